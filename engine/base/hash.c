@@ -1,0 +1,29 @@
+// engine/base/hash.c: the only place that includes xxhash (header only, nothing is linked).
+#include "engine/base/hash.h"
+
+#define XXH_INLINE_ALL
+#include <stdio.h>
+#include <xxhash.h>
+
+uint64_t weir__hash64(const void *data, uint64_t bytes, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(data, (size_t)bytes, seed);
+}
+
+weir__hash_t weir__hash128(const void *data, uint64_t bytes)
+{
+    XXH128_hash_t hash = XXH3_128bits(data, (size_t)bytes);
+    return (weir__hash_t){.low = hash.low64, .high = hash.high64};
+}
+
+weir__hash_t weir__hash_join(weir__hash_t a, weir__hash_t b)
+{
+    uint64_t parts[4] = {a.low, a.high, b.low, b.high};
+    return weir__hash128(parts, sizeof parts);
+}
+
+void weir__hash_hex(weir__hash_t hash, char out_text[33])
+{
+    snprintf(out_text, 33, "%016llx%016llx", (unsigned long long)hash.high,
+        (unsigned long long)hash.low);
+}

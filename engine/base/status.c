@@ -1,0 +1,143 @@
+// engine/base/status.c: statuses. Uses the C library's malloc on purpose: an error must be able to say
+// "the engine's allocator has nothing left".
+#include "engine/base/status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct weir_status {
+    weir_code_t code;
+    int is_static;
+    char *text; // "weir: CODE: message"
+    size_t message_offset;
+    char source[64];
+};
+
+static const char *const code_names[] = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNSUPPORTED", "LIMIT",
+    "RESOURCE_EXHAUSTED", "INFEASIBLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNAVAILABLE", "DRAINING",
+    "DEVICE_LOST", "DATA_LOSS", "INTERNAL"};
+
+const char *weir_code_name(weir_code_t code)
+{
+    if (code < 0 || (size_t)code >= sizeof code_names / sizeof code_names[0])
+        return "INTERNAL";
+    return code_names[code];
+}
+
+#define STATIC_STATUS(code_, name, message)                                                        \
+    {                                                                                              \
+        .code = (code_), .is_static = 1, .text = (char *)(uintptr_t) "weir: " name ": " message,   \
+        .message_offset = sizeof("weir: " name ": ") - 1, .source = "status.c"                     \
+    }
+
+static const struct weir_status static_statuses[] = {
+    STATIC_STATUS(WEIR_RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED",
+        "no memory left: raise the limit peak_bytes, or free models and sessions"),
+    STATIC_STATUS(WEIR_CANCELLED, "CANCELLED", "the run was cancelled by its caller"),
+    STATIC_STATUS(WEIR_DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED",
+        "the run passed its deadline and was stopped: allow more time or send smaller inputs"),
+    STATIC_STATUS(WEIR_UNAVAILABLE, "UNAVAILABLE",
+        "the session cannot run now: a run is under way, or a device never answered an earlier one; "
+        "use another session"),
+};
+
+weir_status_t weir__status_static(weir_code_t code)
+{
+    for (size_t i = 0; i < sizeof static_statuses / sizeof static_statuses[0]; i++)
+        if (static_statuses[i].code == code)
+            return (weir_status_t)(uintptr_t)&static_statuses[i];
+    return (weir_status_t)(uintptr_t)&static_statuses[0];
+}
+
+weir_status_t weir__status_no_memory(void)
+{
+    return weir__status_static(WEIR_RESOURCE_EXHAUSTED);
+}
+
+weir_status_t weir__status_make_v(
+    weir_code_t code, const char *file, int line, const char *format, va_list arguments)
+{
+    va_list copy;
+    va_copy(copy, arguments);
+    int length = vsnprintf(NULL, 0, format, copy);
+    va_end(copy);
+    const char *name = weir_code_name(code);
+    size_t prefix = strlen("weir: : ") + strlen(name);
+    struct weir_status *status = calloc(1, sizeof *status);
+    char *text = length < 0 ? NULL : malloc(prefix + (size_t)length + 1);
+    if (!status || !text) {
+        free(status);
+        free(text);
+        return weir__status_no_memory();
+    }
+    snprintf(text, prefix + 1, "weir: %s: ", name);
+    vsnprintf(text + prefix, (size_t)length + 1, format, arguments);
+    const char *base = strrchr(file, '/');
+    status->code = code;
+    status->text = text;
+    status->message_offset = prefix;
+    snprintf(status->source, sizeof status->source, "%s:%d", base ? base + 1 : file, line);
+    return status;
+}
+
+weir_status_t weir__status_make(weir_code_t code, const char *file, int line, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    weir_status_t status = weir__status_make_v(code, file, line, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+weir_status_t weir__status_prefix(weir_status_t status, const char *format, ...)
+{
+    if (!status || status->is_static)
+        return status;
+    va_list arguments, copy;
+    va_start(arguments, format);
+    va_copy(copy, arguments);
+    int length = vsnprintf(NULL, 0, format, copy);
+    va_end(copy);
+    size_t offset = status->message_offset;
+    size_t bytes = strlen(status->text) + (size_t)(length < 0 ? 0 : length) + 3;
+    char *text = length < 0 ? NULL : malloc(bytes);
+    if (text) {
+        memcpy(text, status->text, offset);
+        vsnprintf(text + offset, (size_t)length + 1, format, arguments);
+        size_t at = offset + (size_t)length;
+        snprintf(text + at, bytes - at, ": %s", status->text + offset);
+        free(status->text);
+        status->text = text;
+    }
+    va_end(arguments);
+    return status;
+}
+
+weir_code_t weir_status_code(weir_status_t status)
+{
+    return status ? status->code : WEIR_OK;
+}
+
+const char *weir_status_text(weir_status_t status)
+{
+    return status ? status->text : "weir: OK";
+}
+
+const char *weir_status_message(weir_status_t status)
+{
+    return status ? status->text + status->message_offset : "";
+}
+
+const char *weir_status_source(weir_status_t status)
+{
+    return status ? status->source : "";
+}
+
+void weir_status_free(weir_status_t status)
+{
+    if (!status || status->is_static)
+        return;
+    free(status->text);
+    free(status);
+}

@@ -1,0 +1,29 @@
+// engine/base/zone.h: many small blocks with one lifetime, freed together. Not thread-safe.
+//
+// (The word arena is kept for the memory that a session works in.)
+#ifndef WEIR_BASE_ZONE_H
+#define WEIR_BASE_ZONE_H
+
+#include "engine/base/heap.h"
+
+typedef struct weir__zone_chunk weir__zone_chunk_t;
+
+typedef struct weir__zone {
+    weir__heap_t *heap;
+    weir__zone_chunk_t *chunks;
+    uint64_t used_bytes;
+    uint64_t limit_bytes; // 0: none
+} weir__zone_t;
+
+void weir__zone_init(weir__zone_t *zone, weir__heap_t *heap, uint64_t limit_bytes);
+void weir__zone_free(weir__zone_t *zone);
+
+// Zeroed, 16-byte aligned (blocks of 64 bytes and more: 64). NULL: no memory or over the limit.
+void *weir__zone_alloc(weir__zone_t *zone, uint64_t bytes);
+void *weir__zone_array(weir__zone_t *zone, uint64_t count, uint64_t bytes); // checked product
+char *weir__zone_string(weir__zone_t *zone, const char *text, size_t length); // a copy, NUL added
+char *weir__zone_format(weir__zone_t *zone, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void *weir__zone_copy(weir__zone_t *zone, const void *data, uint64_t bytes);
+
+#endif
