@@ -10,7 +10,9 @@ target_compile_options(weir_flags INTERFACE
     -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes
     # A fused multiply-add is written fma(); the compiler never makes one of its own, so that a formula has
     # the same bits in a vector body, in its tail, and with either compiler.
-    -ffp-contract=off)
+    -ffp-contract=off
+    # Messages carry __FILE__: as it lies in the tree, not where the tree lay on some machine.
+    -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
 if(WEIR_WERROR)
     target_compile_options(weir_flags INTERFACE -Werror)
 endif()
