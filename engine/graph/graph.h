@@ -122,6 +122,8 @@ typedef struct weir__symbols {
     const char **names; // [count]; NULL: made up
     uint64_t *keys;     // [count]: what made it; equal keys are the same symbol
     uint32_t count, capacity;
+    uint32_t *slots; // a hash table over keys: number + 1, 0: free
+    uint32_t slot_count;
 } weir__symbols_t;
 
 // How often each rewrite rule was applied. Filled by weir__graph_simplify().
@@ -132,6 +134,7 @@ typedef struct weir__rewrite_tally {
 
 typedef struct weir__graph {
     weir__zone_t zone;
+    weir__zone_t fold_zone; // contents of constants that folding made; bounded by fold_total_bytes
     weir__heap_t *heap;
     weir_limits_t limits;
     weir__value_t *values;
@@ -151,7 +154,8 @@ weir_status_t weir__graph_create(
     weir__heap_t *heap, const weir_limits_t *limits, weir__graph_t **out_graph);
 void weir__graph_free(weir__graph_t *graph); // NULL is allowed
 
-// Building. Names are copied. The new number is written to out_*.
+// Building. Names are copied. The new number is written to out_*. name NULL: one is made up; such values
+// and nodes without an origin are the engine's own and not charged to limits.values and limits.nodes.
 weir_status_t weir__graph_add_value(weir__graph_t *graph, const char *name, uint32_t *out_value);
 // Makes a node and puts it at the end of `region`; inputs, outputs and attributes are copied (attribute
 // contents too); outputs' producers are set. A value that has a producer already is INVALID_ARGUMENT.
@@ -176,6 +180,15 @@ const weir_attribute_t *weir__node_attribute(const weir__node_t *node, const cha
 int64_t weir__node_int(const weir__node_t *node, const char *name, int64_t otherwise);
 // "node Conv_3+Relu_4 (Conv)", for messages; cut to fit.
 const char *weir__node_label(const weir__node_t *node, char *buffer, size_t buffer_bytes);
+
+// The type of a constant.
+weir__type_t weir__type_of_tensor(const weir__tensor_t *tensor);
+// The contents of a small i32 or i64 constant of rank 0 or 1 as a shape value; false: it is none.
+bool weir__shape_of_tensor(const weir__tensor_t *tensor, weir__shape_value_t *out_shape);
+// "f32 [batch, 3, 224, 224]", for messages; graph NULL: symbols print as "?". Cut to fit.
+const char *weir__type_text(
+    const weir__graph_t *graph, const weir__type_t *type, char *buffer, size_t buffer_bytes);
+const char *weir__dtype_name(weir_dtype_t dtype); // "f32"; "?" for what is no dtype
 
 // ---- Passes, in the order in which a load makes them -------------------------------------------
 
