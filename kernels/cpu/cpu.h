@@ -1,0 +1,74 @@
+// The CPU kernels: plain C signatures, one table an ISA. kernels.inc lists them.
+//
+// Kernels know no engine type, allocate nothing, keep nothing and are re-entrant. They do not
+// choose an ISA: whoever calls asks the machine first (backends/cpu/isa.c) and never uses a table
+// it lacks.
+#ifndef WEIR_KERNELS_CPU_CPU_H
+#define WEIR_KERNELS_CPU_CPU_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// A map kernel works on whole groups of this many elements: `count` is a multiple of it.
+#define WEIR_K_LANES 16
+// Rows and columns of a GEMM tile, and the columns of a packed panel.
+#define WEIR_K_TILE_ROWS 12
+#define WEIR_K_PANEL 32
+
+typedef struct weir_k_immediates {
+    float f[2];
+} weir_k_immediates_t;
+
+// out[i] = op(a[i], b[i], c[i]) for i in [0, count). Unused inputs may be NULL. No alignment. `out`
+// may be an input, if their elements are of one size; no other overlap.
+typedef void weir_k_map_t(size_t count, const void *a, const void *b, const void *c, void *out,
+    const weir_k_immediates_t *immediates);
+
+// C[rows][columns] = A[rows][k] B[k][columns], or C += the same when `resume`: then the chain of
+// fused multiply-adds of every element goes on from C where an earlier call left it. One
+// ascending-k chain an element, whatever rows, columns and their neighbours are. Distances are in
+// floats.
+//   A's element (i, kk) lies at a[i * a_row + kk * a_k].
+//   B's element (kk, j) lies at b[(j / 32) * b_panel + kk * b_k + j % 32]; panels are whole: all 32
+//   columns can be read. They need no alignment (64 bytes is faster).
+typedef struct weir_k_gemm_block {
+    size_t rows, columns, k;
+    const float *a;
+    size_t a_row, a_k;
+    const float *b;
+    size_t b_panel, b_k;
+    float *c;
+    size_t c_row;
+    int resume;
+} weir_k_gemm_block_t;
+typedef void weir_k_gemm_t(const weir_k_gemm_block_t *block);
+
+// A matrix of k rows and n columns, element (kk, j) at from[kk * from_k + j * from_column], into
+// panels: to[(j / 32) * k * 32 + kk * 32 + j % 32]. Columns from n on are zero in the last panel.
+typedef void weir_k_pack_t(
+    size_t k, size_t n, const float *from, size_t from_k, size_t from_column, float *to);
+
+// One row of a depthwise convolution, `count` outputs: the chain over the taps, in their order, of
+// fused multiply-adds of weights[t] and rows[t][i].
+typedef void weir_k_depthwise_t(
+    size_t count, size_t tap_count, const float *weights, const float *const *rows, float *out);
+
+// y = exp(x - max) / sum over `count` elements. Element i is added to accumulator i mod 64, the
+// accumulators in a fixed tree. A row with a NaN is NaN throughout.
+typedef void weir_k_softmax_t(size_t count, const float *x, float *y);
+
+// y = (x - mean) * inverse deviation * scale + bias over `count` elements, variance from the
+// centred values, sums as in softmax. bias, out_mean and out_inverse may be NULL. y may be x.
+typedef void weir_k_layernorm_t(size_t count, float epsilon, const float *x, const float *scale,
+    const float *bias, float *y, float *out_mean, float *out_inverse);
+
+typedef struct weir_k_table {
+    const char *name; // "AVX-512", "AVX2", "plain C"
+#define WEIR_KERNEL(family, kernel, inputs, in, out, budget) weir_k_##family##_t *kernel;
+#include "kernels/cpu/kernels.inc"
+} weir_k_table_t;
+
+// What each needs: AVX512F, BW, DQ, VL and FMA; AVX2 and FMA; nothing.
+extern const weir_k_table_t weir_k_table__avx512, weir_k_table__avx2, weir_k_table__plain;
+
+#endif
