@@ -1,0 +1,323 @@
+// engine/base/team.c: see team.h.
+//
+// A worker is PARKED (asleep on its own futex word), CLAIMED (a lease fills in what it shall do), LEASED
+// (works for that lease) or RUNNING (drains the job queue). Others only move it from PARKED to CLAIMED or
+// RUNNING, both by compare-and-swap, so that a worker is never promised twice.
+#include "engine/base/team.h"
+
+#include "engine/base/clock.h"
+#include "engine/base/futex.h"
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define RELAX() _mm_pause()
+#define DEFAULT_FLOATING_POINT() _mm_setcsr(0x1f80)
+#else
+#define RELAX() ((void)0)
+#define DEFAULT_FLOATING_POINT() ((void)0)
+#endif
+
+#define SPIN_NS 50000u
+
+enum { PARKED = 0, CLAIMED, LEASED, RUNNING, STOPPED };
+
+typedef struct worker {
+    _Alignas(64) atomic_uint state;
+    weir__lease_t *lease; // while LEASED
+    uint32_t lane;        // its number within the lease
+    weir__team_t *team;
+    pthread_t thread;
+} worker_t;
+
+struct weir__team {
+    weir__heap_t *heap;
+    uint32_t worker_count;
+    worker_t *workers;
+    pthread_mutex_t queue_lock;
+    weir__job_t *queue_head, *queue_tail;
+    atomic_uint queued;
+};
+
+uint32_t weir__team_threads(const weir__team_t *team)
+{
+    return team->worker_count;
+}
+
+// The cgroup v2 quota of this process in CPUs, rounded up; UINT32_MAX: none.
+static uint32_t cgroup_quota(void)
+{
+    char text[64] = "";
+    int fd = open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return UINT32_MAX;
+    ssize_t length = read(fd, text, sizeof text - 1);
+    close(fd);
+    unsigned long long quota = 0, period = 0;
+    if (length <= 0 || sscanf(text, "%llu %llu", &quota, &period) != 2 || !quota || !period)
+        return UINT32_MAX;
+    unsigned long long cpus = (quota + period - 1) / period;
+    return cpus < UINT32_MAX ? (uint32_t)cpus : UINT32_MAX;
+}
+
+uint32_t weir__cpu_count(void)
+{
+    cpu_set_t set;
+    uint32_t count = 1;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        count = (uint32_t)CPU_COUNT(&set);
+    uint32_t quota = cgroup_quota();
+    count = count < quota ? count : quota;
+    return count ? count : 1;
+}
+
+// ---- Leases --------------------------------------------------------------------------------
+
+static void work_on_phase(weir__lease_t *lease, uint32_t lane)
+{
+    for (;;) {
+        uint64_t first = atomic_fetch_add_explicit(&lease->next, lease->chunk, memory_order_relaxed);
+        if (first >= lease->task_count ||
+            atomic_load_explicit(&lease->failed, memory_order_relaxed) != WEIR_OK)
+            return;
+        uint64_t count = WEIR_MIN(lease->chunk, lease->task_count - first);
+        weir_code_t code = lease->body(lease->user, lane, first, count);
+        unsigned none = WEIR_OK;
+        if (code != WEIR_OK)
+            atomic_compare_exchange_strong(&lease->failed, &none, (unsigned)code);
+    }
+}
+
+// Waits until lease->epoch differs from `seen`: a short spin, then sleep. Returns the new epoch.
+static unsigned await_epoch(weir__lease_t *lease, unsigned seen)
+{
+    uint64_t until = weir__now_ns() + SPIN_NS;
+    do {
+        for (int i = 0; i < 64; i++) {
+            unsigned epoch = atomic_load_explicit(&lease->epoch, memory_order_acquire);
+            if (epoch != seen)
+                return epoch;
+            RELAX();
+        }
+    } while (weir__now_ns() < until);
+    unsigned epoch;
+    atomic_fetch_add(&lease->sleepers, 1);
+    while ((epoch = atomic_load(&lease->epoch)) == seen)
+        weir__futex_wait(&lease->epoch, seen, 0);
+    atomic_fetch_sub(&lease->sleepers, 1);
+    return epoch;
+}
+
+#define LEASE_OVER UINT32_MAX
+
+static void serve_lease(worker_t *worker)
+{
+    weir__lease_t *lease = worker->lease;
+    unsigned seen = 0;
+    for (;;) {
+        seen = await_epoch(lease, seen);
+        bool over = seen == LEASE_OVER;
+        if (!over)
+            work_on_phase(lease, worker->lane);
+        // After this the caller may go on; when the lease is over it may be gone.
+        atomic_fetch_sub_explicit(&lease->pending, 1, memory_order_release);
+        if (over)
+            return;
+    }
+}
+
+void weir__lease_begin(weir__team_t *team, uint32_t max_threads, weir__lease_t *out_lease)
+{
+    weir__lease_t *lease = out_lease;
+    memset(lease, 0, sizeof *lease);
+    lease->team = team;
+    uint32_t threads = max_threads ? WEIR_MIN(max_threads, team->worker_count) : team->worker_count;
+    uint32_t want = WEIR_MIN(threads - 1, (uint32_t)WEIR__LEASE_MAX);
+    for (uint32_t i = 0; i < team->worker_count && lease->worker_count < want; i++) {
+        worker_t *worker = &team->workers[i];
+        unsigned parked = PARKED;
+        if (atomic_load_explicit(&worker->state, memory_order_relaxed) != PARKED)
+            continue;
+        if (!atomic_compare_exchange_strong(&worker->state, &parked, CLAIMED))
+            continue;
+        worker->lease = lease;
+        worker->lane = ++lease->worker_count;
+        lease->workers[lease->worker_count - 1] = i;
+        atomic_store(&worker->state, LEASED);
+        weir__futex_wake(&worker->state, 1);
+    }
+}
+
+static void start_epoch(weir__lease_t *lease, unsigned epoch)
+{
+    atomic_store_explicit(&lease->pending, lease->worker_count, memory_order_relaxed);
+    atomic_store(&lease->epoch, epoch);
+    if (atomic_load(&lease->sleepers))
+        weir__futex_wake(&lease->epoch, (int)lease->worker_count);
+}
+
+static void await_workers(weir__lease_t *lease)
+{
+    for (unsigned spins = 0; atomic_load_explicit(&lease->pending, memory_order_acquire); spins++) {
+        RELAX();
+        // A worker that lost its CPU must get it back even when there are more threads than CPUs.
+        if (spins % 4096 == 4095)
+            sched_yield();
+    }
+}
+
+void weir__lease_end(weir__lease_t *lease)
+{
+    if (!lease->worker_count)
+        return;
+    start_epoch(lease, LEASE_OVER);
+    await_workers(lease);
+}
+
+weir_code_t weir__lease_run(weir__lease_t *lease, uint64_t task_count,
+    weir_code_t (*body)(void *user, uint32_t worker, uint64_t first, uint64_t count), void *user)
+{
+    if (!lease->worker_count || task_count < 2)
+        return task_count ? body(user, 0, 0, task_count) : WEIR_OK;
+    lease->body = body;
+    lease->user = user;
+    lease->task_count = task_count;
+    lease->chunk = WEIR_MAX(task_count / (8ull * (lease->worker_count + 1)), 1);
+    atomic_store_explicit(&lease->failed, WEIR_OK, memory_order_relaxed);
+    atomic_store_explicit(&lease->next, 0, memory_order_relaxed);
+    start_epoch(lease, (atomic_load_explicit(&lease->epoch, memory_order_relaxed) + 1) & 0x7fffffffu);
+    work_on_phase(lease, 0);
+    await_workers(lease);
+    return (weir_code_t)atomic_load_explicit(&lease->failed, memory_order_relaxed);
+}
+
+// ---- Jobs ----------------------------------------------------------------------------------
+
+static weir__job_t *take_job(weir__team_t *team)
+{
+    if (!atomic_load(&team->queued))
+        return NULL;
+    pthread_mutex_lock(&team->queue_lock);
+    weir__job_t *job = team->queue_head;
+    if (job) {
+        team->queue_head = job->next;
+        if (!team->queue_head)
+            team->queue_tail = NULL;
+        atomic_fetch_sub(&team->queued, 1);
+    }
+    pthread_mutex_unlock(&team->queue_lock);
+    return job;
+}
+
+void weir__team_post(weir__team_t *team, weir__job_t *job)
+{
+    job->next = NULL;
+    pthread_mutex_lock(&team->queue_lock);
+    if (team->queue_tail)
+        team->queue_tail->next = job;
+    else
+        team->queue_head = job;
+    team->queue_tail = job;
+    // Sequentially consistent, as is the worker's "park, then look again": one of the two sees the other.
+    atomic_fetch_add(&team->queued, 1);
+    pthread_mutex_unlock(&team->queue_lock);
+    for (uint32_t i = 0; i < team->worker_count; i++) {
+        unsigned parked = PARKED;
+        if (atomic_compare_exchange_strong(&team->workers[i].state, &parked, RUNNING)) {
+            weir__futex_wake(&team->workers[i].state, 1);
+            return;
+        }
+    }
+}
+
+static void drain_jobs(worker_t *worker)
+{
+    for (weir__job_t *job; (job = take_job(worker->team)) != NULL;)
+        job->run(job);
+}
+
+static void *worker_main(void *argument)
+{
+    worker_t *worker = argument;
+    DEFAULT_FLOATING_POINT();
+    for (;;) {
+        unsigned state = atomic_load(&worker->state);
+        if (state == STOPPED)
+            return NULL;
+        if (state == PARKED || state == CLAIMED) {
+            weir__futex_wait(&worker->state, state, 0);
+            continue;
+        }
+        if (state == LEASED)
+            serve_lease(worker);
+        drain_jobs(worker);
+        atomic_store(&worker->state, PARKED);
+        // A job posted between the drain and the park found no parked worker: look again.
+        unsigned parked = PARKED;
+        if (atomic_load(&worker->team->queued))
+            atomic_compare_exchange_strong(&worker->state, &parked, RUNNING);
+    }
+}
+
+static void stop_workers(weir__team_t *team, uint32_t started)
+{
+    for (uint32_t i = 0; i < started; i++) {
+        unsigned parked = PARKED;
+        // A worker that is just going back to sleep is PARKED in a moment.
+        while (!atomic_compare_exchange_weak(&team->workers[i].state, &parked, STOPPED)) {
+            parked = PARKED;
+            sched_yield();
+        }
+        weir__futex_wake(&team->workers[i].state, 1);
+        pthread_join(team->workers[i].thread, NULL);
+    }
+}
+
+weir_status_t weir__team_create(weir__heap_t *heap, uint32_t threads, weir__team_t **out_team)
+{
+    weir__team_t *team = weir__heap_calloc(heap, 1, sizeof *team);
+    worker_t *workers = weir__heap_calloc(heap, threads, sizeof *workers);
+    if (!team || !workers) {
+        weir__heap_free(heap, team);
+        weir__heap_free(heap, workers);
+        return weir__status_no_memory();
+    }
+    team->heap = heap;
+    team->workers = workers;
+    team->worker_count = threads;
+    pthread_mutex_init(&team->queue_lock, NULL);
+    for (uint32_t i = 0; i < threads; i++) {
+        workers[i].team = team;
+        int error = pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]);
+        if (!error) {
+            char name[16];
+            snprintf(name, sizeof name, "weir-%u", i);
+            pthread_setname_np(workers[i].thread, name);
+            continue;
+        }
+        stop_workers(team, i);
+        pthread_mutex_destroy(&team->queue_lock);
+        weir__heap_free(heap, workers);
+        weir__heap_free(heap, team);
+        return WEIR_ERR(WEIR_RESOURCE_EXHAUSTED,
+            "worker thread %u of %u could not be started: %s; ask for fewer threads", i + 1, threads,
+            strerror(error));
+    }
+    *out_team = team;
+    return NULL;
+}
+
+void weir__team_free(weir__team_t *team)
+{
+    if (!team)
+        return;
+    stop_workers(team, team->worker_count);
+    pthread_mutex_destroy(&team->queue_lock);
+    weir__heap_free(team->heap, team->workers);
+    weir__heap_free(team->heap, team);
+}
