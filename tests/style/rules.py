@@ -37,7 +37,8 @@ LIBC_FOLDERS = ("sys/", "linux/", "arpa/", "netinet/")
 # Headers from elsewhere, and the only folders that may see them.
 FOREIGN = {
     r"xxhash\.h|xxh3\.h": ["engine/base/"],
-    r".*intrin\.h|arm_.*\.h": ["kernels/cpu/", "benchmarks/kernels/"],
+    # base and exec: the spin hint and the floating-point control word, no vectors.
+    r".*intrin\.h|arm_.*\.h": ["kernels/cpu/", "benchmarks/kernels/", "engine/base/", "engine/exec/"],
     r"cmocka\.h": ["tests/"],
     r"hwloc.*": ["scheduler/topology/"],
     r"uv\.h|uv/.*": ["scheduler/loop/"],
