@@ -5,7 +5,8 @@
 add_library(weir_flags INTERFACE)
 
 target_include_directories(weir_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/engine/include)
-target_compile_definitions(weir_flags INTERFACE WEIR_VERSION="${PROJECT_VERSION}")
+# _GNU_SOURCE: threads' names, affinity, dladdr. Empty, as a `#define _GNU_SOURCE` in a file would have it.
+target_compile_definitions(weir_flags INTERFACE WEIR_VERSION="${PROJECT_VERSION}" _GNU_SOURCE=)
 target_compile_options(weir_flags INTERFACE
     -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes
     # A fused multiply-add is written fma(); the compiler never makes one of its own, so that a formula has
