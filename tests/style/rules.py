@@ -264,7 +264,6 @@ FORBIDDEN_CALLS = {
     "gets": "unbounded", "strcpy": "unbounded", "strcat": "unbounded", "sprintf": "unbounded",
     "vsprintf": "unbounded", "alloca": "unbounded", "strtok": "not re-entrant", "rand": "not re-entrant",
     "srand": "not re-entrant", "localtime": "not re-entrant", "gmtime": "not re-entrant",
-    "strerror": "not re-entrant: strerror_r",
 }
 _CALL = re.compile(r"(?<![\w.>])(" + "|".join(FORBIDDEN_CALLS) + r")\s*\(")
 _STANDARD_STREAM = re.compile(r"\b(stdout|stderr|stdin)\b")
@@ -298,12 +297,16 @@ def sleeps(files):
 
 
 def back_doors(files):
-    """What is used across files is declared in a header: no `extern` in a .c file."""
+    """What another file defines is declared in a header: no `extern` for it in a .c file."""
     for path, text in files.items():
-        if path.endswith(".c"):
-            for line, row in numbered(bare_code(text)):
-                if re.match(r'\s*extern\b(?!\s*"")', row):
-                    yield Finding(path, line, "back-doors", "declare it in a header")
+        if not path.endswith(".c"):
+            continue
+        code = bare_code(text)
+        for line, row in numbered(code):
+            match = re.match(r'extern\b(?!\s*"")[^;(]*?(\w+)\s*[;(\[=]', row.strip())
+            # A declaration before the definition holds the function to a type that a header names.
+            if match and not re.search(rf"^(?!extern)[\w *]*\b{match.group(1)}\(", code, re.MULTILINE):
+                yield Finding(path, line, "back-doors", f"declare {match.group(1)} in a header")
 
 
 # ---------------------------------------------------------------------------------------------

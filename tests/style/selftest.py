@@ -109,6 +109,8 @@ TEXT_CASES = [
     _code("sleeps", "    usleep(10);\n", False, "benchmarks/a.c"),
     _code("sleeps", "    // sleep(1)\n    asleep(1);\n", False, "tests/unit/a.c"),
     _code("back-doors", "extern int weir_x(void);\n", True),
+    _code("back-doors", "extern weir_k_t weir_x;\n", True),
+    _code("back-doors", "extern weir_k_t weir_x;\n\nvoid weir_x(int n)\n{\n}\n", False),
     _code("back-doors", "extern \"C\" {\n", False),
     _code("public-comments", _API.format("Threads: any. Errors: none."), False, "engine/include/weir/a.h"),
     _code("public-comments", _API.format("Threads: any."), True, "engine/include/weir/a.h"),
