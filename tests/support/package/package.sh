@@ -9,7 +9,7 @@ set -eu
 build=$1
 version=$2
 here=$(cd "$(dirname "$0")" && pwd)
-work=$(mktemp -d)
+work=$(cd "$(mktemp -d)" && pwd -P)
 trap 'rm -rf "$work"' EXIT
 
 fail() {
