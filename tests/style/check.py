@@ -5,7 +5,7 @@
 
 Every rule is first shown a small tree that breaks it (selftest.py): a rule that finds nothing there fails.
 --build DIR also checks the objects and libraries of that build. --fix writes the plugin header's hash and
-formats the C files, then checks. The last line is "style: N passed, N failed"; exit code 1 on a failure.
+formats the C files (with RULE: only what plugin-hash or format names), then checks. The last line is "style: N passed, N failed"; exit code 1 on a failure.
 It needs Python's standard library only and changes nothing without --fix.
 """
 
@@ -35,13 +35,13 @@ def read_exceptions(files):
     return found
 
 
-def fix(files):
+def fix(files, only):
     """Writes what has one right answer. Formats before hashing: formatting changes the hash."""
     sources = [path for path in files if tree.is_c(path)]
-    if sources:
+    if sources and (not only or "format" in only):
         subprocess.run([tools.formatter(), "-i", "--style=file", *sources], cwd=ROOT, check=True)
     header = ROOT / rules.PLUGIN_HEADER
-    if header.exists():
+    if header.exists() and (not only or "plugin-hash" in only):
         text = header.read_text()
         line = f"#define WEIR_PLUGIN_HEADER_HASH 0x{rules.header_hash(text)}ull"
         header.write_text(rules.HASH_LINE.sub(line, text, count=1))
@@ -69,7 +69,7 @@ def main():
 
     files = tree.read(ROOT)
     if options.fix:
-        fix(files)
+        fix(files, options.rules)
         files = tree.read(ROOT)
 
     passed, failed = selftest.run()
