@@ -5,7 +5,8 @@
 
 Every rule is first shown a small tree that breaks it (selftest.py): a rule that finds nothing there fails.
 --build DIR also checks the objects and libraries of that build. --fix writes the plugin header's hash and
-formats the C files (with RULE: only what plugin-hash or format names), then checks. The last line is "style: N passed, N failed"; exit code 1 on a failure.
+formats the C files (with RULE: only what plugin-hash or format names), then checks. The last line is
+"style: N passed, N failed"; exit code 1 on a failure.
 It needs Python's standard library only and changes nothing without --fix.
 """
 
