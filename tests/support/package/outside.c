@@ -1,5 +1,5 @@
-// An outside program: it knows weir by its installed headers and library only. It creates an engine,
-// prints the version and lists the devices.
+// An outside program: it knows weir by its installed headers and library only. It creates an
+// engine, prints the version and lists the devices.
 //
 // It is built by package.sh, against an install tree, once by CMake and once by pkg-config. It must
 // include nothing that an embedder would not have.
