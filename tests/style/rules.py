@@ -357,10 +357,16 @@ def plugin_hash(files):
 
 
 def doc_links(files):
-    """A link from one page to a file of the tree leads somewhere."""
+    """A link from one page to a file of the tree leads somewhere; so does a page's name in code."""
     folders = {path.rsplit("/", 1)[0] for path in files if "/" in path}
     folders |= {folder[:cut] for folder in folders for cut in range(len(folder)) if folder[cut] == "/"}
     for path, text in files.items():
+        if path.startswith("tests/style/"):
+            continue
+        for line, row in numbered(text):
+            for target in re.findall(r"\bdocs/[\w/-]+\.md\b", row):
+                if target not in files:
+                    yield Finding(path, line, "doc-links", f"{target} does not exist")
         if not path.endswith(".md"):
             continue
         base = path.split("/")[:-1]
