@@ -1,0 +1,36 @@
+// From a path to a session: the four objects that every command with a model needs.
+#ifndef WEIR_CLI_CHAIN_H
+#define WEIR_CLI_CHAIN_H
+
+#include <weir/weir.h>
+
+#include "engine/cli/fault.h"
+
+typedef struct weir__cli_chain_options {
+    uint64_t threads;    // 0: all
+    const char *devices; // NULL: the engine's order
+    bool is_verbose;     // the engine's log on stderr
+} weir__cli_chain_options_t;
+
+typedef struct weir__cli_chain {
+    weir_engine_t *engine;
+    weir_model_t *model;
+    weir_plan_t *plan;
+    weir_session_t *session;
+} weir__cli_chain_t;
+
+// Takes over a status of the library: fills the fault, frees the status. Returns its code.
+weir_code_t weir__cli_chain_take(weir_status_t status, weir__cli_fault_t *fault);
+
+// Make the next objects of the chain; each needs the ones before it. weir__cli_chain_close() frees
+// what was made, also after a failure.
+weir_code_t weir__cli_chain_engine(
+    weir__cli_chain_t *chain, const weir__cli_chain_options_t *options, weir__cli_fault_t *fault);
+weir_code_t weir__cli_chain_model(
+    weir__cli_chain_t *chain, const char *path, weir__cli_fault_t *fault);
+weir_code_t weir__cli_chain_plan(
+    weir__cli_chain_t *chain, const weir__cli_chain_options_t *options, weir__cli_fault_t *fault);
+weir_code_t weir__cli_chain_session(weir__cli_chain_t *chain, weir__cli_fault_t *fault);
+void weir__cli_chain_close(weir__cli_chain_t *chain);
+
+#endif

@@ -1,0 +1,81 @@
+// `weir inspect MODEL`: what a model is and what weir made of it.
+#include <inttypes.h>
+#include <stdio.h>
+
+#include <weir/weir.h>
+
+#include "engine/cli/chain.h"
+#include "engine/cli/command.h"
+#include "engine/cli/inspect.h"
+
+typedef struct inspect_options {
+    const char *model;
+    const char *devices;
+    weir__cli_option_count_t threads;
+    bool is_plan;
+    bool is_json;
+    bool is_verbose;
+} inspect_options_t;
+
+#define FIELD(name) .field = offsetof(inspect_options_t, name)
+static const weir__cli_option_t rows[] = {
+    {.name = "--plan", FIELD(is_plan), .help = "also where each node runs, and on which kernel"},
+    {.name = "--device",
+        .value_name = "NAME[,NAME]",
+        .kind = WEIR__CLI_OPTION_TEXT,
+        FIELD(devices),
+        .help = "devices for --plan, the preferred one first (weir devices lists them)"},
+    {.name = "--threads",
+        .value_name = "N",
+        .kind = WEIR__CLI_OPTION_COUNT,
+        FIELD(threads),
+        .least = 1,
+        .most = 4096,
+        .help = "threads that compute (default: all that this process may use)"},
+    {.name = "--json", FIELD(is_json), .help = "one JSON object"},
+    {.name = "--verbose", FIELD(is_verbose), .help = "what the engine logs, on stderr"},
+};
+#undef FIELD
+static const weir__cli_syntax_t syntax = {
+    .command = "inspect",
+    .arguments = "MODEL",
+    .purpose =
+        "Shows the inputs, outputs, operators and memory of a model, and what simplifying did.",
+    .options = rows,
+    .option_count = sizeof(rows) / sizeof(rows[0]),
+    .argument_least = 1,
+    .argument_most = 1,
+    .argument_field = offsetof(inspect_options_t, model),
+};
+
+static weir_code_t inspect(
+    const inspect_options_t *options, weir__cli_chain_t *chain, weir__cli_fault_t *fault)
+{
+    const weir__cli_chain_options_t how = {.threads = options->threads.value,
+        .devices = options->devices,
+        .is_verbose = options->is_verbose};
+    weir_code_t code = weir__cli_chain_engine(chain, &how, fault);
+    if (code == WEIR_OK)
+        code = weir__cli_chain_model(chain, options->model, fault);
+    if (code == WEIR_OK && options->is_plan)
+        code = weir__cli_chain_plan(chain, &how, fault);
+    if (code != WEIR_OK)
+        return code;
+    if (options->is_json)
+        return weir__cli_inspect_json(options->model, chain, fault);
+    return weir__cli_inspect_text(options->model, chain, fault);
+}
+
+weir_code_t weir__cli_inspect(int argc, char **argv, weir__cli_fault_t *fault)
+{
+    inspect_options_t options = {0};
+    weir_code_t code = WEIR_OK;
+    if (!weir__cli_begin(&syntax, argc, argv, &options, fault, &code))
+        return code;
+    if (options.devices && !options.is_plan)
+        return weir__cli_fault_usage(fault, "--device says where a plan runs: add --plan");
+    weir__cli_chain_t chain = {0};
+    code = inspect(&options, &chain, fault);
+    weir__cli_chain_close(&chain);
+    return code;
+}
