@@ -1,0 +1,300 @@
+// Conv in f32, one or two spatial dims: a product of the weights and of panels that each task fills
+// for its own pixels, or, with one input channel a group, the taps applied straight to padded rows.
+//
+// Both are one ascending chain over (channel, ky, kx) for every output element. Weights that are
+// constant are packed at plan time, 12 output channels side by side. Bias and epilogue are one
+// program, applied while the block is in L1.
+#include "backends/cpu/anchor.h"
+#include "backends/cpu/conv_shape.h"
+
+typedef struct conv_state {
+    const weir_k_table_t *kernels;
+    weir_cpu_conv_shape_t shape;
+    uint64_t k, pixels;
+    uint32_t is_direct;                                            // one input channel a group
+    uint32_t is_packed;                                            // weights in rows of 12
+    uint32_t has_program;                                          // a bias or an epilogue
+    uint64_t block_columns, block_rows, column_blocks, row_blocks; // of the product
+    uint64_t planes_per_task;                                      // of the direct way
+    uint64_t own_scratch_bytes;
+    weir_cpu_program_t program;
+} conv_state_t;
+
+static int is_direct(uint64_t group_inputs, uint64_t groups)
+{
+    return group_inputs == 1 && groups > 1;
+}
+
+weir_code_t weir_cpu_conv_supports(const weir_node_t *node, weir_support_t *out_support)
+{
+    if (node->input_count < 2)
+        return weir_cpu_refuse(out_support, "inputs are missing");
+    const weir_tensor_t *x = &node->inputs[0], *w = &node->inputs[1];
+    if (x->rank < 3 || x->rank > 4 || w->rank != x->rank)
+        return weir_cpu_refuse(out_support, "takes one or two spatial dims only");
+    return weir_cpu_anchor_supports(node, 3, out_support);
+}
+
+// Rows of one group's packed weights.
+static uint64_t packed_rows(uint64_t group_outputs)
+{
+    return weir_cpu_round_up(group_outputs, WEIR_K_TILE_ROWS);
+}
+
+// The sizes of W alone: what is known when it is packed.
+typedef struct conv_weights {
+    uint64_t groups, group_outputs, group_inputs, k;
+} conv_weights_t;
+
+static conv_weights_t weights_shape(const weir_node_t *node)
+{
+    const weir_tensor_t *w = &node->inputs[1];
+    const int64_t groups = weir_node_int(node, "group", 1);
+    conv_weights_t shape = {
+        .groups = groups < 1 ? 1 : (uint64_t)groups, .group_inputs = (uint64_t)w->dims[1], .k = 1};
+    shape.group_outputs = (uint64_t)w->dims[0] / shape.groups;
+    for (uint32_t d = 1; d < w->rank; d++)
+        shape.k *= (uint64_t)w->dims[d];
+    return shape;
+}
+
+weir_code_t weir_cpu_conv_pack_query(
+    const weir_node_t *node, uint32_t input, weir_packing_t *out_packing)
+{
+    if (input != 1 || node->inputs[1].dtype != WEIR_F32)
+        return WEIR_OK;
+    const conv_weights_t w = weights_shape(node);
+    if (is_direct(w.group_inputs, w.groups) || w.k == 0 || w.group_outputs == 0)
+        return WEIR_OK;
+    out_packing->format = WEIR_CPU_FORMAT_ROWS;
+    out_packing->bytes = w.groups * packed_rows(w.group_outputs) * w.k * sizeof(float);
+    return WEIR_OK;
+}
+
+weir_code_t weir_cpu_conv_pack(
+    const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes)
+{
+    const conv_weights_t w = weights_shape(node);
+    if (input != 1 || bytes < w.groups * packed_rows(w.group_outputs) * w.k * sizeof(float))
+        return WEIR_INVALID_ARGUMENT;
+    float *to = destination;
+    for (uint64_t group = 0; group < w.groups; group++) {
+        const float *from = (const float *)node->inputs[1].data + group * w.group_outputs * w.k;
+        for (uint64_t block = 0; block < w.group_outputs; block += WEIR_K_TILE_ROWS)
+            for (uint64_t k = 0; k < w.k; k++)
+                for (uint64_t row = block; row < block + WEIR_K_TILE_ROWS; row++)
+                    *to++ = row < w.group_outputs ? from[row * w.k + k] : 0.0f;
+    }
+    return WEIR_OK;
+}
+
+// Bias, then the epilogue.
+static void program_init(conv_state_t *state, const weir_node_t *node)
+{
+    const int has_bias = weir_cpu_anchor_inputs(node) > 2 && node->inputs[2].dtype != 0;
+    state->has_program = has_bias || node->epilogue;
+    if (!state->has_program)
+        return;
+    weir_cpu_program_t *program = &state->program;
+    weir_cpu_program_begin(program, state->kernels, node->outputs[0].rank, node->outputs[0].dims);
+    uint16_t result = weir_cpu_program_anchor(program);
+    if (has_bias) {
+        const int64_t strides[WEIR_RANK_MAX] = {0, 1}; // one value a channel
+        const uint16_t bias = weir_cpu_program_load(program, node, 2, strides);
+        result = weir_cpu_program_binary(program, WEIR_OP_ADD, result, bias);
+    }
+    weir_cpu_anchor_end(program, node, result);
+}
+
+static void product_init(conv_state_t *state)
+{
+    const uint64_t enough = 8, small = 2000000;
+    const uint64_t outputs = state->shape.group_outputs;
+    uint64_t columns =
+        weir_cpu_min(WEIR_CPU_BLOCK_COLUMNS, weir_cpu_round_up(state->pixels, WEIR_K_PANEL));
+    uint64_t rows = weir_cpu_round_up(outputs, WEIR_K_TILE_ROWS);
+    for (;;) {
+        state->column_blocks = columns ? WEIR_DIV_UP(state->pixels, columns) : 0;
+        state->row_blocks = rows ? WEIR_DIV_UP(outputs, rows) : 0;
+        const uint64_t tasks =
+            state->shape.images * state->shape.groups * state->column_blocks * state->row_blocks;
+        if (tasks >= enough || rows * columns * state->k < small)
+            break;
+        // Fewer pixels first: row blocks fill the same panels again.
+        if (columns > 2 * WEIR_K_PANEL)
+            columns = weir_cpu_round_up(columns / 2, WEIR_K_PANEL);
+        else if (rows > 2 * WEIR_K_TILE_ROWS)
+            rows = weir_cpu_round_up(rows / 2, WEIR_K_TILE_ROWS);
+        else
+            break;
+    }
+    state->block_columns = columns;
+    state->block_rows = rows;
+    state->own_scratch_bytes =
+        weir_cpu_round_up(weir_cpu_min(state->k, WEIR_CPU_BLOCK_K) * columns * sizeof(float), 64);
+}
+
+// Floats of a plane, rounded so that the row pointers behind it are aligned.
+static uint64_t plane_floats(const weir_cpu_conv_shape_t *shape)
+{
+    const weir_cpu_conv_plane_t plane = weir_cpu_conv_plane(shape);
+    return weir_cpu_round_up(
+        (uint64_t)plane.rows * (uint64_t)shape->stride_x * (uint64_t)plane.phase_columns, 16);
+}
+
+static void direct_init(conv_state_t *state)
+{
+    const uint64_t floats = state->pixels ? plane_floats(&state->shape) : 0;
+    const uint64_t plane_ns = floats / 8 + state->pixels * state->k / 16 + 10;
+    state->planes_per_task = WEIR_MAX(1u, 20000 / plane_ns);
+    state->own_scratch_bytes =
+        weir_cpu_round_up(floats * sizeof(float) + state->k * sizeof(const float *), 64);
+}
+
+weir_code_t weir_cpu_conv_prepare(
+    const weir_host_t *host, const weir_node_t *node, weir_prepared_t *out_prepared)
+{
+    const weir_k_table_t *kernels = weir_cpu_isa_table(host);
+    if (!kernels)
+        return host->fail(host, WEIR_UNAVAILABLE, "option isa of plugin cpu: not on this machine");
+    weir_cpu_conv_shape_t shape;
+    const char *wrong = weir_cpu_conv_shape(node, &shape);
+    if (wrong)
+        return host->fail(host, WEIR_INVALID_ARGUMENT, "Conv: %s", wrong);
+    conv_state_t *state = host->alloc(host, sizeof(*state));
+    if (!state)
+        return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a Conv");
+    *state = (conv_state_t){.kernels = kernels, .shape = shape};
+    state->k = shape.group_inputs * (uint64_t)shape.kernel_height * (uint64_t)shape.kernel_width;
+    state->pixels = (uint64_t)shape.out_height * (uint64_t)shape.out_width;
+    state->is_direct = (uint32_t)is_direct(shape.group_inputs, shape.groups);
+    state->is_packed = node->inputs[1].format == WEIR_CPU_FORMAT_ROWS;
+    if (state->is_direct)
+        direct_init(state);
+    else
+        product_init(state);
+    program_init(state, node);
+    out_prepared->state = state;
+    out_prepared->scratch_bytes =
+        state->own_scratch_bytes + (state->has_program ? state->program.scratch_bytes : 0);
+    return WEIR_OK;
+}
+
+// Tasks of the one phase; 0 if the output is empty.
+static uint64_t task_total(const conv_state_t *state)
+{
+    const weir_cpu_conv_shape_t *s = &state->shape;
+    if (state->pixels == 0)
+        return 0;
+    if (state->is_direct)
+        return WEIR_DIV_UP(s->images * s->groups * s->group_outputs, state->planes_per_task);
+    return s->images * s->groups * state->column_blocks * state->row_blocks;
+}
+
+void weir_cpu_conv_tasks(const weir_node_t *node, void *opaque, weir_tasks_t *out_tasks)
+{
+    const conv_state_t *state = opaque;
+    (void)node;
+    out_tasks->phase_count = 1;
+    out_tasks->task_count[0] = WEIR_MAX(1u, task_total(state));
+    out_tasks->task_cost_ns[0] =
+        state->is_direct ? 20000 : state->block_rows * state->block_columns * state->k / 40 + 1;
+}
+
+static void product_run(const conv_state_t *state, const weir_task_t *task, uint64_t number,
+    weir_cpu_interpreter_t *interpreter)
+{
+    const weir_cpu_conv_shape_t *s = &state->shape;
+    const uint64_t row_block = number % state->row_blocks;
+    const uint64_t column_block = number / state->row_blocks % state->column_blocks;
+    const uint64_t group = number / state->row_blocks / state->column_blocks; // of all images
+    const uint64_t column = column_block * state->block_columns;
+    const uint64_t columns = weir_cpu_min(state->pixels - column, state->block_columns);
+    const uint64_t first_row = row_block * state->block_rows;
+    const uint64_t end_row = weir_cpu_min(first_row + state->block_rows, s->group_outputs);
+    const float *x = (const float *)task->inputs[0].data +
+                     group * s->group_inputs * (uint64_t)(s->height * s->width);
+    const uint64_t weight_rows =
+        state->is_packed ? packed_rows(s->group_outputs) : s->group_outputs;
+    const float *weights =
+        (const float *)task->inputs[1].data + group % s->groups * weight_rows * state->k;
+    uint64_t k0 = 0;
+    do { // once even if K is 0
+        const uint64_t depth = weir_cpu_min(state->k - k0, WEIR_CPU_BLOCK_K);
+        weir_cpu_conv_columns(s, x, k0, depth, column, columns, task->scratch);
+        for (uint64_t row = first_row; row < end_row; row += WEIR_K_TILE_ROWS) {
+            const uint64_t first = (group * s->group_outputs + row) * state->pixels + column;
+            const weir_k_gemm_block_t tile = {
+                .rows = weir_cpu_min(end_row - row, WEIR_K_TILE_ROWS),
+                .columns = columns,
+                .k = depth,
+                .a = weights + row * state->k + k0 * (state->is_packed ? WEIR_K_TILE_ROWS : 1),
+                .a_row = state->is_packed ? 1 : state->k,
+                .a_k = state->is_packed ? WEIR_K_TILE_ROWS : 1,
+                .b = task->scratch,
+                .b_panel = depth * WEIR_K_PANEL,
+                .b_k = WEIR_K_PANEL,
+                .c = (float *)task->outputs[0].data + first,
+                .c_row = state->pixels,
+                .resume = k0 > 0,
+            };
+            state->kernels->gemm_f32_12x32(&tile);
+            if (state->has_program && k0 + depth == state->k)
+                weir_cpu_anchor_apply(interpreter, first, tile.rows, columns, state->pixels);
+        }
+        k0 += WEIR_CPU_BLOCK_K;
+    } while (k0 < state->k);
+}
+
+// Output plane `number` of all images.
+static void direct_run(const conv_state_t *state, const weir_task_t *task, uint64_t number)
+{
+    const weir_cpu_conv_shape_t *s = &state->shape;
+    const weir_cpu_conv_plane_t plane = weir_cpu_conv_plane(s);
+    const int64_t row_floats = s->stride_x * plane.phase_columns;
+    const uint64_t outputs = s->groups * s->group_outputs;
+    const float *x = (const float *)task->inputs[0].data +
+                     number / s->group_outputs * (uint64_t)(s->height * s->width);
+    const float *weights = (const float *)task->inputs[1].data + number % outputs * state->k;
+    float *y = (float *)task->outputs[0].data + number * state->pixels;
+    float *padded = task->scratch;
+    const float **rows = (const float **)(void *)(padded + plane_floats(s));
+    weir_cpu_conv_plane_fill(s, x, padded);
+    for (int64_t out_y = 0; out_y < s->out_height; out_y++) {
+        uint64_t tap = 0;
+        for (int64_t ky = 0; ky < s->kernel_height; ky++)
+            for (int64_t kx = 0; kx < s->kernel_width; kx++) {
+                const int64_t row = out_y * s->stride_y + ky * s->dilation_y;
+                const int64_t column = kx * s->dilation_x;
+                rows[tap++] = padded + row * row_floats +
+                              column % s->stride_x * plane.phase_columns + column / s->stride_x;
+            }
+        state->kernels->depthwise_f32(
+            (size_t)s->out_width, tap, weights, rows, y + out_y * s->out_width);
+    }
+}
+
+weir_code_t weir_cpu_conv_run(const weir_task_t *task)
+{
+    const conv_state_t *state = task->state;
+    const weir_cpu_conv_shape_t *s = &state->shape;
+    const uint64_t total = task_total(state);
+    weir_cpu_interpreter_t interpreter;
+    if (state->has_program && total > 0)
+        weir_cpu_interpreter_begin(&interpreter, &state->program, task->inputs, task->outputs,
+            (unsigned char *)task->scratch + state->own_scratch_bytes);
+    for (uint64_t i = task->first; i < task->first + task->count && i < total; i++) {
+        if (!state->is_direct) {
+            product_run(state, task, i, &interpreter);
+            continue;
+        }
+        const uint64_t planes = s->images * s->groups * s->group_outputs;
+        const uint64_t end = weir_cpu_min((i + 1) * state->planes_per_task, planes);
+        for (uint64_t plane = i * state->planes_per_task; plane < end; plane++) {
+            direct_run(state, task, plane);
+            if (state->has_program)
+                weir_cpu_interpreter_run(&interpreter, plane * state->pixels, state->pixels);
+        }
+    }
+    return WEIR_OK;
+}

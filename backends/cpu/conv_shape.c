@@ -1,0 +1,153 @@
+// What a convolution reads: its numbers from the node, and the rearranged inputs that the kernels
+// take.
+//
+// Moves floats and computes none. Nothing is read outside the input, whatever the attributes say.
+#include <string.h>
+
+#include "backends/cpu/conv_shape.h"
+
+static int64_t attribute_at(
+    const weir_node_t *node, const char *name, uint32_t i, int64_t otherwise)
+{
+    const weir_attribute_t *attribute = weir_node_attribute(node, name);
+    return attribute && attribute->type == WEIR_ATTR_INTS && i < attribute->count
+               ? attribute->ints[i]
+               : otherwise;
+}
+
+// What comes before the first element along one axis.
+static int64_t pad_begin(const weir_node_t *node, uint32_t axis, int64_t in, int64_t out,
+    int64_t kernel, int64_t stride, int64_t dilation)
+{
+    const weir_attribute_t *attribute = weir_node_attribute(node, "auto_pad");
+    const char *mode = attribute && attribute->s ? attribute->s : "NOTSET";
+    if (!strcmp(mode, "VALID"))
+        return 0;
+    if (strcmp(mode, "SAME_UPPER") && strcmp(mode, "SAME_LOWER"))
+        return attribute_at(node, "pads", axis, 0);
+    const int64_t all = (out - 1) * stride + (kernel - 1) * dilation + 1 - in;
+    return all <= 0 ? 0 : !strcmp(mode, "SAME_UPPER") ? all / 2 : all - all / 2;
+}
+
+const char *weir_cpu_conv_shape(const weir_node_t *node, weir_cpu_conv_shape_t *out_shape)
+{
+    const weir_tensor_t *x = &node->inputs[0], *w = &node->inputs[1], *y = &node->outputs[0];
+    const int64_t groups = weir_node_int(node, "group", 1);
+    const uint32_t last = x->rank - 1, axes = x->rank - 2;
+    weir_cpu_conv_shape_t s = {
+        .height = 1, .out_height = 1, .kernel_height = 1, .stride_y = 1, .dilation_y = 1};
+    if (w->rank != x->rank || y->rank != x->rank)
+        return "X, W and Y differ in rank";
+    if (groups < 1 || w->dims[0] % groups || x->dims[1] != w->dims[1] * groups ||
+        y->dims[0] != x->dims[0] || y->dims[1] != w->dims[0])
+        return "the channels do not fit the groups";
+    s.images = (uint64_t)x->dims[0];
+    s.groups = (uint64_t)groups;
+    s.group_inputs = (uint64_t)w->dims[1];
+    s.group_outputs = (uint64_t)(w->dims[0] / groups);
+    s.width = x->dims[last];
+    s.out_width = y->dims[last];
+    s.kernel_width = w->dims[last];
+    s.stride_x = attribute_at(node, "strides", axes - 1, 1);
+    s.dilation_x = attribute_at(node, "dilations", axes - 1, 1);
+    if (axes == 2) {
+        s.height = x->dims[2];
+        s.out_height = y->dims[2];
+        s.kernel_height = w->dims[2];
+        s.stride_y = attribute_at(node, "strides", 0, 1);
+        s.dilation_y = attribute_at(node, "dilations", 0, 1);
+    }
+    if (s.stride_x < 1 || s.stride_y < 1 || s.dilation_x < 1 || s.dilation_y < 1)
+        return "a stride or a dilation below 1";
+    s.pad_left =
+        pad_begin(node, axes - 1, s.width, s.out_width, s.kernel_width, s.stride_x, s.dilation_x);
+    if (axes == 2)
+        s.pad_top =
+            pad_begin(node, 0, s.height, s.out_height, s.kernel_height, s.stride_y, s.dilation_y);
+    *out_shape = s;
+    return NULL;
+}
+
+// The first i >= 0 with i * stride + offset >= bound.
+static int64_t first_at_least(int64_t bound, int64_t offset, int64_t stride)
+{
+    return bound <= offset ? 0 : (bound - offset + stride - 1) / stride;
+}
+
+// to[i] = row[i * stride + offset] for i in [first, first + count), 0 where that is outside [0,
+// width).
+static void row_copy(const float *row, int64_t width, int64_t stride, int64_t offset, int64_t first,
+    int64_t count, float *to)
+{
+    const int64_t end = first + count;
+    int64_t begin_inside = WEIR_MAX(first, first_at_least(0, offset, stride));
+    begin_inside = WEIR_MIN(begin_inside, end);
+    int64_t end_inside = WEIR_MIN(end, first_at_least(width, offset, stride));
+    end_inside = WEIR_MAX(end_inside, begin_inside);
+    int64_t i = first;
+    for (; i < begin_inside; i++)
+        *to++ = 0.0f;
+    if (stride == 1) {
+        const size_t inside = (size_t)(end_inside - i);
+        if (inside > 0)
+            memcpy(to, row + i + offset, inside * sizeof(*to));
+        to += inside;
+        i = end_inside;
+    } else {
+        for (; i < end_inside; i++)
+            *to++ = row[i * stride + offset];
+    }
+    for (; i < end; i++)
+        *to++ = 0.0f;
+}
+
+void weir_cpu_conv_columns(const weir_cpu_conv_shape_t *s, const float *x, uint64_t first_k,
+    uint64_t count_k, uint64_t first, uint64_t columns, float *to)
+{
+    const int64_t taps = s->kernel_height * s->kernel_width;
+    for (uint64_t panel = 0; panel < columns; panel += WEIR_K_PANEL) {
+        const int64_t panel_columns = (int64_t)weir_cpu_min(columns - panel, WEIR_K_PANEL);
+        const int64_t pixel = (int64_t)(first + panel);
+        for (uint64_t kk = 0; kk < count_k; kk++, to += WEIR_K_PANEL) {
+            const int64_t k = (int64_t)(first_k + kk);
+            const int64_t ky = k % taps / s->kernel_width, kx = k % taps % s->kernel_width;
+            const float *plane = x + k / taps * s->height * s->width;
+            int64_t y = pixel / s->out_width, column = pixel % s->out_width;
+            for (int64_t done = 0; done < panel_columns; y++, column = 0) {
+                const int64_t run = WEIR_MIN(s->out_width - column, panel_columns - done);
+                const int64_t in_y = y * s->stride_y - s->pad_top + ky * s->dilation_y;
+                if (in_y < 0 || in_y >= s->height)
+                    memset(to + done, 0, (size_t)run * sizeof(*to));
+                else
+                    row_copy(plane + in_y * s->width, s->width, s->stride_x,
+                        kx * s->dilation_x - s->pad_left, column, run, to + done);
+                done += run;
+            }
+            for (int64_t pad = panel_columns; pad < (int64_t)WEIR_K_PANEL; pad++)
+                to[pad] = 0.0f;
+        }
+    }
+}
+
+weir_cpu_conv_plane_t weir_cpu_conv_plane(const weir_cpu_conv_shape_t *s)
+{
+    return (weir_cpu_conv_plane_t){
+        .rows = (s->out_height - 1) * s->stride_y + (s->kernel_height - 1) * s->dilation_y + 1,
+        .phase_columns = s->out_width + (s->kernel_width - 1) * s->dilation_x / s->stride_x,
+    };
+}
+
+void weir_cpu_conv_plane_fill(const weir_cpu_conv_shape_t *s, const float *x, float *to)
+{
+    const weir_cpu_conv_plane_t plane = weir_cpu_conv_plane(s);
+    for (int64_t row = 0; row < plane.rows; row++) {
+        const int64_t y = row - s->pad_top;
+        for (int64_t phase = 0; phase < s->stride_x; phase++, to += plane.phase_columns) {
+            if (y < 0 || y >= s->height)
+                memset(to, 0, (size_t)plane.phase_columns * sizeof(*to));
+            else
+                row_copy(x + y * s->width, s->width, s->stride_x, phase - s->pad_left, 0,
+                    plane.phase_columns, to);
+        }
+    }
+}

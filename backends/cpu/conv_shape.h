@@ -1,0 +1,33 @@
+// The numbers of a convolution with one or two spatial dims; one dim is a height of 1.
+#ifndef WEIR_BACKENDS_CPU_CONV_SHAPE_H
+#define WEIR_BACKENDS_CPU_CONV_SHAPE_H
+
+#include "backends/cpu/cpu.h"
+
+typedef struct weir_cpu_conv_shape {
+    uint64_t images, groups;
+    uint64_t group_inputs, group_outputs; // channels of one group
+    int64_t height, width, out_height, out_width, kernel_height, kernel_width;
+    int64_t stride_y, stride_x, dilation_y, dilation_x;
+    int64_t pad_top, pad_left;
+} weir_cpu_conv_shape_t;
+
+// NULL, or why the attributes and dims make no sense. Dims of X and Y must be known.
+const char *weir_cpu_conv_shape(const weir_node_t *node, weir_cpu_conv_shape_t *out_shape);
+
+// Rows [first_k, first_k + count_k) and columns (output pixels) [first, first + columns) of the
+// matrix that makes the convolution of one group of one image a product, as panels of 32 columns:
+// to[(j / 32) * count_k * 32 + kk * 32 + j % 32]; columns past the end are zero. `x` is the group's
+// input.
+void weir_cpu_conv_columns(const weir_cpu_conv_shape_t *shape, const float *x, uint64_t first_k,
+    uint64_t count_k, uint64_t first, uint64_t columns, float *to);
+
+// One input plane with its padding, its columns sorted by their remainder mod stride_x, so that
+// what one tap reads for neighbouring outputs lies dense.
+typedef struct weir_cpu_conv_plane {
+    int64_t rows, phase_columns;
+} weir_cpu_conv_plane_t;
+weir_cpu_conv_plane_t weir_cpu_conv_plane(const weir_cpu_conv_shape_t *shape);
+void weir_cpu_conv_plane_fill(const weir_cpu_conv_shape_t *shape, const float *x, float *to);
+
+#endif

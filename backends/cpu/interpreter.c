@@ -1,0 +1,194 @@
+// The interpreter of expression programs: tiles of WEIR_CPU_TILE elements, one kernel call a step.
+//
+// A tile's operands are read where they lie if they are dense there, and gathered into a slot if
+// not. The kernels work on whole groups of WEIR_K_LANES, so a short tile lives in slots and is
+// copied out. It allocates nothing and writes only its own range of the outputs.
+#include <string.h>
+
+#include "backends/cpu/expression.h"
+
+static void *slot_of(const weir_cpu_interpreter_t *in, const weir_cpu_step_t *step)
+{
+    return in->scratch + (size_t)step->slot * in->program->slot_bytes;
+}
+
+static void fill_f32(float *to, uint64_t count, const void *from)
+{
+    float value;
+    memcpy(&value, from, sizeof(value));
+    for (uint64_t i = 0; i < count; i++)
+        to[i] = value;
+}
+
+static void fill_i64(int64_t *to, uint64_t count, const void *from)
+{
+    int64_t value;
+    memcpy(&value, from, sizeof(value));
+    for (uint64_t i = 0; i < count; i++)
+        to[i] = value;
+}
+
+// `count` elements at distance `stride`, as they lie in a slot. BOOLs become masks.
+static void gather(
+    void *to, const void *from, int64_t stride, uint64_t count, uint32_t element_bytes)
+{
+    if (element_bytes == 1) {
+        const uint8_t *source = from;
+        for (uint64_t i = 0; i < count; i++)
+            ((uint32_t *)to)[i] = source[(int64_t)i * stride] ? UINT32_MAX : 0;
+    } else if (stride == 1) {
+        memcpy(to, from, count * element_bytes);
+    } else if (element_bytes == 4) {
+        const uint32_t *source = from;
+        if (stride == 0)
+            fill_f32(to, count, from);
+        else
+            for (uint64_t i = 0; i < count; i++)
+                ((uint32_t *)to)[i] = source[(int64_t)i * stride];
+    } else {
+        const int64_t *source = from;
+        if (stride == 0)
+            fill_i64(to, count, from);
+        else
+            for (uint64_t i = 0; i < count; i++)
+                ((int64_t *)to)[i] = source[(int64_t)i * stride];
+    }
+}
+
+// Where the elements [first, first + count) of a view are: their own memory if they lie there as
+// the kernels need them, otherwise the slot that they have been gathered into.
+static const void *view_tile(const weir_cpu_view_t *view, const unsigned char *data, void *slot,
+    uint64_t first, uint64_t count, int may_stay)
+{
+    uint64_t at[WEIR_RANK_MAX], rest = first;
+    int64_t offset = 0;
+    for (uint32_t d = view->rank; d-- > 0;) {
+        at[d] = rest % view->extents[d];
+        rest /= view->extents[d];
+        offset += (int64_t)at[d] * view->strides[d];
+    }
+    const uint32_t inner = view->rank - 1;
+    const int64_t stride = view->strides[inner], bytes = view->element_bytes;
+    if (may_stay && stride == 1 && bytes > 1 && view->extents[inner] - at[inner] >= count)
+        return data + offset * bytes;
+    const uint32_t slot_bytes = bytes == 8 ? 8 : 4;
+    unsigned char *to = slot;
+    for (uint64_t done = 0; done < count;) {
+        const uint64_t run = weir_cpu_min(view->extents[inner] - at[inner], count - done);
+        gather(to, data + offset * bytes, stride, run, view->element_bytes);
+        to += run * slot_bytes;
+        done += run;
+        at[inner] += run;
+        offset += (int64_t)run * stride;
+        for (uint32_t d = inner; at[d] == view->extents[d] && d > 0; d--) {
+            offset += view->strides[d - 1] - (int64_t)at[d] * view->strides[d];
+            at[d] = 0;
+            at[d - 1]++;
+        }
+    }
+    return slot;
+}
+
+void weir_cpu_interpreter_begin(weir_cpu_interpreter_t *in, const weir_cpu_program_t *program,
+    const weir_tensor_t *inputs, const weir_tensor_t *outputs, void *scratch)
+{
+    in->program = program;
+    in->inputs = inputs;
+    in->outputs = outputs;
+    in->scratch = scratch;
+    const uint64_t count =
+        weir_cpu_min(WEIR_CPU_TILE, weir_cpu_round_up(program->element_count, WEIR_K_LANES));
+    // Lanes past a short tile's end are computed and dropped; they shall not be garbage.
+    memset(scratch, 0, program->scratch_bytes);
+    for (uint32_t i = 0; i < program->step_count; i++) {
+        const weir_cpu_step_t *step = &program->steps[i];
+        if (step->slot == WEIR_CPU_NONE)
+            continue;
+        void *slot = slot_of(in, step);
+        in->at[i] = slot;
+        if (!step->is_pinned)
+            continue;
+        if (step->kind == WEIR_CPU_STEP_LOAD) {
+            const weir_cpu_view_t *view = &program->views[step->view];
+            gather(slot, inputs[view->input].data, 0, count, view->element_bytes);
+        } else if (step->dtype == WEIR_F32) {
+            fill_f32(slot, count, &step->immediates.f[0]);
+        } else if (step->dtype == WEIR_I64) {
+            fill_i64(slot, count, &step->integer);
+        } else {
+            const uint32_t bits = step->dtype == WEIR_BOOL ? (step->integer ? UINT32_MAX : 0)
+                                                           : (uint32_t)step->integer;
+            fill_f32(slot, count, &bits);
+        }
+    }
+}
+
+static void output_store(
+    const weir_tensor_t *output, uint64_t first, uint64_t count, const void *from)
+{
+    const uint32_t bytes = weir_dtype_bytes(output->dtype);
+    unsigned char *to = (unsigned char *)output->data + first * bytes;
+    if (output->dtype == WEIR_BOOL) {
+        for (uint64_t i = 0; i < count; i++)
+            to[i] = (unsigned char)(((const uint32_t *)from)[i] & 1u);
+    } else if (to != from) {
+        memcpy(to, from, count * bytes);
+    }
+}
+
+// The place in an output that step `number` may write straight: only the last step, because every
+// other value has been read by then, whatever operand lies in that memory.
+static void *direct_output(
+    const weir_cpu_interpreter_t *in, uint32_t number, uint64_t first, uint64_t count)
+{
+    const weir_cpu_program_t *program = in->program;
+    if (number + 1 != program->step_count || count % WEIR_K_LANES)
+        return NULL;
+    for (uint32_t j = 0; j < program->output_count; j++) {
+        const weir_tensor_t *output = &in->outputs[j];
+        if (program->outputs[j] == number && output->dtype != WEIR_BOOL)
+            return (unsigned char *)output->data + first * weir_dtype_bytes(output->dtype);
+    }
+    return NULL;
+}
+
+static void tile_run(weir_cpu_interpreter_t *in, uint64_t first, uint64_t count)
+{
+    const weir_cpu_program_t *program = in->program;
+    const uint64_t lanes = weir_cpu_round_up(count, WEIR_K_LANES);
+    for (uint32_t i = 0; i < program->step_count; i++) {
+        const weir_cpu_step_t *step = &program->steps[i];
+        if (step->is_pinned || step->kind == WEIR_CPU_STEP_SAME)
+            continue;
+        // What is an output too must survive until the end, though its memory may be written
+        // before.
+        const int may_stay = lanes == count && !step->is_output;
+        if (step->kind == WEIR_CPU_STEP_LOAD) {
+            const weir_cpu_view_t *view = &program->views[step->view];
+            in->at[i] = view_tile(
+                view, in->inputs[view->input].data, slot_of(in, step), first, count, may_stay);
+        } else if (step->kind == WEIR_CPU_STEP_ANCHOR) {
+            const float *anchor = (const float *)in->outputs[0].data + first;
+            in->at[i] = may_stay ? anchor : memcpy(slot_of(in, step), anchor, count * 4);
+        } else {
+            void *to = direct_output(in, i, first, count);
+            if (!to)
+                to = slot_of(in, step);
+            step->kernel(lanes, in->at[step->a], step->b == WEIR_CPU_NONE ? NULL : in->at[step->b],
+                step->c == WEIR_CPU_NONE ? NULL : in->at[step->c], to, &step->immediates);
+            in->at[i] = to;
+        }
+    }
+    for (uint32_t j = 0; j < program->output_count; j++)
+        output_store(&in->outputs[j], first, count, in->at[program->outputs[j]]);
+}
+
+void weir_cpu_interpreter_run(weir_cpu_interpreter_t *in, uint64_t first, uint64_t count)
+{
+    while (count > 0) {
+        const uint64_t tile = weir_cpu_min(count, WEIR_CPU_TILE);
+        tile_run(in, first, tile);
+        first += tile;
+        count -= tile;
+    }
+}

@@ -1,0 +1,118 @@
+// Softmax and LayerNormalization in f32, over rows that lie dense in memory.
+//
+// A row is one task's work from end to end, so its bits depend on nothing beside it. A softmax
+// along an inner axis, and a scale that has to be broadcast, are left to the next plugin.
+#include "backends/cpu/cpu.h"
+
+#define TASK_NS 20000u
+
+typedef struct rows_state {
+    const weir_k_table_t *kernels;
+    uint64_t row_count, row_elements, rows_per_task;
+    float epsilon;
+    uint32_t is_softmax;
+} rows_state_t;
+
+static int is_softmax(const weir_node_t *node)
+{
+    return node->op[0] == 'S';
+}
+
+// The first dim of a row, or -1.
+static int64_t row_axis(const weir_node_t *node)
+{
+    const int64_t rank = node->inputs[0].rank;
+    const int64_t axis = weir_node_int(node, "axis", -1);
+    const int64_t first = axis < 0 ? axis + rank : axis;
+    return first >= 0 && first < rank ? first : -1;
+}
+
+weir_code_t weir_cpu_rows_supports(const weir_node_t *node, weir_support_t *out_support)
+{
+    if (node->prologue || node->epilogue)
+        return weir_cpu_refuse(out_support, "takes no prologue and no epilogue");
+    const weir_tensor_t *x = &node->inputs[0];
+    const int64_t axis = node->input_count > 0 ? row_axis(node) : -1;
+    if (axis < 0)
+        return weir_cpu_refuse(out_support, "the axis is not one of the input");
+    for (uint32_t i = 0; i < node->input_count; i++)
+        if (node->inputs[i].dtype != WEIR_F32 && (node->inputs[i].dtype != 0 || i < 2))
+            return weir_cpu_refuse(out_support, "takes f32 only");
+    for (uint32_t j = 0; j < node->output_count; j++)
+        if (node->outputs[j].dtype != WEIR_F32 && (node->outputs[j].dtype != 0 || j == 0))
+            return weir_cpu_refuse(out_support, "gives f32 only");
+    if (is_softmax(node)) {
+        if (axis + 1 != x->rank && !weir_node_int(node, "coerce", 0))
+            return weir_cpu_refuse(out_support, "a softmax along an axis that is not the last");
+        return WEIR_OK;
+    }
+    if (node->input_count < 2)
+        return weir_cpu_refuse(out_support, "inputs are missing");
+    for (uint32_t i = 1; i < WEIR_MIN(node->input_count, 3u); i++) {
+        const weir_tensor_t *factor = &node->inputs[i];
+        if (factor->dtype == 0)
+            continue;
+        int fits = (int64_t)factor->rank == (int64_t)x->rank - axis;
+        for (uint32_t d = 0; fits && d < factor->rank; d++)
+            fits = factor->dims[d] == x->dims[(uint32_t)axis + d];
+        if (!fits)
+            return weir_cpu_refuse(out_support, "scale or bias is not of the normalised dims");
+    }
+    return WEIR_OK;
+}
+
+weir_code_t weir_cpu_rows_prepare(
+    const weir_host_t *host, const weir_node_t *node, weir_prepared_t *out_prepared)
+{
+    const weir_k_table_t *kernels = weir_cpu_isa_table(host);
+    if (!kernels)
+        return host->fail(host, WEIR_UNAVAILABLE, "option isa of plugin cpu: not on this machine");
+    rows_state_t *state = host->alloc(host, sizeof(*state));
+    if (!state)
+        return host->fail(
+            host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a %s", node->op);
+    const weir_tensor_t *x = &node->inputs[0];
+    *state = (rows_state_t){.kernels = kernels, .row_count = 1, .row_elements = 1};
+    state->is_softmax = (uint32_t)is_softmax(node);
+    state->epsilon = (float)weir_node_float(node, "epsilon", 1e-5);
+    for (uint32_t d = 0; d < x->rank; d++) {
+        uint64_t *size = d < row_axis(node) ? &state->row_count : &state->row_elements;
+        *size *= (uint64_t)x->dims[d];
+    }
+    if (state->row_elements == 0)
+        state->row_count = 0;
+    state->rows_per_task = WEIR_MAX(1u, TASK_NS / (state->row_elements + 20));
+    out_prepared->state = state;
+    return WEIR_OK;
+}
+
+void weir_cpu_rows_tasks(const weir_node_t *node, void *opaque, weir_tasks_t *out_tasks)
+{
+    const rows_state_t *state = opaque;
+    (void)node;
+    out_tasks->phase_count = 1;
+    out_tasks->task_count[0] = WEIR_MAX(1u, WEIR_DIV_UP(state->row_count, state->rows_per_task));
+    out_tasks->task_cost_ns[0] = state->rows_per_task * (state->row_elements + 20);
+}
+
+weir_code_t weir_cpu_rows_run(const weir_task_t *task)
+{
+    const rows_state_t *state = task->state;
+    const weir_node_t *node = task->node;
+    const weir_tensor_t *in = task->inputs, *out = task->outputs;
+    const float *bias = node->input_count > 2 && in[2].dtype ? in[2].data : NULL;
+    float *mean = node->output_count > 1 && out[1].dtype ? out[1].data : NULL;
+    float *inverse = node->output_count > 2 && out[2].dtype ? out[2].data : NULL;
+    const uint64_t end =
+        weir_cpu_min((task->first + task->count) * state->rows_per_task, state->row_count);
+    for (uint64_t row = task->first * state->rows_per_task; row < end; row++) {
+        const float *x = (const float *)in[0].data + row * state->row_elements;
+        float *y = (float *)out[0].data + row * state->row_elements;
+        if (state->is_softmax)
+            state->kernels->softmax_f32(state->row_elements, x, y);
+        else
+            state->kernels->layernorm_f32(state->row_elements, state->epsilon, x, in[1].data, bias,
+                y, mean ? mean + row : NULL, inverse ? inverse + row : NULL);
+    }
+    return WEIR_OK;
+}
