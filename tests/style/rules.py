@@ -81,7 +81,7 @@ def _may_include(path, target):
     if parts[0] == "scheduler":
         return target.startswith("scheduler/")
     if parts[0] == "benchmarks":
-        return target.startswith(("benchmarks/", "kernels/"))
+        return target.startswith(("benchmarks/", "kernels/", "tests/kernels/", "tests/support/"))
     if parts[0] == "docs":
         return False  # examples are for readers to copy: public headers only
     return parts[0] == "tests"
