@@ -4,13 +4,16 @@
 Goal:   weir's answers on real models are ONNX Runtime's: before a final Softmax (or Sigmoid)
         max|a - b| <= 5e-4 max|b|; elsewhere |a - b| <= 1e-4 + 1e-3 |b|. MiniLM's two sentences score
         0.7553 +- 0.0005.
-Method: several inputs and batch sizes per model; then two channels of the first, a middle and the last weight
-        layer are exchanged in the model that is tested, and the rule must notice each time.
+Method: several inputs and batch sizes per model; then two channels of the first, a middle and the
+        last weight layer are exchanged in the model that is tested, and the rule must notice each
+        time.
 Must not: be believed where a swap goes unnoticed: that is a failure too.
 
 usage: check_models.py [--model NAME]... [--quick] [--device NAME] [--engine weir|ort] [--json]
-       --quick: the smaller models and fewer swaps. --engine ort-plain: checks this check without weir.
+       --quick: the smaller models and fewer swaps. --engine ort-plain: checks this
+       check without weir.
 """
+
 import argparse
 import gc
 import json
@@ -24,7 +27,9 @@ import support
 from support import fetch
 
 BIG = ("alexnet", "zfnet", "vgg19", "densenet121", "inception-v1", "inception-v2")
-QUICK = [n for n in fetch.MODELS if n not in BIG and not n.startswith("light-")] + ["light-squeezenet"]
+QUICK = [n for n in fetch.MODELS if n not in BIG and not n.startswith("light-")] + [
+    "light-squeezenet"
+]
 QUICK_SWAPS = ("magika", "ppocr-rec", "ppocr-cls", "silero", "squeezenet", "shufflenet")
 HAS_LOGITS = ("densenet121",)  # ends in the values that a Softmax would follow
 
@@ -46,10 +51,17 @@ class Row:
             self.error, self.share = max(self.error, error), max(self.share, share)
 
     def as_dict(self):
-        return {"model": self.name, "cases": self.cases, "largest_error_before_softmax": self.logit_error,
-                "share_of_allowed_before_softmax": self.logit_share, "largest_error": self.error,
-                "share_of_allowed": self.share, "swaps": self.swaps, "failures": self.failures,
-                "seconds": round(self.seconds, 2)}
+        return {
+            "model": self.name,
+            "cases": self.cases,
+            "largest_error_before_softmax": self.logit_error,
+            "share_of_allowed_before_softmax": self.logit_share,
+            "largest_error": self.error,
+            "share_of_allowed": self.share,
+            "swaps": self.swaps,
+            "failures": self.failures,
+            "seconds": round(self.seconds, 2),
+        }
 
 
 def differences(got, want, logits_name):
@@ -69,8 +81,14 @@ def check_swaps(row, model, logits, feed, want, engine, device):
         got = engine(edited_bytes, device).run(feed)
         found = differences(got, want, logits)
         noticed = any(not right for _, _, right, _, _ in found)
-        row.swaps.append({"where": where, "layer": layer, "noticed": noticed,
-                          "times_allowed": max(share for *_, share in found)})
+        row.swaps.append(
+            {
+                "where": where,
+                "layer": layer,
+                "noticed": noticed,
+                "times_allowed": max(share for *_, share in found),
+            }
+        )
         if not noticed:
             row.failures.append(f"channels exchanged in the {where} layer ({layer}) go unnoticed")
         gc.collect()
@@ -96,8 +114,10 @@ def check_model(name, engine, device, quick, swapping):
             for output, before, right, error, share in differences(tested.run(feed), want, logits):
                 row.note(before, error, share)
                 if not right:
-                    row.failures.append(f"input {index} ({shapes}): {output}: error {error:.3g}, "
-                                        f"{share:.3g} times what is allowed")
+                    row.failures.append(
+                        f"input {index} ({shapes}): {output}: error {error:.3g}, "
+                        f"{share:.3g} times what is allowed"
+                    )
             row.cases += 1
         del tested, whole
         if name == "minilm":
@@ -113,9 +133,15 @@ def check_model(name, engine, device, quick, swapping):
 
 def check_cosine(row, engine, device):
     session = engine(str(fetch.model_path("minilm")), device)
-    vectors = session.run(support.encode(support.SENTENCES[:2]))["sentence_embedding"].astype(np.float64)
+    vectors = session.run(support.encode(support.SENTENCES[:2]))["sentence_embedding"].astype(
+        np.float64
+    )
     cosine = float(vectors[0] @ vectors[1])
-    print(f"      MiniLM: cosine of {support.SENTENCES[0]!r} and {support.SENTENCES[1]!r}: {cosine:.4f}", file=sys.stderr)
+    print(
+        f"      MiniLM: cosine of {support.SENTENCES[0]!r} and {support.SENTENCES[1]!r}: "
+        f"{cosine:.4f}",
+        file=sys.stderr,
+    )
     if not abs(cosine - 0.7553) <= 0.0005:
         row.failures.append(f"cosine of the two sentences is {cosine:.5f}, expected 0.7553")
 
@@ -127,19 +153,31 @@ def print_row(row):
     noticed = sum(s["noticed"] for s in row.swaps)
     swapped = f"{noticed}/{len(row.swaps)}" if row.swaps else "-"
     least = f"x{min(s['times_allowed'] for s in row.swaps):.0f}" if row.swaps else ""
-    print(f"{row.name:18} {row.cases:5} {before} {row.error:10.1e} {row.share:6.1%} {swapped:>6} {least:>7} "
-          f"{row.seconds:7.1f} s  {'ok' if not row.failures else 'FAILED'}", flush=True)
+    print(
+        f"{row.name:18} {row.cases:5} {before} {row.error:10.1e} {row.share:6.1%} {swapped:>6} "
+        f"{least:>7} "
+        f"{row.seconds:7.1f} s  {'ok' if not row.failures else 'FAILED'}",
+        flush=True,
+    )
     for failure in row.failures:
         print(f"      {failure}", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description="Every real model against ONNX Runtime.")
-    parser.add_argument("--model", action="append", metavar="NAME", choices=list(fetch.MODELS), help="may be repeated")
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME",
+        choices=list(fetch.MODELS),
+        help="may be repeated",
+    )
     parser.add_argument("--quick", action="store_true", help="the smaller models and fewer swaps")
     parser.add_argument("--device", help="the device that runs every node, as in `weir devices`")
     parser.add_argument("--engine", choices=list(support.ENGINES), default="weir")
-    parser.add_argument("--json", action="store_true", help="one line of JSON per model instead of the table")
+    parser.add_argument(
+        "--json", action="store_true", help="one line of JSON per model instead of the table"
+    )
     arguments = parser.parse_args()
     names = arguments.model or (QUICK if arguments.quick else list(fetch.MODELS))
     try:
@@ -149,12 +187,16 @@ def main():
     engine = support.ENGINES[arguments.engine]
     if not arguments.json:
         print(f"{engine.name} against ONNX Runtime")
-        print(f"{'model':18} {'cases':>5} {'logits':>9} {'of max':>6} {'elsewhere':>10} {'of max':>6} {'swaps':>6} "
-              f"{'weakest':>7} {'time':>9}")
+        print(
+            f"{'model':18} {'cases':>5} {'logits':>9} {'of max':>6} {'elsewhere':>10} "
+            f"{'of max':>6} {'swaps':>6} "
+            f"{'weakest':>7} {'time':>9}"
+        )
     failed = 0
     for name in names:
         swapping = not name.startswith("light-") and (
-            not arguments.quick or bool(arguments.model) or name in QUICK_SWAPS)
+            not arguments.quick or bool(arguments.model) or name in QUICK_SWAPS
+        )
         row = check_model(name, engine, arguments.device, arguments.quick, swapping)
         failed += bool(row.failures)
         if arguments.json:

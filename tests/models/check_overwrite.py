@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """Overwriting or truncating a model's file while plans of it run changes nothing.
 
-Goal:   what was loaded stays loaded: runs under way, new sessions and new plans of a loaded model give the same
-        bytes whatever becomes of the file, and a load of the damaged file is an error and not a crash.
-Method: in a child process (a mapped file that is cut short would kill it with SIGBUS) two threads run a session
-        while the file is overwritten in place with noise, truncated to half, to nothing, deleted and put back;
-        after each step a further plan and a further session of the loaded model are made through the C API.
+Goal:   what was loaded stays loaded: runs under way, new sessions and new plans of a loaded model
+        give the same bytes whatever becomes of the file, and a load of the damaged file is an error
+        and not a crash.
+Method: in a child process (a mapped file that is cut short would kill it with SIGBUS) two threads
+        run a session while the file is overwritten in place with noise, truncated to half, to
+        nothing, deleted and put back; after each step a further plan and a further session of the
+        loaded model are made through the C API.
 Must not: rely on timing: each step waits until both threads have finished a run after it.
 
 usage: check_overwrite.py [--model NAME] [--device NAME]
 """
+
 import argparse
 import ctypes
 import os
@@ -28,9 +31,10 @@ from support import fetch
 
 
 def more_of(weir, session, feed):
-    """What a second plan and a session of it answer; made of the model that `session` has loaded."""
+    """What a second plan of the model that `session` has loaded answers."""
     from weir import _library as c  # pylint: disable=import-outside-toplevel
     from weir import session as inner  # pylint: disable=import-outside-toplevel
+
     plan = c.c_void_p()
     options = c.PlanOptions(size=ctypes.sizeof(c.PlanOptions))
     inner._check(c.lib.weir_plan_create(session._model, ctypes.byref(options), ctypes.byref(plan)))
@@ -103,6 +107,7 @@ def refused(weir, path, device):
 def child(path, original, name, device):
     """The check itself; ends the process with a message where something differs."""
     import weir  # pylint: disable=import-outside-toplevel
+
     path, device = pathlib.Path(path), [device] if device else None
     feed = support.named(support.feeds(name, True)[0], onnx.load(original))
     session = weir.InferenceSession(str(path), devices=device)
@@ -111,19 +116,25 @@ def child(path, original, name, device):
     runners = [Runner(session, feed, want) for _ in range(2)]
     for runner in runners:
         runner.start()
-    steps = [("overwritten in place", lambda: overwrite(path, size)),
-             ("cut to half", lambda: truncate(path, size // 2)),
-             ("cut to nothing", lambda: truncate(path, 0)),
-             ("deleted", path.unlink),
-             ("put back", lambda: shutil.copyfile(original, path)),
-             ("cut by one byte", lambda: truncate(path, size - 1))]
+    steps = [
+        ("overwritten in place", lambda: overwrite(path, size)),
+        ("cut to half", lambda: truncate(path, size // 2)),
+        ("cut to nothing", lambda: truncate(path, 0)),
+        ("deleted", path.unlink),
+        ("put back", lambda: shutil.copyfile(original, path)),
+        ("cut by one byte", lambda: truncate(path, size - 1)),
+    ]
     for what, change in steps:
         change()
         for runner in runners:
             runner.wait_for_whole_run()
         same(more_of(weir, session, feed), want, f"{what}: another plan")
         if what == "put back":
-            same(weir.InferenceSession(str(path), devices=device).run(None, feed), want, "the file loaded again")
+            same(
+                weir.InferenceSession(str(path), devices=device).run(None, feed),
+                want,
+                "the file loaded again",
+            )
             print(f"  {what}: the same bytes, loaded again as well")
         else:
             print(f"  {what}: the same bytes; a new load: {refused(weir, path, device)}")

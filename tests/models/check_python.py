@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """The Python package: structs as in the headers, and what a caller meets.
 
-Goal:   engine/python mirrors the C headers field by field; run() is right from many threads, its errors help.
-Method: a C program compiled here prints sizeof and offsetof of every field; small models made here are run.
+Goal:   engine/python mirrors the C headers field by field; run() is right from many threads, its
+        errors help.
+Method: a C program compiled here prints sizeof and offsetof of every field; small models made here
+        are run.
 Must not: need any model from outside.
 
 usage: check_python.py [--structs-only]
 """
+
 import ctypes
 import gc
 import importlib.util
@@ -35,16 +38,26 @@ def library_declarations():
 
 def c_layout(structs):
     """{(struct, field or ""): number} as the C compiler sees it."""
-    lines = ["#include <stddef.h>", "#include <stdio.h>", "#include <weir/weir.h>", "int main(void) {"]
+    lines = [
+        "#include <stddef.h>",
+        "#include <stdio.h>",
+        "#include <weir/weir.h>",
+        "int main(void) {",
+    ]
     for name, struct in structs.items():
         lines.append(f'printf("{name}  %zu\\n", sizeof({name}));')
         for field, *_ in struct._fields_:
-            lines.append(f'printf("{name} {field} %zu %zu\\n", offsetof({name}, {field}), sizeof((({name} *)0)->{field}));')
+            lines.append(
+                f'printf("{name} {field} %zu %zu\\n", offsetof({name}, {field}), sizeof((({name} '
+                f"*)0)->{field}));"
+            )
     lines.append("return 0; }")
     with tempfile.TemporaryDirectory() as folder:
         source, program = pathlib.Path(folder) / "layout.c", pathlib.Path(folder) / "layout"
         source.write_text("\n".join(lines))
-        subprocess.run(["cc", "-std=c17", f"-I{HEADERS}", str(source), "-o", str(program)], check=True)
+        subprocess.run(
+            ["cc", "-std=c17", f"-I{HEADERS}", str(source), "-o", str(program)], check=True
+        )
         text = subprocess.run([str(program)], check=True, capture_output=True, text=True).stdout
     layout = {}
     for line in text.splitlines():
@@ -62,13 +75,18 @@ def compare_layout(structs, layout):
         for field, *_ in struct._fields_:
             own = getattr(struct, field)
             if (own.offset, own.size) != layout[name, field]:
-                found.append(f"{name}.{field}: at {own.offset} of {own.size}, C has {layout[name, field]}")
+                found.append(
+                    f"{name}.{field}: at {own.offset} of {own.size}, C has {layout[name, field]}"
+                )
     return found
 
 
 def header_text():
-    return "\n".join(re.sub(r"//.*", "", path.read_text()) for path in sorted((HEADERS / "weir").glob("*.h"))
-                     if path.name != "plugin.h")
+    return "\n".join(
+        re.sub(r"//.*", "", path.read_text())
+        for path in sorted((HEADERS / "weir").glob("*.h"))
+        if path.name != "plugin.h"
+    )
 
 
 class Declarations(unittest.TestCase):
@@ -79,7 +97,10 @@ class Declarations(unittest.TestCase):
         self.assertEqual([], compare_layout(self.declared.STRUCTS, c_layout(self.declared.STRUCTS)))
 
     def test_every_struct_of_the_headers_is_declared(self):
-        names = set(re.findall(r"}\s*(weir_\w+_t);", header_text())) - {"weir_placement_t", "weir_log_level_t"}
+        names = set(re.findall(r"}\s*(weir_\w+_t);", header_text())) - {
+            "weir_placement_t",
+            "weir_log_level_t",
+        }
         self.assertEqual(names, set(self.declared.STRUCTS))
 
     def test_a_moved_field_is_noticed(self):
@@ -91,11 +112,14 @@ class Declarations(unittest.TestCase):
         self.assertEqual(2, len(compare_layout({"weir_value_t": Swapped}, layout)))
 
     def test_fields_are_all_there(self):
-        # The last field plus padding reaches the end, so a field missing at the end shows as a wrong size;
+        # The last field plus padding reaches the end, so a field missing at the end shows as a
+        # wrong size;
         # one missing inside as a wrong offset. What remains is two fields of C in one of Python.
         for name, struct in self.declared.STRUCTS.items():
             short = name[:-2]
-            body = re.search(r"typedef struct " + short + r"\s*{(.*?)}\s*" + name, header_text(), re.S).group(1)
+            body = re.search(
+                r"typedef struct " + short + r"\s*{(.*?)}\s*" + name, header_text(), re.S
+            ).group(1)
             declarations = [d for d in body.split(";") if d.strip()]
             self.assertEqual(len(declarations), len(struct._fields_), name)
 
@@ -111,11 +135,13 @@ class Declarations(unittest.TestCase):
 def load_package():
     sys.path.insert(0, str(ROOT / "engine" / "python"))
     import weir  # pylint: disable=import-outside-toplevel
+
     return weir
 
 
 def tiny_model(kind="Add", dtype=1, shape=("n", 3), outputs=1):
     from onnx import helper  # pylint: disable=import-outside-toplevel
+
     nodes = [helper.make_node("Add", ["x", "y"], ["z"], name="sum")]
     results = [helper.make_tensor_value_info("z", dtype, shape)]
     if outputs == 2:
@@ -123,7 +149,9 @@ def tiny_model(kind="Add", dtype=1, shape=("n", 3), outputs=1):
         results.append(helper.make_tensor_value_info("p", dtype, shape))
     if kind != "Add":
         nodes[0] = helper.make_node(kind, ["x", "y"], ["z"], name="odd")
-    graph = helper.make_graph(nodes, "tiny", [helper.make_tensor_value_info(n, dtype, shape) for n in "xy"], results)
+    graph = helper.make_graph(
+        nodes, "tiny", [helper.make_tensor_value_info(n, dtype, shape) for n in "xy"], results
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
     return model.SerializeToString()
@@ -133,6 +161,7 @@ class Package(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         import numpy  # pylint: disable=import-outside-toplevel
+
         cls.np, cls.weir = numpy, load_package()
 
     def refused(self, code, *words):
@@ -149,6 +178,7 @@ class Package(unittest.TestCase):
                 for word in words:
                     test.assertIn(word, str(error))
                 return True
+
         return Context()
 
     def test_ports(self):
@@ -164,8 +194,10 @@ class Package(unittest.TestCase):
         product, total = session.run(["p", "z"], {"x": x, "y": y})
         np.testing.assert_array_equal(product, x * y)
         np.testing.assert_array_equal(total, x + y)
-        again, = session.run(["z"], {"x": -x, "y": y})
-        np.testing.assert_array_equal(total, x + y)  # an earlier result is not overwritten by a later run
+        (again,) = session.run(["z"], {"x": -x, "y": y})
+        np.testing.assert_array_equal(
+            total, x + y
+        )  # an earlier result is not overwritten by a later run
         np.testing.assert_array_equal(again, y - x)
 
     def test_strided_and_foreign_inputs(self):
@@ -174,15 +206,19 @@ class Package(unittest.TestCase):
         x = np.arange(12, dtype=np.float32).reshape(3, 4).T[:2, :]
         swapped = x.astype(">f4")
         np.testing.assert_array_equal(session.run(None, {"x": x, "y": swapped})[0], x + x)
-        np.testing.assert_array_equal(session.run(None, {"x": [[1, 2, 3]], "y": [[1, 1, 1]]})[0], [[2, 3, 4]])
+        np.testing.assert_array_equal(
+            session.run(None, {"x": [[1, 2, 3]], "y": [[1, 1, 1]]})[0], [[2, 3, 4]]
+        )
 
     def test_scalar_and_empty(self):
         np = self.np
         session = self.weir.InferenceSession(tiny_model(shape=()))
-        result, = session.run(None, {"x": np.float32(2), "y": np.array(3, np.float32)})
+        (result,) = session.run(None, {"x": np.float32(2), "y": np.array(3, np.float32)})
         self.assertEqual(((), 5.0), (result.shape, float(result)))
         session = self.weir.InferenceSession(tiny_model())
-        result, = session.run(None, {"x": np.zeros((0, 3), np.float32), "y": np.zeros((0, 3), np.float32)})
+        (result,) = session.run(
+            None, {"x": np.zeros((0, 3), np.float32), "y": np.zeros((0, 3), np.float32)}
+        )
         self.assertEqual((0, 3), result.shape)
 
     def test_errors(self):
@@ -213,7 +249,7 @@ class Package(unittest.TestCase):
             self.weir.InferenceSession(tiny_model(), precision="bf16")
         with self.refused("LIMIT", "nodes"):
             self.weir.InferenceSession(tiny_model(outputs=2), limits={"nodes": 1})
-        result, = session.run(None, {"x": x, "y": x})  # and the session still works
+        (result,) = session.run(None, {"x": x, "y": x})  # and the session still works
         np.testing.assert_array_equal(result, x)
 
     def test_cancelled_and_late(self):
@@ -238,7 +274,7 @@ class Package(unittest.TestCase):
             rng = np.random.default_rng(seed)
             for _ in range(50):
                 x = rng.normal(size=(int(rng.integers(1, 200)), 3)).astype(np.float32)
-                result, = session.run(None, {"x": x, "y": 2 * x})
+                (result,) = session.run(None, {"x": x, "y": 2 * x})
                 if not np.array_equal(result, x + 2 * x):
                     wrong.append(seed)
 
@@ -254,7 +290,13 @@ class Package(unittest.TestCase):
         before = None
         for _ in range(5):
             session = self.weir.InferenceSession(tiny_model(), engine=engine)
-            session.run(None, {"x": self.np.zeros((64, 3), self.np.float32), "y": self.np.zeros((64, 3), self.np.float32)})
+            session.run(
+                None,
+                {
+                    "x": self.np.zeros((64, 3), self.np.float32),
+                    "y": self.np.zeros((64, 3), self.np.float32),
+                },
+            )
             del session
             gc.collect()
             now = engine.memory()[0]
@@ -274,5 +316,8 @@ if __name__ == "__main__":
         sys.argv.remove("--structs-only")
         del Package
     elif importlib.util.find_spec("numpy") is None:
-        sys.exit("check_python.py: numpy is missing; run it with the tests' Python (tests/requirements.txt)")
+        sys.exit(
+            "check_python.py: numpy is missing; run it with the tests' Python "
+            "(tests/requirements.txt)"
+        )
     unittest.main(verbosity=1)

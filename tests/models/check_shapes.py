@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """One session, a hundred random shapes: right each time.
 
-Goal:   a plan that meets new shapes all the time (more than it keeps) never answers with another shape's
-        numbers, and a shape that comes back is as right as it was.
-Method: 100 random widths of PP-OCR rec and 100 random (batch, length) of MiniLM through one session each, every
-        answer held against ONNX Runtime; every tenth run repeats an earlier shape with new values and every
-        answer to a repeated input is compared byte for byte.
+Goal:   a plan that meets new shapes all the time (more than it keeps) never answers with another
+        shape's numbers, and a shape that comes back is as right as it was.
+Method: 100 random widths of PP-OCR rec and 100 random (batch, length) of MiniLM through one session
+        each, every answer held against ONNX Runtime; every tenth run repeats an earlier shape with
+        new values and every answer to a repeated input is compared byte for byte.
 Must not: compare with what weir itself said, except for the repeated bytes.
 
 usage: check_shapes.py [--count N] [--device NAME] [--engine weir|ort] [--seed N]
 """
+
 import argparse
 import sys
 import time
@@ -68,7 +69,9 @@ def check(name, arguments):
             right, _, share = support.compare(got[output], want[output], output == logits)
             worst = max(worst, share)
             if not right:
-                wrong.append(f"run {index}, shape {list(shape)}: {output}: {share:.3g} times what is allowed")
+                wrong.append(
+                    f"run {index}, shape {list(shape)}: {output}: {share:.3g} times what is allowed"
+                )
         if first is None:
             first = (feed, got)
     again = tested.run(first[0])
@@ -77,11 +80,19 @@ def check(name, arguments):
             wrong.append(f"the first input, run again at the end: {output} differs")
     # A shape's answer must not pass for another's, else 100 right answers would say little.
     other = reference.run(feed_of(rng, name, asked[0]))
-    blind = all(support.compare(first[1][output], other[output], output == logits)[0] for output in other)
+    blind = all(
+        support.compare(first[1][output], other[output], output == logits)[0] for output in other
+    )
     if blind:
-        wrong.append("answers to different inputs of one shape pass as equal: the comparison cannot fail")
-    print(f"{name}: {arguments.count} runs, {len(set(asked))} shapes, largest error {worst:.2%} of what is allowed, "
-          f"{time.monotonic() - start:.1f} s, {'ok' if not wrong else f'{len(wrong)} WRONG'}", flush=True)
+        wrong.append(
+            "answers to different inputs of one shape pass as equal: the comparison cannot fail"
+        )
+    print(
+        f"{name}: {arguments.count} runs, {len(set(asked))} shapes, largest error {worst:.2%} of "
+        f"what is allowed, "
+        f"{time.monotonic() - start:.1f} s, {'ok' if not wrong else f'{len(wrong)} WRONG'}",
+        flush=True,
+    )
     for text in wrong[:20]:
         print(f"      {text}")
     return not wrong

@@ -1,10 +1,11 @@
-"""What the checks on real models share: inputs that look real, two engines behind one face, the rule, swaps.
+"""What the checks on real models share: inputs that look real, engines, the rule, swaps.
 
-What: feeds(model) makes seeded inputs; Ort and Weir run a model; compare() is the rule of equality; swaps()
-      are edits of one weight layer that a comparison must notice.
+What: feeds(model) makes seeded inputs; Ort and Weir run a model; compare() is the rule of equality;
+      swaps() are edits of one weight layer that a comparison must notice.
 Why:  each check says only what is particular to it.
 Must not: decide whether a check passes.
 """
+
 import pathlib
 import sys
 
@@ -22,10 +23,16 @@ from reweight import images  # noqa: E402  pylint: disable=wrong-import-position
 LOGIT_TOLERANCE = 5e-4
 RTOL, ATOL = 1e-3, 1e-4
 
-SENTENCES = ["A man is eating food.", "A man is eating a piece of bread.", "A monkey is playing drums.",
-             "The engine folds constants at load, under a budget that the caller can set.",
-             "Rivers carry sand to the sea.", "Someone in a gorilla costume is playing a set of drums.",
-             "Two men pushed carts through the woods.", "No."]
+SENTENCES = [
+    "A man is eating food.",
+    "A man is eating a piece of bread.",
+    "A monkey is playing drums.",
+    "The engine folds constants at load, under a budget that the caller can set.",
+    "Rivers carry sand to the sea.",
+    "Someone in a gorilla costume is playing a set of drums.",
+    "Two men pushed carts through the woods.",
+    "No.",
+]
 
 
 class Ort:
@@ -36,6 +43,7 @@ class Ort:
 
     def __init__(self, model, device=None, threads=0):
         import onnxruntime  # pylint: disable=import-outside-toplevel
+
         del device
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -56,7 +64,10 @@ class Weir:
 
     def __init__(self, model, device=None, threads=0):
         import weir  # pylint: disable=import-outside-toplevel
-        self.session = weir.InferenceSession(model, threads=threads, devices=[device] if device else None)
+
+        self.session = weir.InferenceSession(
+            model, threads=threads, devices=[device] if device else None
+        )
         self.outputs = [o.name for o in self.session.get_outputs()]
 
     def run(self, feed):
@@ -64,7 +75,7 @@ class Weir:
 
 
 class PlainOrt(Ort):
-    """ONNX Runtime without its optimiser: shows how much of a difference is only the order of sums."""
+    """ONNX Runtime without its optimiser: shows what the order of sums alone makes of it."""
 
     name = "ONNX Runtime, unoptimised"
     optimise = False
@@ -77,8 +88,10 @@ ENGINES = {"weir": Weir, "ort": Ort, "ort-plain": PlainOrt}
 # Inputs
 # ---------------------------------------------------------------------------------------------
 
+
 def tokenizer():
     from tokenizers import Tokenizer  # pylint: disable=import-outside-toplevel
+
     found = Tokenizer.from_file(str(fetch.file_path("minilm", "tokenizer.json")))
     found.no_truncation()
     return found
@@ -90,22 +103,31 @@ def encode(sentences, length=None):
     tokens.enable_padding(length=length)
     rows = tokens.encode_batch(list(sentences))
     pick = lambda field: np.array([getattr(row, field) for row in rows], np.int64)  # noqa: E731
-    return {"input_ids": pick("ids"), "attention_mask": pick("attention_mask"), "token_type_ids": pick("type_ids")}
+    return {
+        "input_ids": pick("ids"),
+        "attention_mask": pick("attention_mask"),
+        "token_type_ids": pick("type_ids"),
+    }
 
 
 def file_bytes(count, seed):
     """What Magika sees of files: texts of this repository, and bytes of no meaning."""
     rng = np.random.default_rng(seed)
-    sources = sorted(p for p in (ROOT / "engine" / "include" / "weir").glob("*.h")) + [ROOT / "LICENSE", ROOT / "run"]
+    sources = sorted(p for p in (ROOT / "engine" / "include" / "weir").glob("*.h")) + [
+        ROOT / "LICENSE",
+        ROOT / "run",
+    ]
     rows = []
     for index in range(count):
         if index % 3 == 2:
             text = rng.integers(0, 256, 5000, dtype=np.uint8).tobytes()
         else:
             text = sources[int(rng.integers(len(sources)))].read_bytes()
-            text = text[int(rng.integers(max(1, len(text) // 2))):]
+            text = text[int(rng.integers(max(1, len(text) // 2))) :]
         head, tail = text[:4096].lstrip()[:1024], text[-4096:].rstrip()[-1024:]
-        rows.append(list(head) + [256] * (1024 - len(head)) + [256] * (1024 - len(tail)) + list(tail))
+        rows.append(
+            list(head) + [256] * (1024 - len(head)) + [256] * (1024 - len(tail)) + list(tail)
+        )
     return np.array(rows, np.int32)
 
 
@@ -120,9 +142,9 @@ def text_lines(count, seed, height, width):
                 y0, y1 = sorted(rng.integers(height // 5, height * 4 // 5, 2))
                 dx, thick = int(rng.integers(0, max(2, height // 3))), int(rng.integers(2, 5))
                 if rng.uniform() < 0.5:
-                    out[index, :, y0:y1 + 2, x + dx:x + dx + thick] = -0.8
+                    out[index, :, y0 : y1 + 2, x + dx : x + dx + thick] = -0.8
                 else:
-                    out[index, :, y0:y0 + thick, x:x + dx + thick] = -0.8
+                    out[index, :, y0 : y0 + thick, x : x + dx + thick] = -0.8
             x += int(rng.integers(height // 3, height // 2 + 2))
     return np.clip(out, -1, 1).astype(np.float32)
 
@@ -132,14 +154,22 @@ def speech(batch, seed, samples=576):
     rng = np.random.default_rng(seed)
     time = np.arange(samples) / 16000
     pitch = rng.uniform(90, 240, (batch, 1))
-    wave = sum(np.sin(2 * np.pi * pitch * k * time + rng.uniform(0, 6, (batch, 1))) / k for k in range(1, 12))
-    return (0.1 * wave * rng.uniform(0.1, 1.5, (batch, 1)) + 0.01 * rng.normal(size=(batch, samples))).astype(np.float32)
+    wave = sum(
+        np.sin(2 * np.pi * pitch * k * time + rng.uniform(0, 6, (batch, 1))) / k
+        for k in range(1, 12)
+    )
+    return (
+        0.1 * wave * rng.uniform(0.1, 1.5, (batch, 1)) + 0.01 * rng.normal(size=(batch, samples))
+    ).astype(np.float32)
 
 
 def silero_feed(batch, seed):
     rng = np.random.default_rng(seed)
-    return {"input": speech(batch, seed), "sr": np.array(16000, np.int64),
-            "state": np.tanh(rng.normal(size=(2, batch, 128)) * 0.5).astype(np.float32)}
+    return {
+        "input": speech(batch, seed),
+        "sr": np.array(16000, np.int64),
+        "state": np.tanh(rng.normal(size=(2, batch, 128)) * 0.5).astype(np.float32),
+    }
 
 
 def feeds(name, quick=False):
@@ -162,7 +192,9 @@ def feeds(name, quick=False):
         return [still, silero_feed(1, 1), silero_feed(3, 2)]
     if name.startswith("light-"):
         return [{None: images(1, 3)}]
-    return [{None: images(1, 3)}] + ([] if quick else [{None: images(2 if name in ("vgg19", "zfnet") else 3, 4)}])
+    return [{None: images(1, 3)}] + (
+        [] if quick else [{None: images(2 if name in ("vgg19", "zfnet") else 3, 4)}]
+    )
 
 
 def named(feed, model):
@@ -177,8 +209,11 @@ def named(feed, model):
 # The rule
 # ---------------------------------------------------------------------------------------------
 
+
 def compare(got, want, logits):
-    """(right, largest error, that error as a share of what is allowed). logits: the rule before a Softmax."""
+    """(right, largest error, that error as a share of what is allowed). logits: the rule before a
+    Softmax.
+    """
     if got.shape != want.shape or got.dtype != want.dtype:
         return False, float("inf"), float("inf")
     if want.size == 0:
@@ -199,11 +234,15 @@ def add_logits(model):
     makers = {name: node for node in model.graph.node for name in node.output}
     name = model.graph.output[0].name
     node = makers[name]
-    while node.op_type in ("Identity", "Reshape", "Squeeze", "Unsqueeze") and node.input[0] in makers:
+    while (
+        node.op_type in ("Identity", "Reshape", "Squeeze", "Unsqueeze") and node.input[0] in makers
+    ):
         node = makers[node.input[0]]
     if node.op_type in ("Softmax", "Sigmoid"):
         logits = node.input[0]
-    elif node.op_type == "Div" and makers[node.input[0]].op_type == "Exp":  # spelled out: Exp(x - max) / sum
+    elif (
+        node.op_type == "Div" and makers[node.input[0]].op_type == "Exp"
+    ):  # spelled out: Exp(x - max) / sum
         logits = makers[makers[node.input[0]].input[0]].input[0]
     else:
         return None
@@ -253,19 +292,26 @@ def weight_layers(model):
             else:
                 continue
             tensor = constants.get(node.input[position])
-            if tensor is not None and len(tensor.dims) > 1 and tensor.dims[axis] > 1 and tensor.data_type == 1:
+            if (
+                tensor is not None
+                and len(tensor.dims) > 1
+                and tensor.dims[axis] > 1
+                and tensor.data_type == 1
+            ):
                 layers.append((node, node.input[position], axis))
     return layers
 
 
 def swap(model, name, axis):
-    """A copy of the model with two output channels of one weight exchanged: the heaviest and the one least like it."""
+    """A copy of the model with two output channels of one weight exchanged: the heaviest and the
+    one least like it.
+    """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     tensor = constants_of(copy)[name]
     array = numpy_helper.to_array(tensor).copy()
     rows = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1).astype(np.float64)
-    first = int(np.argmax((rows ** 2).sum(axis=1)))
+    first = int(np.argmax((rows**2).sum(axis=1)))
     second = int(np.argmax(((rows - rows[first]) ** 2).sum(axis=1)))
     index = np.arange(array.shape[axis])
     index[[first, second]] = second, first
@@ -275,7 +321,7 @@ def swap(model, name, axis):
 
 
 def swaps(model):
-    """(where, name of the layer, edited model) for the first, a middle and the last weight layer."""
+    """(where, layer, edited model) for the first, a middle and the last weight layer."""
     layers = weight_layers(model)
     for where, index in (("first", 0), ("middle", len(layers) // 2), ("last", len(layers) - 1)):
         node, name, axis = layers[index]

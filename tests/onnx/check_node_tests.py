@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """The operator tests that come with ONNX, through weir.
 
-Goal:   what weir computes is what the standard says; what it cannot do it says. Cases that passed once go on
-        passing (expected.txt only grows).
-Method: each case of onnx.backend.test runs in a child process, many per child; the parent notices a crash or a
-        hang, names the case, and goes on with the next one in a new child.
-        pass: every output as expected. unsupported: refused as UNSUPPORTED. Everything else fails: a wrong
-        answer, a crash, a hang, a valid model or input called invalid.
+Goal:   what weir computes is what the standard says; what it cannot do it says. Cases that passed
+        once go on passing (expected.txt only grows).
+Method: each case of onnx.backend.test runs in a child process, many per child; the parent notices a
+        crash or a hang, names the case, and goes on with the next one in a new child.
+        pass: every output as expected. unsupported: refused as UNSUPPORTED. Everything else fails:
+        a wrong answer, a crash, a hang, a valid model or input called invalid.
 Must not: count a case as passed for any other reason than its answers.
 
-usage: check_node_tests.py [--kind KIND]... [--filter TEXT] [--engine weir|ort] [--device NAME] [--update]
-                           [--verbose] [--json]
+usage: check_node_tests.py [--kind KIND]... [--filter TEXT] [--engine weir|ort]
+                           [--device NAME] [--update] [--verbose] [--json]
 """
+
 import argparse
 import collections
 import json
@@ -36,6 +37,7 @@ CASE_SECONDS = 60.0
 # Cases
 # ---------------------------------------------------------------------------------------------
 
+
 class Case:
     """One model with its inputs and expected outputs."""
 
@@ -56,16 +58,28 @@ class Case:
             return [([plain(v) for v in i], [plain(v) for v in o]) for i, o in self.test.data_sets]
         found = []
         for folder in sorted(pathlib.Path(self.test.model_dir).glob("test_data_set_*")):
-            found.append(tuple([read_value(folder / f"{side}_{index}.pb", info)
-                                for index, info in enumerate(infos) if (folder / f"{side}_{index}.pb").exists()]
-                               for side, infos in (("input", model.graph.input), ("output", model.graph.output))))
+            found.append(
+                tuple(
+                    [
+                        read_value(folder / f"{side}_{index}.pb", info)
+                        for index, info in enumerate(infos)
+                        if (folder / f"{side}_{index}.pb").exists()
+                    ]
+                    for side, infos in (
+                        ("input", model.graph.input),
+                        ("output", model.graph.output),
+                    )
+                )
+            )
         return found
 
 
 def plain(value):
     if isinstance(value, onnx.TensorProto):
         return numpy_helper.to_array(value)
-    return np.asarray(value) if isinstance(value, (np.ndarray, np.generic, int, float, bool)) else None
+    return (
+        np.asarray(value) if isinstance(value, (np.ndarray, np.generic, int, float, bool)) else None
+    )
 
 
 def read_value(path, info):
@@ -79,6 +93,7 @@ def read_value(path, info):
 def load_cases():
     """Every case there is, ordered by kind and name."""
     from onnx.backend.test.loader import load_model_tests  # pylint: disable=import-outside-toplevel
+
     found = []
     for kind in KINDS:
         # Some operators are defined with a warning (overflow on purpose); it is not ours to show.
@@ -92,14 +107,18 @@ def load_cases():
 # One case
 # ---------------------------------------------------------------------------------------------
 
+
 class Unsupported(Exception):
     """A clean refusal."""
 
 
 def run_weir(model, inputs, device):
     import weir  # pylint: disable=import-outside-toplevel
+
     try:
-        session = weir.InferenceSession(model.SerializeToString(), threads=1, devices=[device] if device else None)
+        session = weir.InferenceSession(
+            model.SerializeToString(), threads=1, devices=[device] if device else None
+        )
         ports = session.get_inputs()
         if any(value is None for value in inputs):
             raise RuntimeError("an input that is no tensor was accepted")
@@ -114,15 +133,26 @@ def run_weir(model, inputs, device):
 def run_ort(model, inputs, device):
     import onnxruntime  # pylint: disable=import-outside-toplevel
     from onnxruntime.capi import onnxruntime_pybind11_state as state  # pylint: disable=import-outside-toplevel
+
     del device
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, ["CPUExecutionProvider"]
+        )
         if any(value is None for value in inputs):
             raise Unsupported("no tensor")
-        return session.run(None, dict(zip([i.name for i in session.get_inputs()], inputs, strict=True)))
-    except (state.NotImplemented, state.InvalidGraph, state.Fail, state.InvalidArgument, state.RuntimeException) as e:
+        return session.run(
+            None, dict(zip([i.name for i in session.get_inputs()], inputs, strict=True))
+        )
+    except (
+        state.NotImplemented,
+        state.InvalidGraph,
+        state.Fail,
+        state.InvalidArgument,
+        state.RuntimeException,
+    ) as e:
         raise Unsupported(str(e)) from e
 
 
@@ -131,7 +161,11 @@ RUNNERS = {"weir": run_weir, "ort": run_ort}
 
 def bits(array):
     """bfloat16 and float8 as numpy can compare them."""
-    if array.dtype.kind == "V" or array.dtype.name in ("bfloat16",) or array.dtype.name.startswith("float8"):
+    if (
+        array.dtype.kind == "V"
+        or array.dtype.name in ("bfloat16",)
+        or array.dtype.name.startswith("float8")
+    ):
         return array.astype(np.float32)
     return array
 
@@ -151,7 +185,11 @@ def difference(got, want, rtol, atol):
         if np.allclose(got, want, rtol=rtol, atol=atol, equal_nan=True):
             return None
         error = np.abs(got.astype(np.float64) - want.astype(np.float64))
-    return f"values differ by up to {np.nanmax(error):.3g}" if np.isfinite(error).any() else "NaN or Inf differ"
+    return (
+        f"values differ by up to {np.nanmax(error):.3g}"
+        if np.isfinite(error).any()
+        else "NaN or Inf differ"
+    )
 
 
 def run_case(case, runner, device):
@@ -162,7 +200,11 @@ def run_case(case, runner, device):
             if len(got) != len(outputs):
                 return "fail", f"{len(got)} outputs, expected {len(outputs)}"
             for index, (a, b) in enumerate(zip(got, outputs)):
-                wrong = "no tensor came out" if b is None else difference(np.asarray(a), b, case.test.rtol, case.test.atol)
+                wrong = (
+                    "no tensor came out"
+                    if b is None
+                    else difference(np.asarray(a), b, case.test.rtol, case.test.atol)
+                )
                 if wrong:
                     return "fail", f"output {index}: {wrong}"
     except Unsupported as error:
@@ -176,6 +218,7 @@ def run_case(case, runner, device):
 # ---------------------------------------------------------------------------------------------
 # Children
 # ---------------------------------------------------------------------------------------------
+
 
 def child(cases, runner, device, writer):
     """Runs cases until it has no more, or dies. One line of JSON per case."""
@@ -194,7 +237,7 @@ def run_all(cases, runner, device, seconds=CASE_SECONDS):
             os.close(reader)
             code = 1
             try:
-                child(cases[len(results):], runner, device, writer)
+                child(cases[len(results) :], runner, device, writer)
                 code = 0
             finally:
                 sys.stderr.flush()
@@ -215,7 +258,7 @@ def run_all(cases, runner, device, seconds=CASE_SECONDS):
 
 
 def collect(reader, process, results, seconds):
-    """Reads verdicts until the child ends; kills it when one takes too long. True: it was killed."""
+    """Reads verdicts until the child ends. True: it was killed, for one took too long."""
     pending = b""
     while True:
         if not select.select([reader], [], [], seconds)[0]:
@@ -251,8 +294,13 @@ def self_test(cases):
     def refuse(model, inputs, device):
         raise Unsupported("no")
 
-    for runner, verdict, text in ((right, "pass", ""), (wrong, "fail", "differ"), (crash, "fail", "SIGSEGV"),
-                                  (hang, "fail", "no answer"), (refuse, "unsupported", "no")):
+    for runner, verdict, text in (
+        (right, "pass", ""),
+        (wrong, "fail", "differ"),
+        (crash, "fail", "SIGSEGV"),
+        (hang, "fail", "no answer"),
+        (refuse, "unsupported", "no"),
+    ):
         # Twice: what comes after a crash must run as well.
         for got in run_all([case, case], runner, None, 0.3):
             if got[0] != verdict or text not in got[1]:
@@ -264,6 +312,7 @@ def self_test(cases):
 # Report
 # ---------------------------------------------------------------------------------------------
 
+
 def read_expected():
     if not EXPECTED.exists():
         return set()
@@ -271,7 +320,7 @@ def read_expected():
 
 
 def write_expected(names):
-    head = "# Cases of onnx.backend.test that pass and must go on passing. check_node_tests.py --update adds to it.\n"
+    head = "# Cases of onnx.backend.test that pass and must go on passing; --update adds to them.\n"
     EXPECTED.write_text(head + "".join(f"{name}\n" for name in sorted(names)))
 
 
@@ -288,19 +337,27 @@ def show_table(cases, results):
 def main():
     parser = argparse.ArgumentParser(description="The operator tests of ONNX, through weir.")
     parser.add_argument("--kind", action="append", choices=KINDS)
-    parser.add_argument("--filter", default="", metavar="TEXT", help="only cases with TEXT in their name")
+    parser.add_argument(
+        "--filter", default="", metavar="TEXT", help="only cases with TEXT in their name"
+    )
     parser.add_argument("--engine", choices=list(RUNNERS), default="weir")
     parser.add_argument("--device")
-    parser.add_argument("--update", action="store_true", help="add the cases that pass to expected.txt")
+    parser.add_argument(
+        "--update", action="store_true", help="add the cases that pass to expected.txt"
+    )
     parser.add_argument("--verbose", action="store_true", help="say why each case is unsupported")
-    parser.add_argument("--json", action="store_true", help="one line of JSON per case instead of the table")
+    parser.add_argument(
+        "--json", action="store_true", help="one line of JSON per case instead of the table"
+    )
     arguments = parser.parse_args()
     sys.path.insert(0, str(ROOT / "engine" / "python"))
     everything = load_cases()
     broken = self_test(everything)
     if broken:
         sys.exit(f"check_node_tests.py: this harness is wrong: {broken}")
-    cases = [c for c in everything if c.kind in (arguments.kind or KINDS) and arguments.filter in c.name]
+    cases = [
+        c for c in everything if c.kind in (arguments.kind or KINDS) and arguments.filter in c.name
+    ]
     results = run_all(cases, RUNNERS[arguments.engine], arguments.device)
     counts = collections.Counter(verdict for verdict, _ in results)
     verdicts = {case.name: result for case, result in zip(cases, results)}
@@ -308,19 +365,29 @@ def main():
     passed = {name for name, (verdict, _) in verdicts.items() if verdict == "pass"}
     if arguments.json:
         for case, (verdict, text) in zip(cases, results):
-            print(json.dumps({"case": case.name, "operator": case.operator, "verdict": verdict, "text": text}))
+            print(
+                json.dumps(
+                    {"case": case.name, "operator": case.operator, "verdict": verdict, "text": text}
+                )
+            )
     else:
         show_table(cases, results)
         for name, (verdict, text) in verdicts.items():
             if verdict == "fail" or (verdict == "unsupported" and arguments.verbose):
                 print(f"{verdict}: {name}: {text[:300]}")
         for name in lost:
-            print(f"lost: {name} passed once and is now: {verdicts[name][0]}: {verdicts[name][1][:300]}")
+            print(
+                f"lost: {name} passed once and is now: {verdicts[name][0]}: "
+                f"{verdicts[name][1][:300]}"
+            )
         new = passed - read_expected()
         if new and not arguments.update:
             print(f"{len(new)} cases pass that expected.txt does not list (--update adds them)")
-        print(f"onnx: {counts['pass']} passed, {counts['unsupported']} unsupported, {counts['fail']} failed, "
-              f"{len(lost)} lost, of {len(cases)}")
+        print(
+            f"onnx: {counts['pass']} passed, {counts['unsupported']} unsupported, "
+            f"{counts['fail']} failed, "
+            f"{len(lost)} lost, of {len(cases)}"
+        )
     if arguments.update and arguments.engine == "weir":
         write_expected(read_expected() | passed)
     return 1 if lost or counts["fail"] or not passed else 0

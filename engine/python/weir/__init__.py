@@ -7,6 +7,7 @@
 Why:  a thin layer over the C API; WEIR_LIBRARY names another libweir.so than that of `./run build`.
 Must not: hold anything that the C API does not have.
 """
+
 from ._library import lib as _lib
 from .session import Cancel, Engine, Error, InferenceSession, NodeArg
 

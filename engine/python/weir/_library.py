@@ -3,12 +3,24 @@
 Why:  one place mirrors the headers, and tests/models/check_python.py holds it against them.
 Must not: contain behaviour; session.py has that.
 """
+
 import ctypes
 import ctypes.util
 import os
 import pathlib
-from ctypes import (POINTER, Structure, c_char, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64,
-                    c_void_p)
+from ctypes import (
+    POINTER,
+    Structure,
+    c_char,
+    c_char_p,
+    c_int,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
 
 RANK_MAX = 16
 
@@ -45,23 +57,52 @@ class Allocator(Structure):
 
 
 class Limits(Structure):
-    _fields_ = [("size", c_uint32), ("rank", c_uint32), ("file_bytes", c_uint64), ("external_bytes", c_uint64),
-                ("nodes", c_uint64), ("values", c_uint64), ("initializers", c_uint64), ("attributes", c_uint64),
-                ("name_bytes", c_uint64), ("tensor_bytes", c_uint64), ("subgraph_depth", c_uint64),
-                ("wire_depth", c_uint64), ("fold_node_bytes", c_uint64), ("fold_total_bytes", c_uint64),
-                ("graph_bytes", c_uint64), ("peak_bytes", c_uint64), ("arena_bytes", c_uint64),
-                ("load_ns", c_uint64)]
+    _fields_ = [
+        ("size", c_uint32),
+        ("rank", c_uint32),
+        ("file_bytes", c_uint64),
+        ("external_bytes", c_uint64),
+        ("nodes", c_uint64),
+        ("values", c_uint64),
+        ("initializers", c_uint64),
+        ("attributes", c_uint64),
+        ("name_bytes", c_uint64),
+        ("tensor_bytes", c_uint64),
+        ("subgraph_depth", c_uint64),
+        ("wire_depth", c_uint64),
+        ("fold_node_bytes", c_uint64),
+        ("fold_total_bytes", c_uint64),
+        ("graph_bytes", c_uint64),
+        ("peak_bytes", c_uint64),
+        ("arena_bytes", c_uint64),
+        ("load_ns", c_uint64),
+    ]
 
 
 class EngineOptions(Structure):
-    _fields_ = [("size", c_uint32), ("threads", c_uint32), ("plugin_path", c_char_p), ("cache_dir", c_char_p),
-                ("plugin_options", c_char_p), ("limits", POINTER(Limits)), ("allocator", POINTER(Allocator)),
-                ("log", c_void_p), ("log_user_data", c_void_p), ("log_level", c_int)]
+    _fields_ = [
+        ("size", c_uint32),
+        ("threads", c_uint32),
+        ("plugin_path", c_char_p),
+        ("cache_dir", c_char_p),
+        ("plugin_options", c_char_p),
+        ("limits", POINTER(Limits)),
+        ("allocator", POINTER(Allocator)),
+        ("log", c_void_p),
+        ("log_user_data", c_void_p),
+        ("log_level", c_int),
+    ]
 
 
 class DeviceDescription(Structure):
-    _fields_ = [("size", c_uint32), ("usable", c_uint32), ("name", c_char * 64), ("version", c_char * 32),
-                ("text", c_char * 256), ("path", c_char * 512)]
+    _fields_ = [
+        ("size", c_uint32),
+        ("usable", c_uint32),
+        ("name", c_char * 64),
+        ("version", c_char * 32),
+        ("text", c_char * 256),
+        ("path", c_char * 512),
+    ]
 
 
 class ModelOptions(Structure):
@@ -69,15 +110,32 @@ class ModelOptions(Structure):
 
 
 class Port(Structure):
-    _fields_ = [("name", c_char_p), ("dtype", c_uint32), ("rank", c_int32), ("dims", c_int64 * RANK_MAX),
-                ("dim_names", c_char_p * RANK_MAX)]
+    _fields_ = [
+        ("name", c_char_p),
+        ("dtype", c_uint32),
+        ("rank", c_int32),
+        ("dims", c_int64 * RANK_MAX),
+        ("dim_names", c_char_p * RANK_MAX),
+    ]
 
 
 class ModelInfo(Structure):
-    _fields_ = [("size", c_uint32), ("from_cache", c_uint32), ("name", c_char_p), ("producer", c_char_p),
-                ("digest", c_char * 40), ("ir_version", c_int64), ("opset", c_int64), ("file_bytes", c_uint64),
-                ("node_count", c_uint64), ("file_node_count", c_uint64), ("parameter_count", c_uint64),
-                ("parameter_bytes", c_uint64), ("folded_bytes", c_uint64), ("load_ns", c_uint64)]
+    _fields_ = [
+        ("size", c_uint32),
+        ("from_cache", c_uint32),
+        ("name", c_char_p),
+        ("producer", c_char_p),
+        ("digest", c_char * 40),
+        ("ir_version", c_int64),
+        ("opset", c_int64),
+        ("file_bytes", c_uint64),
+        ("node_count", c_uint64),
+        ("file_node_count", c_uint64),
+        ("parameter_count", c_uint64),
+        ("parameter_bytes", c_uint64),
+        ("folded_bytes", c_uint64),
+        ("load_ns", c_uint64),
+    ]
 
 
 class Tally(Structure):
@@ -89,13 +147,28 @@ class PlanOptions(Structure):
 
 
 class PlanNode(Structure):
-    _fields_ = [("size", c_uint32), ("depth", c_uint32), ("op", c_char_p), ("origins", c_char_p),
-                ("device", c_char_p), ("kernel", c_char_p), ("fused", c_char_p), ("why", c_char_p)]
+    _fields_ = [
+        ("size", c_uint32),
+        ("depth", c_uint32),
+        ("op", c_char_p),
+        ("origins", c_char_p),
+        ("device", c_char_p),
+        ("kernel", c_char_p),
+        ("fused", c_char_p),
+        ("why", c_char_p),
+    ]
 
 
 class PlanInfo(Structure):
-    _fields_ = [("size", c_uint32), ("node_count", c_uint32), ("ref_node_count", c_uint32), ("reserved", c_uint32),
-                ("packed_bytes", c_uint64), ("packed_cached_bytes", c_uint64), ("create_ns", c_uint64)]
+    _fields_ = [
+        ("size", c_uint32),
+        ("node_count", c_uint32),
+        ("ref_node_count", c_uint32),
+        ("reserved", c_uint32),
+        ("packed_bytes", c_uint64),
+        ("packed_cached_bytes", c_uint64),
+        ("create_ns", c_uint64),
+    ]
 
 
 class SessionOptions(Structure):
@@ -103,19 +176,37 @@ class SessionOptions(Structure):
 
 
 class RunOptions(Structure):
-    _fields_ = [("size", c_uint32), ("profile_level", c_uint32), ("deadline_ns", c_uint64), ("cancel", c_void_p),
-                ("request_id", c_uint64)]
+    _fields_ = [
+        ("size", c_uint32),
+        ("profile_level", c_uint32),
+        ("deadline_ns", c_uint64),
+        ("cancel", c_void_p),
+        ("request_id", c_uint64),
+    ]
 
 
 class SessionInfo(Structure):
-    _fields_ = [("size", c_uint32), ("specialization_count", c_uint32), ("arena_bytes", c_uint64),
-                ("run_count", c_uint64), ("specialize_count", c_uint64), ("specialize_ns", c_uint64),
-                ("step_count", c_uint64)]
+    _fields_ = [
+        ("size", c_uint32),
+        ("specialization_count", c_uint32),
+        ("arena_bytes", c_uint64),
+        ("run_count", c_uint64),
+        ("specialize_count", c_uint64),
+        ("specialize_ns", c_uint64),
+        ("step_count", c_uint64),
+    ]
 
 
 class Value(Structure):
-    _fields_ = [("data", c_void_p), ("capacity_bytes", c_uint64), ("dtype", c_uint32), ("rank", c_uint32),
-                ("placement", c_uint32), ("reserved", c_uint32), ("dims", c_int64 * RANK_MAX)]
+    _fields_ = [
+        ("data", c_void_p),
+        ("capacity_bytes", c_uint64),
+        ("dtype", c_uint32),
+        ("rank", c_uint32),
+        ("placement", c_uint32),
+        ("reserved", c_uint32),
+        ("dims", c_int64 * RANK_MAX),
+    ]
 
 
 # C name -> class: what tests/models/check_python.py compares with the headers, field by field.
@@ -158,7 +249,10 @@ FUNCTIONS = {
     "weir_device_count": (c_uint32, [_HANDLE]),
     "weir_device_describe": (_STATUS, [_HANDLE, c_uint32, POINTER(DeviceDescription)]),
     "weir_model_load": (_STATUS, [_HANDLE, c_char_p, POINTER(ModelOptions), POINTER(_HANDLE)]),
-    "weir_model_load_bytes": (_STATUS, [_HANDLE, c_void_p, c_size_t, POINTER(ModelOptions), POINTER(_HANDLE)]),
+    "weir_model_load_bytes": (
+        _STATUS,
+        [_HANDLE, c_void_p, c_size_t, POINTER(ModelOptions), POINTER(_HANDLE)],
+    ),
     "weir_model_free": (None, [_HANDLE]),
     "weir_model_input_count": (c_uint32, [_HANDLE]),
     "weir_model_output_count": (c_uint32, [_HANDLE]),
@@ -171,8 +265,10 @@ FUNCTIONS = {
     "weir_plan_describe": (None, [_HANDLE, POINTER(PlanInfo)]),
     "weir_session_create": (_STATUS, [_HANDLE, POINTER(SessionOptions), POINTER(_HANDLE)]),
     "weir_session_free": (None, [_HANDLE]),
-    "weir_session_run": (_STATUS, [_HANDLE, POINTER(RunOptions), c_size_t, POINTER(Value), c_size_t,
-                                   POINTER(Value)]),
+    "weir_session_run": (
+        _STATUS,
+        [_HANDLE, POINTER(RunOptions), c_size_t, POINTER(Value), c_size_t, POINTER(Value)],
+    ),
     "weir_session_describe": (None, [_HANDLE, POINTER(SessionInfo)]),
     "weir_cancel_create": (_STATUS, [POINTER(_HANDLE)]),
     "weir_cancel_trigger": (None, [_HANDLE]),
@@ -185,7 +281,10 @@ def candidates():
     if os.environ.get("WEIR_LIBRARY"):
         return [os.environ["WEIR_LIBRARY"]]
     here = pathlib.Path(__file__).resolve().parent
-    found = [str(here / "libweir.so"), str(here.parents[2] / "build" / "release" / "lib" / "libweir.so")]
+    found = [
+        str(here / "libweir.so"),
+        str(here.parents[2] / "build" / "release" / "lib" / "libweir.so"),
+    ]
     found = [path for path in found if os.path.exists(path)]
     installed = ctypes.util.find_library("weir")
     return found + ([installed] if installed else [])
@@ -195,8 +294,11 @@ def load():
     """The library with its functions declared. ImportError says where it was looked for."""
     paths = candidates()
     if not paths:
-        raise ImportError("libweir.so is neither in build/release/lib (`./run build` puts it there) nor installed; "
-                          "WEIR_LIBRARY may name it")
+        raise ImportError(
+            "libweir.so is neither in build/release/lib (`./run build` puts it there) nor "
+            "installed; "
+            "WEIR_LIBRARY may name it"
+        )
     try:
         library = ctypes.CDLL(paths[0])
     except OSError as error:

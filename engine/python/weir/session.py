@@ -2,8 +2,10 @@
 
 What: InferenceSession, what its inputs and outputs look like, Error, Cancel.
 Why:  tests, benchmarks and researchers speak to the engine in numpy arrays.
-Must not: compute anything itself, or keep the interpreter's lock while the engine works (ctypes.CDLL frees it).
+Must not: compute anything itself, or keep the interpreter's lock while the engine works
+      (ctypes.CDLL frees it).
 """
+
 import ctypes
 import threading
 import weakref
@@ -19,7 +21,9 @@ _SPENT = ("DEADLINE_EXCEEDED", "CANCELLED", "DEVICE_LOST", "UNAVAILABLE")
 
 
 class Error(Exception):
-    """A call that failed. code: "INVALID_ARGUMENT" and so on; source: the line of weir that said so."""
+    """A call that failed. code: "INVALID_ARGUMENT" and so on; source: the line of weir that said
+    so.
+    """
 
     def __init__(self, code, message, source=""):
         super().__init__(f"{code}: {message}")
@@ -39,8 +43,11 @@ def _fail(code, message):
 def _check(status):
     """Raises the status of a call when it failed, and frees it."""
     if status:
-        error = Error(_text(lib.weir_code_name(lib.weir_status_code(status))), _text(lib.weir_status_message(status)),
-                      _text(lib.weir_status_source(status)))
+        error = Error(
+            _text(lib.weir_code_name(lib.weir_status_code(status))),
+            _text(lib.weir_status_message(status)),
+            _text(lib.weir_status_source(status)),
+        )
         lib.weir_status_free(status)
         raise error
 
@@ -51,8 +58,15 @@ def _sized(struct, **fields):
 
 def _plain(struct):
     """A struct as a dict, texts decoded, without the fields that only the ABI needs."""
-    values = {name: getattr(struct, name) for name, *_ in struct._fields_ if name not in ("size", "reserved")}
-    return {name: _text(v) if isinstance(v, bytes) else "" if v is None else v for name, v in values.items()}
+    values = {
+        name: getattr(struct, name)
+        for name, *_ in struct._fields_
+        if name not in ("size", "reserved")
+    }
+    return {
+        name: _text(v) if isinstance(v, bytes) else "" if v is None else v
+        for name, v in values.items()
+    }
 
 
 class Engine:
@@ -61,10 +75,15 @@ class Engine:
     _shared = weakref.WeakValueDictionary()
     _lock = threading.Lock()
 
-    def __init__(self, threads=0, plugin_path=None, cache_dir=None, plugin_options=None, limits=None):
+    def __init__(
+        self, threads=0, plugin_path=None, cache_dir=None, plugin_options=None, limits=None
+    ):
         options = _sized(c.EngineOptions, threads=threads)
-        for name, value in (("plugin_path", plugin_path), ("cache_dir", cache_dir),
-                            ("plugin_options", plugin_options)):
+        for name, value in (
+            ("plugin_path", plugin_path),
+            ("cache_dir", cache_dir),
+            ("plugin_options", plugin_options),
+        ):
             setattr(options, name, None if value is None else str(value).encode())
         if limits:
             table = _sized(c.Limits)
@@ -120,7 +139,9 @@ class Cancel:
 
 
 class NodeArg:
-    """An input or output: name, type as in "tensor(float)", shape with ints, names or None; None: rank unknown."""
+    """An input or output: name, type as in "tensor(float)", shape with ints, names or None; None:
+    rank unknown.
+    """
 
     def __init__(self, port):
         self.name = _text(port.name)
@@ -128,8 +149,10 @@ class NodeArg:
         self.type = c.DTYPES[port.dtype][1] if port.dtype in c.DTYPES else "tensor(?)"
         self.shape = None
         if port.rank >= 0:
-            self.shape = [port.dims[i] if port.dims[i] >= 0 else _text(port.dim_names[i]) or None
-                          for i in range(port.rank)]
+            self.shape = [
+                port.dims[i] if port.dims[i] >= 0 else _text(port.dim_names[i]) or None
+                for i in range(port.rank)
+            ]
 
     def __repr__(self):
         return f"NodeArg(name={self.name!r}, type={self.type!r}, shape={self.shape})"
@@ -138,7 +161,9 @@ class NodeArg:
 def _to_value(port, array, keep):
     """An input as the C API takes it; `keep` holds what must outlive the run."""
     if not isinstance(array, (np.ndarray, np.generic)):
-        array = np.asarray(array, None if port.bit not in c.DTYPES else np.dtype(c.DTYPES[port.bit][0]))
+        array = np.asarray(
+            array, None if port.bit not in c.DTYPES else np.dtype(c.DTYPES[port.bit][0])
+        )
     dtype = array.dtype
     bit = c.DTYPE_BITS.get(dtype.name)
     if dtype.name == "bfloat16" or (port.bit == c.BF16 and dtype.name == "uint16"):
@@ -151,9 +176,14 @@ def _to_value(port, array, keep):
         _fail(c.INVALID_ARGUMENT, f"input {port.name!r}: rank {array.ndim}, at most {c.RANK_MAX}")
     array = np.require(array, requirements=["C", "A"])  # keeps rank 0, copies only when it must
     keep.append(array)
-    value = c.Value(data=array.ctypes.data, capacity_bytes=array.nbytes, dtype=bit, rank=array.ndim,
-                    placement=c.PLACE_CALLER)
-    value.dims[:array.ndim] = array.shape
+    value = c.Value(
+        data=array.ctypes.data,
+        capacity_bytes=array.nbytes,
+        dtype=bit,
+        rank=array.ndim,
+        placement=c.PLACE_CALLER,
+    )
+    value.dims[: array.ndim] = array.shape
     return value
 
 
@@ -180,11 +210,22 @@ class InferenceSession:
     keep_as_is: True runs the graph as the file has it, without folding or rewriting.
     Other options (plugin_path, cache_dir, plugin_options, limits) are those of Engine.
 
-    run() may be called from many threads at a time: each call takes a session of its own from a pool.
+    run() may be called from many threads at a time: each call takes a session of its own from a
+    pool.
     """
 
-    def __init__(self, model, threads=0, devices=None, precision="f32", *, engine=None, require_devices=False,
-                 keep_as_is=False, **engine_options):
+    def __init__(
+        self,
+        model,
+        threads=0,
+        devices=None,
+        precision="f32",
+        *,
+        engine=None,
+        require_devices=False,
+        keep_as_is=False,
+        **engine_options,
+    ):
         if precision != "f32":
             _fail(c.UNSUPPORTED, f"precision {precision!r}: this version computes in f32")
         self.engine = engine or Engine.shared(threads=threads, **engine_options)
@@ -192,25 +233,42 @@ class InferenceSession:
         options = _sized(c.ModelOptions, keep_as_is=int(keep_as_is))
         if isinstance(model, (bytes, bytearray, memoryview)):
             view = np.frombuffer(model, np.uint8)
-            _check(lib.weir_model_load_bytes(self.engine.handle, view.ctypes.data, view.nbytes,
-                                             ctypes.byref(options), ctypes.byref(self._model)))
+            _check(
+                lib.weir_model_load_bytes(
+                    self.engine.handle,
+                    view.ctypes.data,
+                    view.nbytes,
+                    ctypes.byref(options),
+                    ctypes.byref(self._model),
+                )
+            )
         else:
             path = model if isinstance(model, str) else model.__fspath__()
             path = path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape")
-            _check(lib.weir_model_load(self.engine.handle, path, ctypes.byref(options), ctypes.byref(self._model)))
+            _check(
+                lib.weir_model_load(
+                    self.engine.handle, path, ctypes.byref(options), ctypes.byref(self._model)
+                )
+            )
         weakref.finalize(self, lib.weir_model_free, self._model)
         self._inputs = self._ports(lib.weir_model_input_count, lib.weir_model_input)
         self._outputs = self._ports(lib.weir_model_output_count, lib.weir_model_output)
         self._index = {port.name: index for index, port in enumerate(self._outputs)}
         self._plan = c.c_void_p()
         names = ",".join([devices] if isinstance(devices, str) else devices or [])
-        plan_options = _sized(c.PlanOptions, require_devices=int(require_devices),
-                              devices=names.encode() if names else None)
-        _check(lib.weir_plan_create(self._model, ctypes.byref(plan_options), ctypes.byref(self._plan)))
+        plan_options = _sized(
+            c.PlanOptions,
+            require_devices=int(require_devices),
+            devices=names.encode() if names else None,
+        )
+        _check(
+            lib.weir_plan_create(self._model, ctypes.byref(plan_options), ctypes.byref(self._plan))
+        )
         weakref.finalize(self, lib.weir_plan_free, self._plan)
         self._lock = threading.Lock()
         self._idle = []
-        # Sessions out on a run are not in the list, but a run keeps `self` alive, so none is missed.
+        # Sessions out on a run are not in the list, but a run keeps `self` alive, so none is
+        # missed.
         weakref.finalize(self, InferenceSession._free_all, self._idle)
         self._release(self._acquire())  # what cannot work fails here, not at the first run
 
@@ -248,24 +306,35 @@ class InferenceSession:
         return list(self._outputs)
 
     def run(self, output_names, feeds, *, deadline_ms=None, cancel=None, request_id=0):
-        """Runs once. output_names: None for all. feeds: name -> array. Returns fresh arrays, in that order."""
+        """Runs once. output_names: None for all. feeds: name -> array. Returns fresh arrays, in
+        that order.
+        """
         keep = []
         unknown = sorted(set(feeds) - {port.name for port in self._inputs})
         if unknown:
-            _fail(c.INVALID_ARGUMENT, f"the model has no input {unknown[0]!r}; it has "
-                  + ", ".join(repr(port.name) for port in self._inputs))
+            _fail(
+                c.INVALID_ARGUMENT,
+                f"the model has no input {unknown[0]!r}; it has "
+                + ", ".join(repr(port.name) for port in self._inputs),
+            )
         inputs = (c.Value * max(1, len(self._inputs)))()
         for index, port in enumerate(self._inputs):
             if port.name not in feeds:
-                _fail(c.INVALID_ARGUMENT, f"input {port.name!r} is missing; give a {port.type} of shape {port.shape}")
+                _fail(
+                    c.INVALID_ARGUMENT,
+                    f"input {port.name!r} is missing; give a {port.type} of shape {port.shape}",
+                )
             inputs[index] = _to_value(port, feeds[port.name], keep)
         if output_names is None:
             wanted = range(len(self._outputs))
         else:
             for name in output_names:
                 if name not in self._index:
-                    _fail(c.INVALID_ARGUMENT, f"the model has no output {name!r}; it has "
-                          + ", ".join(repr(port.name) for port in self._outputs))
+                    _fail(
+                        c.INVALID_ARGUMENT,
+                        f"the model has no output {name!r}; it has "
+                        + ", ".join(repr(port.name) for port in self._outputs),
+                    )
             wanted = [self._index[name] for name in output_names]
         outputs = (c.Value * max(1, len(self._outputs)))()
         for value in outputs:
@@ -277,11 +346,21 @@ class InferenceSession:
             options.cancel = cancel.handle
         session = self._acquire()
         try:
-            _check(lib.weir_session_run(session, ctypes.byref(options), len(self._inputs), inputs,
-                                        len(self._outputs), outputs))
+            _check(
+                lib.weir_session_run(
+                    session,
+                    ctypes.byref(options),
+                    len(self._inputs),
+                    inputs,
+                    len(self._outputs),
+                    outputs,
+                )
+            )
             result = [_to_array(outputs[index]) for index in wanted]
         except Error as error:
-            if error.code in _SPENT:  # the engine may have given the session up: the next run makes another
+            if (
+                error.code in _SPENT
+            ):  # the engine may have given the session up: the next run makes another
                 lib.weir_session_free(session)
                 session = None
             raise
