@@ -14,8 +14,8 @@
 #define WEIR_CPU_FORMAT_PANELS (WEIR_FORMAT_OWN + 1u) // weir_k_pack_t, one matrix after the other
 #define WEIR_CPU_FORMAT_ROWS (WEIR_FORMAT_OWN + 2u)   // 12 rows side by side: [rows / 12][k][12]
 
-// K of one cache block: 512 rows of 8 panels are half a megabyte of L2.
-#define WEIR_CPU_BLOCK_K 512u
+// K of one cache block: 12 rows of A and a panel of B (12 and 32 KiB) share the L1 cache.
+#define WEIR_CPU_BLOCK_K 256u
 #define WEIR_CPU_BLOCK_COLUMNS 256u
 
 // The kernels for this host's option "isa" on this machine; NULL when it asks for what is not

@@ -6,6 +6,8 @@
 // from parts, so neither the blocks nor the step change a bit. A is read as it lies, but for two
 // cases that are first copied, 12 rows at a time: a row distance of a multiple of 4 KiB (12 rows
 // would meet in one L1 set), and a transposed A.
+#include <string.h>
+
 #include "backends/cpu/anchor.h"
 
 #define PACK_PANELS 8u
@@ -264,9 +266,15 @@ static void pack_run(const matmul_state_t *state, const weir_task_t *task, uint6
 static void a_copy(
     const matmul_state_t *state, const float *a, uint64_t rows, uint64_t count, float *to)
 {
-    for (uint64_t row = 0; row < rows; row++)
-        for (uint64_t k = 0; k < count; k++)
-            to[row * WEIR_CPU_COPY_ROW + k] = a[row * state->a_row + k * state->a_k];
+    for (uint64_t row = 0; row < rows; row++) {
+        const float *from = a + row * state->a_row;
+        float *row_to = to + row * WEIR_CPU_COPY_ROW;
+        if (state->a_k == 1)
+            memcpy(row_to, from, count * sizeof(*to));
+        else
+            for (uint64_t k = 0; k < count; k++)
+                row_to[k] = from[k * state->a_k];
+    }
 }
 
 // The block of C of one task, but for the epilogue's interpreter.

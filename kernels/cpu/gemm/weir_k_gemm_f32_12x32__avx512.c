@@ -31,6 +31,13 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
     const float *a0 = a, *a3 = rows > 3 ? a + 3 * a_row : a;
     const float *a6 = rows > 6 ? a + 6 * a_row : a, *a9 = rows > 9 ? a + 9 * a_row : a;
     for (size_t k = 0; k < block->k; k++) {
+        // 16 rows of the panel ahead; past its end this is only a hint. As numbers: no such pointer
+        // exists.
+        if (vectors == 2) {
+            const uintptr_t ahead = (uintptr_t)b + 16 * b_k * sizeof(*b);
+            _mm_prefetch((const char *)ahead, _MM_HINT_T0);
+            _mm_prefetch((const char *)(ahead + 64), _MM_HINT_T0);
+        }
         __m512 column[8];
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; v++)
