@@ -7,6 +7,12 @@
 #include "engine/cli/command.h"
 #include "engine/cli/json.h"
 
+#ifdef __clang__
+#define COMPILER __VERSION__
+#else
+#define COMPILER "GCC " __VERSION__
+#endif
+
 typedef struct version_options {
     bool is_json;
 } version_options_t;
@@ -36,12 +42,12 @@ weir_code_t weir__cli_version(int argc, char **argv, weir__cli_fault_t *fault)
         weir__cli_json_text(&json, "version", weir_version());
         weir__cli_json_u64(&json, "plugin_abi", 0);
         weir__cli_json_text(&json, "plugin_header_hash", hash);
-        weir__cli_json_text(&json, "compiler", __VERSION__);
+        weir__cli_json_text(&json, "compiler", COMPILER);
         weir__cli_json_close(&json, '}');
         (void)putchar('\n');
     } else {
         (void)printf("weir %s (plugin interface 0, header %s; compiled by %s)\n", weir_version(),
-            hash, __VERSION__);
+            hash, COMPILER);
     }
     return WEIR_OK;
 }

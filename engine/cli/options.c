@@ -156,14 +156,16 @@ weir__cli_parse_t weir__cli_options_parse(
             *(const char **)((char *)values + syntax->argument_field) = argv[i++];
             argument_count++;
         } else {
-            weir__cli_fault_usage(fault, "\"%s\" is one argument too many: weir %s%s%s", argv[i],
+            weir__cli_fault_usage(fault,
+                "\"%s\" is one argument too many: leave it out, weir %s%s%s", argv[i],
                 syntax->command, *syntax->arguments ? " " : "", syntax->arguments);
             return WEIR__CLI_PARSE_WRONG;
         }
     }
     if (argument_count < syntax->argument_least) {
-        weir__cli_fault_usage(fault, "%s is missing: weir %s %s (weir %s --help says more)",
-            syntax->arguments, syntax->command, syntax->arguments, syntax->command);
+        weir__cli_fault_usage(fault,
+            "%s is missing: give it, weir %s %s (weir %s --help says more)", syntax->arguments,
+            syntax->command, syntax->arguments, syntax->command);
         return WEIR__CLI_PARSE_WRONG;
     }
     return WEIR__CLI_PARSE_OK;

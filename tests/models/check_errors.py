@@ -252,8 +252,10 @@ def main():
             if not options.update and golden.get(case) != text:
                 problems.append(f"differs from the golden text:\n    - {golden.get(case)}\n    + {text}")
             failed += bool(problems)
+            if problems:
+                print(f"{case}: weir {arguments}\n    {text}")
             for problem in problems:
-                print(f"{case}: {problem}\n    weir {arguments}\n    {text}")
+                print(f"  {problem}")
         after = sorted(p.name for p in folder.iterdir())
         if before != after:
             failed += 1

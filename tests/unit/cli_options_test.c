@@ -122,8 +122,8 @@ static void options_mistakes(void **state)
         {"m --threads 1x", "not \"1x\""},
         {"m --threads=", "not \"\""},
         {"m --threads 18446744073709551617", "not \"18446744073709551617\""},
-        {"m n", "\"n\" is one argument too many: weir try MODEL"},
-        {"--json", "MODEL is missing: weir try MODEL"},
+        {"m n", "\"n\" is one argument too many: leave it out, weir try MODEL"},
+        {"--json", "MODEL is missing: give it, weir try MODEL"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
