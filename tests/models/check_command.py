@@ -183,15 +183,21 @@ class Command(unittest.TestCase):
 
         done = self.weir("run good.onnx --random 1 --dim batch=100 --output full", preexec_fn=small_disk)
         self.assertEqual(1, done.returncode)
-        self.assertRegex(done.stderr, r"^weir: RESOURCE_EXHAUSTED: full/y_out_0.npy cannot be written: File too large; .*\n$")
+        self.assertRegex(done.stderr, r"^weir: RESOURCE_EXHAUSTED: full/y_out_0.npy cannot be written: "
+                                      r"File too large; .*\n$")
         self.assertEqual([], os.listdir(self.folder / "full"))
 
     def test_interrupt_ends_it_and_leaves_nothing(self):
-        process = subprocess.Popen([COMMAND, *"run good.onnx --random 1 --dim batch=2000 --repeat 1000000 --output cut".split()],
-                                   cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        arguments = "run good.onnx --random 1 --dim batch=2000 --repeat 1000000 --output cut".split()
+        process = subprocess.Popen([COMMAND, *arguments], cwd=self.folder, env=self.environment,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         deadline = time.monotonic() + 30
-        while not (self.folder / "cut").exists() and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.01)  # waits for the folder, which is made before the runs
+        while not (self.folder / "cut").exists() and time.monotonic() < deadline:  # made before the runs
+            try:
+                process.wait(0.01)
+                break
+            except subprocess.TimeoutExpired:
+                pass
         self.assertIsNone(process.poll())
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=30)

@@ -109,7 +109,8 @@ def write_files(folder):
     for name, data in models.items():
         (folder / name).write_bytes(data)
     x = np.arange(8, dtype=np.float32).reshape(2, 4)
-    arrays = {"x": x, "ids": np.array([1, 2], np.int64), "x_f64": x.astype(np.float64), "x_wide": np.zeros((2, 5), np.float32),
+    arrays = {"x": x, "ids": np.array([1, 2], np.int64), "x_f64": x.astype(np.float64),
+              "x_wide": np.zeros((2, 5), np.float32),
               "x_flat": x.ravel(), "ids_three": np.array([1, 2, 3], np.int64), "ids_far": np.array([1, 99], np.int64),
               "x_fortran": np.asfortranarray(x), "x_complex": x.astype(np.complex64)}
     for name, array in arrays.items():
@@ -153,7 +154,8 @@ CASES = {
     "missing npy": ("run good.onnx --input x=none.npy --input ids=ids.npy", 1, ["none.npy"]),
     "cut npy": ("run good.onnx --input x=x_cut.npy --input ids=ids.npy", 1, ["x_cut.npy", "31", "32"]),
     "not an npy": ("run good.onnx --input x=x_text.npy --input ids=ids.npy", 1, ["x_text.npy"]),
-    "Fortran order": ("run good.onnx --input x=x_fortran.npy --input ids=ids.npy", 1, ["x_fortran.npy", "ascontiguousarray"]),
+    "Fortran order": ("run good.onnx --input x=x_fortran.npy --input ids=ids.npy", 1,
+                      ["x_fortran.npy", "ascontiguousarray"]),
     "dtype of npy": ("run good.onnx --input x=x_complex.npy --input ids=ids.npy", 1, ["x_complex.npy", "<c8"]),
     "unknown dim": ("run good.onnx --random 1 --dim bacth=2", 1, ["good.onnx", "bacth", '"batch"']),
     "absent device": (f"run good.onnx {INPUTS} --device cuda", 1, ["cuda"]),
