@@ -1,5 +1,5 @@
-// The command's option parser and near misses, and its text, JSON, file names, half floats, random
-// inputs. Libs: weir_cli_parts weir
+// The command's option parser, near misses, text, JSON, file names, half floats, made-up inputs.
+// Libs: weir_cli_parts
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
