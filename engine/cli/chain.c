@@ -2,6 +2,7 @@
 #include "engine/cli/chain.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "engine/cli/text.h"
 
@@ -39,7 +40,14 @@ weir_code_t weir__cli_chain_engine(
 weir_code_t weir__cli_chain_model(
     weir__cli_chain_t *chain, const char *path, weir__cli_fault_t *fault)
 {
-    return weir__cli_chain_take(weir_model_load(chain->engine, path, NULL, &chain->model), fault);
+    const weir_code_t code =
+        weir__cli_chain_take(weir_model_load(chain->engine, path, NULL, &chain->model), fault);
+    // The library says what is wrong with the file. For a person the way out is always the same.
+    const size_t used = strlen(fault->text);
+    if (code == WEIR_INVALID_ARGUMENT)
+        (void)snprintf(fault->text + used, sizeof(fault->text) - used,
+            "; export the model again, or fetch the file again");
+    return code;
 }
 
 weir_code_t weir__cli_chain_plan(
