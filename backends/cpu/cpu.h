@@ -16,7 +16,7 @@
 
 // K of one cache block: 12 rows of A and a panel of B (12 and 32 KiB) share the L1 cache.
 #define WEIR_CPU_BLOCK_K 256u
-#define WEIR_CPU_BLOCK_COLUMNS 256u
+#define WEIR_CPU_BLOCK_COLUMNS 512u
 
 // The kernels for this host's option "isa" on this machine; NULL when it asks for what is not
 // there.

@@ -11,7 +11,7 @@
 #include "backends/cpu/anchor.h"
 
 #define PACK_PANELS 8u
-#define BLOCK_ROWS 240u
+#define BLOCK_ROWS 120u
 
 typedef struct matmul_state {
     const weir_k_table_t *kernels;

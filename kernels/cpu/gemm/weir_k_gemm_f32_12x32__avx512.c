@@ -27,6 +27,13 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
                             ? _mm512_maskz_loadu_ps(v == vectors - 1 ? last : (__mmask16)0xffff,
                                   c + (size_t)i * c_row + v * 16)
                             : _mm512_setzero_ps();
+    // C comes while the sums are made, so that storing them does not wait.
+    if (!block->resume)
+#pragma GCC unroll 12
+        for (int i = 0; i < rows; i++)
+#pragma GCC unroll 8
+            for (int v = 0; v < vectors; v++)
+                _mm_prefetch((const char *)(c + (size_t)i * c_row + v * 16), _MM_HINT_T0);
     // Rows in threes: one pointer and two multiples of the distance reach each of three.
     const float *a0 = a, *a3 = rows > 3 ? a + 3 * a_row : a;
     const float *a6 = rows > 6 ? a + 6 * a_row : a, *a9 = rows > 9 ? a + 9 * a_row : a;
