@@ -54,7 +54,8 @@ typedef void weir_k_depthwise_t(
     size_t count, size_t tap_count, const float *weights, const float *const *rows, float *out);
 
 // y = exp(x - max) / sum over `count` elements. Element i is added to accumulator i mod 64, the
-// accumulators in a fixed tree. A row with a NaN is NaN throughout.
+// accumulators in a fixed tree. A row with a NaN is NaN throughout. Its error grows by one unit in
+// the last place for each 1 that x lies below max: the difference is rounded.
 typedef void weir_k_softmax_t(size_t count, const float *x, float *y);
 
 // y = (x - mean) * inverse deviation * scale + bias over `count` elements, variance from the
