@@ -114,6 +114,9 @@ static weir_status_t check_opset(int64_t opset)
 {
     if (opset >= WEIR__ONNX_OPSET_FIRST && opset <= WEIR__ONNX_OPSET_LAST)
         return NULL;
+    if (!opset)
+        return WEIR_ERR(
+            WEIR_INVALID_ARGUMENT, "the model does not import the default operator set");
     return WEIR_ERR(WEIR_UNSUPPORTED,
         "opset %" PRId64 " is not supported: export or convert the model to opset %d to %d", opset,
         WEIR__ONNX_OPSET_FIRST, WEIR__ONNX_OPSET_LAST);
@@ -249,7 +252,8 @@ static weir_status_t read_all(weir__onnx_reader_t *reader, weir__span_t span)
     frame->opset_count = model.opset_count;
     weir__frame_push(reader, frame);
     reader->info->opset = weir__frame_opset(frame, "");
-    WEIR_TRY(check_opset(reader->info->opset));
+    if (reader->info->opset) // a model of custom operators only needs none
+        WEIR_TRY(check_opset(reader->info->opset));
     WEIR_TRY(weir__frame_open_graph(reader, frame, model.graph, true));
     while (reader->top) {
         if (reader->top->next == reader->top->node_count)

@@ -105,7 +105,7 @@ weir_status_t weir__wire_next(weir__wire_t *wire, weir__wire_field_t *out_field)
     default:
         return WEIR_ERR(WEIR_INVALID_ARGUMENT,
             "%s: field %u at byte %" PRIu64 " has wire type %u, which ONNX does not use: the file "
-                                            "is damaged or is not an ONNX model",
+            "is damaged or is not an ONNX model",
             wire->message, out_field->number, out_field->offset, out_field->type);
     }
 }

@@ -1,0 +1,212 @@
+// engine/cache/cache.c: the folder: finding it, making it, and keeping it from growing for ever.
+#include "engine/cache/store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+// A temporary file older than this belongs to a process that died.
+#define TEMPORARY_LIFE_S 3600
+
+void weir__cache_default_dir(char *out_path, size_t capacity)
+{
+    const char *own = secure_getenv("WEIR_CACHE_DIR");
+    const char *xdg = secure_getenv("XDG_CACHE_HOME");
+    const char *home = secure_getenv("HOME");
+    int length = 0;
+    out_path[0] = 0;
+    if (own)
+        length = snprintf(out_path, capacity, "%s", own);
+    else if (xdg && xdg[0] == '/')
+        length = snprintf(out_path, capacity, "%s/weir", xdg);
+    else if (home && home[0] == '/')
+        length = snprintf(out_path, capacity, "%s/.cache/weir", home);
+    if (length < 0 || (size_t)length >= capacity)
+        out_path[0] = 0;
+}
+
+// mkdir -p with 0700. Returns 0 or an errno.
+static int make_folders(const char *dir)
+{
+    char path[PATH_MAX];
+    size_t length = strlen(dir);
+    memcpy(path, dir, length + 1);
+    for (size_t i = 1; i <= length; i++) {
+        if (path[i] != '/' && path[i] != 0)
+            continue;
+        char kept = path[i];
+        path[i] = 0;
+        if (mkdir(path, 0700) != 0 && errno != EEXIST && errno != EISDIR && errno != EROFS)
+            return errno;
+        path[i] = kept;
+    }
+    return 0;
+}
+
+// A descriptor of the folder, or -1 and why.
+static int open_folder(const char *dir, char *why, size_t why_bytes)
+{
+    struct stat stat;
+    int error = make_folders(dir);
+    int folder = error ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) {
+        snprintf(why, why_bytes, "%s", strerror(error ? error : errno));
+        return -1;
+    }
+    // What we map, we trust: nobody else may write here.
+    bool ours = fstat(folder, &stat) == 0 && (stat.st_uid == geteuid() || stat.st_uid == 0) &&
+                !(stat.st_mode & S_IWOTH);
+    if (ours)
+        return folder;
+    snprintf(why, why_bytes, "it belongs to another user, or others may write to it");
+    close(folder);
+    return -1;
+}
+
+// ---- Trimming --------------------------------------------------------------------------------
+
+typedef struct entry {
+    char name[64];
+    uint64_t bytes;
+    int64_t used_ns;
+} entry_t;
+
+static int by_age(const void *a, const void *b)
+{
+    const entry_t *x = a, *y = b;
+    return x->used_ns < y->used_ns ? -1 : x->used_ns > y->used_ns;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), tail = strlen(end);
+    return length > tail && strcmp(text + length - tail, end) == 0;
+}
+
+static void drop_if_dead(const weir__cache_t *cache, const char *name, const struct stat *stat)
+{
+    if (time(NULL) - stat->st_mtim.tv_sec > TEMPORARY_LIFE_S)
+        unlinkat(cache->folder, name, 0);
+}
+
+// The blobs of the folder. Fewer than all when memory runs out: then less is trimmed.
+static entry_t *list_blobs(
+    weir__cache_t *cache, DIR *folder, size_t *out_count, uint64_t *out_bytes)
+{
+    entry_t *entries = NULL;
+    size_t count = 0, capacity = 0;
+    for (struct dirent *item; (item = readdir(folder));) {
+        struct stat stat;
+        bool temporary =
+            strncmp(item->d_name, WEIR__CACHE_TEMPORARY, strlen(WEIR__CACHE_TEMPORARY)) == 0;
+        bool blob = !temporary && ends_with(item->d_name, WEIR__CACHE_SUFFIX) &&
+                    strlen(item->d_name) < sizeof entries->name;
+        if ((!blob && !temporary) ||
+            fstatat(cache->folder, item->d_name, &stat, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !S_ISREG(stat.st_mode))
+            continue;
+        if (temporary) {
+            drop_if_dead(cache, item->d_name, &stat);
+            continue;
+        }
+        if (count == capacity) {
+            size_t larger = capacity ? capacity * 2 : 64;
+            entry_t *more = weir__heap_realloc(cache->heap, entries, larger * sizeof *entries);
+            if (!more)
+                break;
+            entries = more;
+            capacity = larger;
+        }
+        entry_t *entry = &entries[count++];
+        snprintf(entry->name, sizeof entry->name, "%s", item->d_name);
+        entry->bytes = (uint64_t)stat.st_size;
+        entry->used_ns = (int64_t)stat.st_mtim.tv_sec * 1000000000ll + stat.st_mtim.tv_nsec;
+        *out_bytes += entry->bytes;
+    }
+    *out_count = count;
+    return entries;
+}
+
+static void trim(weir__cache_t *cache, uint64_t limit_bytes)
+{
+    uint64_t bytes = 0, removed = 0;
+    size_t count = 0;
+    int copy = fcntl(cache->folder, F_DUPFD_CLOEXEC, 0);
+    DIR *folder = copy < 0 ? NULL : fdopendir(copy);
+    if (!folder) {
+        if (copy >= 0)
+            close(copy);
+        return;
+    }
+    entry_t *entries = list_blobs(cache, folder, &count, &bytes);
+    closedir(folder);
+    if (bytes > limit_bytes)
+        qsort(entries, count, sizeof *entries, by_age);
+    for (size_t i = 0; i < count && bytes > limit_bytes; i++) {
+        if (unlinkat(cache->folder, entries[i].name, 0) != 0)
+            continue;
+        bytes -= entries[i].bytes;
+        removed += entries[i].bytes;
+    }
+    weir__heap_free(cache->heap, entries);
+    if (removed)
+        weir__log(cache->log, WEIR_LOG_INFO, "cache",
+            "removed %" PRIu64 " bytes not used lately from %s", removed, cache->dir);
+}
+
+// ---- Open and close --------------------------------------------------------------------------
+
+weir_status_t weir__cache_open(weir__heap_t *heap, const weir__log_t *log, const char *dir,
+    uint64_t bytes, weir__cache_t **out_cache)
+{
+    weir__cache_t *cache = weir__heap_calloc(heap, 1, sizeof *cache);
+    char why[128];
+    if (!cache)
+        return weir__status_no_memory();
+    cache->heap = heap;
+    cache->log = log;
+    cache->folder = -1;
+    *out_cache = cache;
+    if (!dir)
+        weir__cache_default_dir(cache->dir, sizeof cache->dir);
+    else if (strlen(dir) < sizeof cache->dir)
+        memcpy(cache->dir, dir, strlen(dir) + 1);
+    if (!cache->dir[0])
+        return NULL;
+    cache->folder = open_folder(cache->dir, why, sizeof why);
+    if (cache->folder < 0) {
+        weir__log(log, WEIR_LOG_WARNING, "cache",
+            "%s cannot be used (%s): nothing is kept between starts; set WEIR_CACHE_DIR",
+            cache->dir, why);
+        cache->dir[0] = 0;
+        return NULL;
+    }
+    trim(cache, bytes ? bytes : WEIR__CACHE_BYTES_DEFAULT);
+    return NULL;
+}
+
+void weir__cache_close(weir__cache_t *cache)
+{
+    if (!cache)
+        return;
+    if (cache->folder >= 0)
+        close(cache->folder);
+    weir__heap_free(cache->heap, cache);
+}
+
+bool weir__cache_is_on(const weir__cache_t *cache)
+{
+    return cache && cache->folder >= 0;
+}
+
+const char *weir__cache_dir(const weir__cache_t *cache)
+{
+    return cache ? cache->dir : "";
+}

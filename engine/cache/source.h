@@ -1,0 +1,13 @@
+// engine/cache/source.h: what the files that make a weir__source_t share.
+#ifndef WEIR_CACHE_SOURCE_H
+#define WEIR_CACHE_SOURCE_H
+
+#include "engine/cache/file.h"
+#include "engine/cache/store.h"
+
+enum { WEIR__CACHE_KEY_SOURCE = 1, WEIR__CACHE_KEY_CONSTANTS = 2 };
+
+// A key of its own for each kind of blob.
+weir__hash_t weir__cache_key(weir__hash_t what, uint64_t kind);
+
+#endif
