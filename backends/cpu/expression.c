@@ -403,8 +403,16 @@ static uint16_t instruction_append(weir_cpu_program_t *program, const weir_node_
     const weir_expression_t *expression, const weir_instruction_t *in, uint16_t anchor,
     const uint16_t *numbers)
 {
-    if (in->opcode == WEIR_OP_LOAD)
-        return weir_cpu_program_broadcast(program, node, expression->first_operand + in->a);
+    if (in->opcode == WEIR_OP_LOAD) {
+        // An operand has one view, however often it is loaded.
+        const uint32_t input = expression->first_operand + in->a;
+        for (uint16_t i = 0; i < program->step_count; i++) {
+            const weir_cpu_step_t *step = &program->steps[i];
+            if (step->kind == WEIR_CPU_STEP_LOAD && program->views[step->view].input == input)
+                return i;
+        }
+        return weir_cpu_program_broadcast(program, node, input);
+    }
     if (in->opcode == WEIR_OP_ANCHOR)
         return step_add(program, WEIR_CPU_STEP_SAME, WEIR_F32, anchor);
     uint16_t number;
