@@ -373,8 +373,10 @@ weir_code_t weir_ref_run(
     for (uint32_t i = 0; i < ROW_COUNT && !row; i++)
         if (rows[i].op[0] == node->op[0] && strcmp(rows[i].op, node->op) == 0)
             row = &rows[i];
-    if (!row)
-        return refuse(error, error_bytes, "%u reference kernels, none of this name", ROW_COUNT);
+    if (!row) {
+        (void)refuse(error, error_bytes, "%u reference kernels, none of this name", ROW_COUNT);
+        return WEIR_NOT_FOUND;
+    }
     weir_code_t code = check(row, node, &params, error, error_bytes);
     if (code != WEIR_OK)
         return code;

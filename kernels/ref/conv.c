@@ -18,14 +18,14 @@ static int conv_problem(
     const weir_kr_tensor_t *x = &call->inputs[0], *k = &call->inputs[1], *y = &call->outputs[0];
     int64_t group = call->params->window.group;
     if (x->rank < 3 || k->rank != x->rank || y->rank != x->rank)
-        return weir__kr_fail(call, "a convolution needs [batch, channel, spatial...]");
+        return WEIR_KR_FAIL(call, "a convolution needs [batch, channel, spatial...]");
     if (group < 1 || x->dims[1] % group != 0 || y->dims[1] % group != 0 || x->dims[0] != y->dims[0])
-        return weir__kr_fail(call, "channels do not divide into %lld groups", (long long)group);
+        return WEIR_KR_FAIL(call, "channels do not divide into %lld groups", (long long)group);
     *out_conv = (conv_t){x->dims[0], group, x->dims[1] / group, y->dims[1] / group};
     if (k->dims[0] != (transposed ? x->dims[1] : y->dims[1]) ||
         k->dims[1] != (transposed ? out_conv->group_out : out_conv->group_in) ||
         (weir__kr_present(call, 2) && weir__kr_count(&call->inputs[2]) != y->dims[1]))
-        return weir__kr_fail(call, "the weights do not fit the channels");
+        return WEIR_KR_FAIL(call, "the weights do not fit the channels");
     return weir__kr_window(call, k->dims + 2, out_window);
 }
 
@@ -79,7 +79,7 @@ int weir_k_conv__ref(const weir_kr_call_t *call)
     switch (call->inputs[0].dtype) {
         WEIR_KR_FLOAT_CASES(conv, call, &window, &problem)
     default:
-        return weir__kr_fail(call, "Conv: unknown element type");
+        return WEIR_KR_FAIL(call, "Conv: unknown element type");
     }
 }
 
@@ -96,6 +96,6 @@ int weir_k_conv_transpose__ref(const weir_kr_call_t *call)
     switch (call->inputs[0].dtype) {
         WEIR_KR_FLOAT_CASES(conv_transpose, call, &window, &problem)
     default:
-        return weir__kr_fail(call, "ConvTranspose: unknown element type");
+        return WEIR_KR_FAIL(call, "ConvTranspose: unknown element type");
     }
 }

@@ -17,7 +17,7 @@ static int64_t checked(const weir_kr_tensor_t *indices, int64_t i, int64_t dim)
 
 static int out_of_range(const weir_kr_call_t *call, int64_t index, int64_t axis, int64_t dim)
 {
-    return weir__kr_fail(call, "index %lld is out of range for axis %lld of %lld", (long long)index,
+    return WEIR_KR_FAIL(call, "index %lld is out of range for axis %lld of %lld", (long long)index,
         (long long)axis, (long long)dim);
 }
 
@@ -46,12 +46,12 @@ int weir_k_gather__ref(const weir_kr_call_t *call)
     int64_t axis, begin, end;
     int64_t rows = gather_rows(call, &axis);
     if (axis < 0)
-        return weir__kr_fail(call, "Gather: axis is out of range");
+        return WEIR_KR_FAIL(call, "Gather: axis is out of range");
     int64_t dim = x->dims[axis], picks = weir__kr_count(indices);
     int64_t bytes = weir__kr_product(x->dims, (uint32_t)axis + 1, x->rank) *
                     (int64_t)weir_kr_dtype_bytes(x->dtype);
     if (y->element_count * weir_kr_dtype_bytes(x->dtype) != (uint64_t)(rows * bytes))
-        return weir__kr_fail(call, "Gather: the output has another size");
+        return WEIR_KR_FAIL(call, "Gather: the output has another size");
     weir__kr_range(call, rows, GATHER_ROWS, &begin, &end);
     for (int64_t row = begin; row < end; row++) {
         int64_t index = checked(indices, row % picks, dim);
@@ -71,11 +71,11 @@ int weir_k_gather_elements__ref(const weir_kr_call_t *call)
                            *y = &call->outputs[0];
     int64_t axis = weir__kr_axis(call->params->axis.axis, x->rank), begin, end;
     if (axis < 0 || indices->rank != x->rank || y->element_count != indices->element_count)
-        return weir__kr_fail(call, "GatherElements: axis or ranks do not fit");
+        return WEIR_KR_FAIL(call, "GatherElements: axis or ranks do not fit");
     int64_t strides[WEIR_KR_RANK_MAX], c[WEIR_KR_RANK_MAX], bytes = weir_kr_dtype_bytes(x->dtype);
     for (uint32_t d = 0; d < x->rank; d++)
         if ((int64_t)d != axis && indices->dims[d] > x->dims[d])
-            return weir__kr_fail(call, "GatherElements: axis %u of the indices is too long", d);
+            return WEIR_KR_FAIL(call, "GatherElements: axis %u of the indices is too long", d);
     weir__kr_strides(x->dims, x->rank, strides);
     weir__kr_range(call, weir__kr_count(y), WEIR_KR_BLOCK, &begin, &end);
     for (int64_t i = begin; i < end; i++) {
@@ -98,14 +98,14 @@ int weir_k_gather_nd__ref(const weir_kr_call_t *call)
                            *y = &call->outputs[0];
     int64_t batch_dims = call->params->axis.batch_dims;
     if (indices->rank == 0 || batch_dims < 0 || batch_dims >= (int64_t)indices->rank)
-        return weir__kr_fail(call, "GatherND: batch_dims or the indices' rank do not fit");
+        return WEIR_KR_FAIL(call, "GatherND: batch_dims or the indices' rank do not fit");
     int64_t tuple = indices->dims[indices->rank - 1];
     if (tuple < 0 || tuple + batch_dims > (int64_t)x->rank)
-        return weir__kr_fail(
+        return WEIR_KR_FAIL(
             call, "GatherND: tuples of %lld for rank %u", (long long)tuple, x->rank);
     for (int64_t d = 0; d < batch_dims; d++)
         if (x->dims[d] != indices->dims[d])
-            return weir__kr_fail(call, "GatherND: batch axis %lld differs", (long long)d);
+            return WEIR_KR_FAIL(call, "GatherND: batch axis %lld differs", (long long)d);
     uint32_t first = (uint32_t)batch_dims, after = (uint32_t)(batch_dims + tuple);
     int64_t batches = weir__kr_product(x->dims, 0, first);
     int64_t picks = weir__kr_product(indices->dims, first, indices->rank - 1);
@@ -113,7 +113,7 @@ int weir_k_gather_nd__ref(const weir_kr_call_t *call)
         weir__kr_product(x->dims, after, x->rank) * (int64_t)weir_kr_dtype_bytes(x->dtype);
     int64_t per_batch = weir__kr_product(x->dims, first, after);
     if (y->element_count * weir_kr_dtype_bytes(x->dtype) != (uint64_t)(batches * picks * bytes))
-        return weir__kr_fail(call, "GatherND: the output has another size");
+        return WEIR_KR_FAIL(call, "GatherND: the output has another size");
     for (int64_t row = 0; row < batches * picks; row++) {
         int64_t offset = 0;
         for (int64_t i = 0; i < tuple; i++) {

@@ -13,9 +13,11 @@
 // Elements that one task of an elementwise kernel or a copy handles.
 #define WEIR_KR_BLOCK 32768
 
-// Writes why the call fails; returns WEIR_KR_INVALID.
-int weir__kr_fail(const weir_kr_call_t *call, const char *format, ...)
+// Writes why the call fails.
+void weir__kr_say(const weir_kr_call_t *call, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+// The same, with the value WEIR_KR_INVALID: a macro, so that the compiler sees it is not OK.
+#define WEIR_KR_FAIL(call, ...) (weir__kr_say((call), __VA_ARGS__), WEIR_KR_INVALID)
 
 static inline int64_t weir__kr_min(int64_t a, int64_t b)
 {

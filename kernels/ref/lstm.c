@@ -30,7 +30,7 @@ static int lstm_problem(const weir_kr_call_t *call, lstm_t *out)
     const weir_kr_tensor_t *x = &call->inputs[0];
     int64_t n = params->hidden_size;
     if (x->rank != 3 || n < 1)
-        return weir__kr_fail(call, "LSTM: X must have rank 3 and hidden_size be known");
+        return WEIR_KR_FAIL(call, "LSTM: X must have rank 3 and hidden_size be known");
     *out = (lstm_t){x->dims[params->layout ? 1 : 0], x->dims[params->layout ? 0 : 1], x->dims[2],
         params->direction == WEIR_KR_LSTM_BIDIRECTIONAL ? 2 : 1};
     int64_t states = out->directions * out->batch * n;
@@ -39,13 +39,13 @@ static int lstm_problem(const weir_kr_call_t *call, lstm_t *out)
         out->directions * 3 * n};
     for (uint32_t i = 1; i < 8; i++)
         if (weir__kr_present(call, i) && weir__kr_count(&call->inputs[i]) != expected[i])
-            return weir__kr_fail(call, "LSTM: input %u has %lld elements, not %lld", i,
+            return WEIR_KR_FAIL(call, "LSTM: input %u has %lld elements, not %lld", i,
                 (long long)weir__kr_count(&call->inputs[i]), (long long)expected[i]);
     for (uint32_t i = 0; i < 3; i++)
         if (weir__kr_wanted(call, i) &&
             (call->outputs[i].dtype != x->dtype ||
                 weir__kr_count(&call->outputs[i]) != (i == 0 ? states * out->length : states)))
-            return weir__kr_fail(call, "LSTM: output %u does not fit", i);
+            return WEIR_KR_FAIL(call, "LSTM: output %u does not fit", i);
     return WEIR_KR_OK;
 }
 
@@ -74,6 +74,6 @@ int weir_k_lstm__ref(const weir_kr_call_t *call)
     switch (call->inputs[0].dtype) {
         WEIR_KR_FLOAT_CASES(lstm, call, &problem)
     default:
-        return weir__kr_fail(call, "LSTM: unknown element type");
+        return WEIR_KR_FAIL(call, "LSTM: unknown element type");
     }
 }

@@ -129,12 +129,12 @@ int weir_k_matmul__ref(const weir_kr_call_t *call)
 {
     problem_t problem;
     if (!matmul_problem(call, &problem))
-        return weir__kr_fail(call, "MatMul: the shapes do not fit");
+        return WEIR_KR_FAIL(call, "MatMul: the shapes do not fit");
     switch (call->inputs[0].dtype) {
         WEIR_KR_FLOAT_CASES(matmul, call, &problem)
         WEIR_KR_INT_CASES(matmul, call, &problem)
     default:
-        return weir__kr_fail(call, "MatMul: unknown element type");
+        return WEIR_KR_FAIL(call, "MatMul: unknown element type");
     }
 }
 
@@ -143,10 +143,10 @@ int weir_k_gemm__ref(const weir_kr_call_t *call)
 {
     problem_t problem;
     if (!gemm_problem(call, &problem))
-        return weir__kr_fail(call, "Gemm: the shapes do not fit");
+        return WEIR_KR_FAIL(call, "Gemm: the shapes do not fit");
     switch (call->inputs[0].dtype) {
         WEIR_KR_FLOAT_CASES(gemm, call, &problem)
     default:
-        return weir__kr_fail(call, "Gemm: unknown element type");
+        return WEIR_KR_FAIL(call, "Gemm: unknown element type");
     }
 }

@@ -11,13 +11,13 @@ int weir_k_transpose__ref(const weir_kr_call_t *call)
     const weir_kr_transpose_params_t *params = &call->params->transpose;
     int64_t x_strides[WEIR_KR_RANK_MAX], strides[WEIR_KR_RANK_MAX];
     if (y->rank != x->rank || (params->perm_count != 0 && params->perm_count != x->rank))
-        return weir__kr_fail(call, "Transpose: perm does not fit the rank");
+        return WEIR_KR_FAIL(call, "Transpose: perm does not fit the rank");
     weir__kr_strides(x->dims, x->rank, x_strides);
     for (uint32_t i = 0; i < x->rank; i++) {
         int64_t axis = params->perm_count ? weir__kr_axis(params->perm[i], x->rank)
                                           : (int64_t)(x->rank - 1 - i);
         if (axis < 0 || x->dims[axis] != y->dims[i])
-            return weir__kr_fail(call, "Transpose: perm does not fit the output");
+            return WEIR_KR_FAIL(call, "Transpose: perm does not fit the output");
         strides[i] = x_strides[axis];
     }
     int64_t begin, end;
@@ -46,7 +46,7 @@ static int concat_or_split(const weir_kr_call_t *call, const weir_kr_tensor_t *w
 {
     int64_t axis = weir__kr_axis(call->params->axis.axis, whole->rank);
     if (axis < 0)
-        return weir__kr_fail(call, "axis %lld is out of range for rank %u",
+        return WEIR_KR_FAIL(call, "axis %lld is out of range for rank %u",
             (long long)call->params->axis.axis, whole->rank);
     int64_t bytes = weir_kr_dtype_bytes(whole->dtype);
     int64_t outer = weir__kr_product(whole->dims, 0, (uint32_t)axis);
@@ -58,7 +58,7 @@ static int concat_or_split(const weir_kr_call_t *call, const weir_kr_tensor_t *w
         if (part->dtype &&
             (part->dtype != whole->dtype || length > whole->dims[axis] - at ||
                 part->element_count * (uint64_t)bytes != (uint64_t)(outer * row * length)))
-            return weir__kr_fail(
+            return WEIR_KR_FAIL(
                 call, "part %u does not fit the whole along axis %lld", i, (long long)axis);
         if (i >= call->first && i < call->first + call->count && part->dtype)
             copy_part(whole->data, whole->dims[axis] * row, at * row, part->data, length * row,
@@ -83,19 +83,19 @@ int weir_k_split__ref(const weir_kr_call_t *call)
     if (weir__kr_present(call, 1) && axis >= 0) {
         const weir_kr_tensor_t *split = &call->inputs[1];
         if (split->element_count != call->output_count)
-            return weir__kr_fail(call, "Split: %lld sizes for %u outputs",
+            return WEIR_KR_FAIL(call, "Split: %lld sizes for %u outputs",
                 (long long)weir__kr_count(split), call->output_count);
         int64_t total = 0;
         for (uint32_t i = 0; i < call->output_count; i++) {
             int64_t length = weir__kr_index(split, i);
             if (length < 0 || length > x->dims[axis] - total ||
                 (call->outputs[i].dtype && length != call->outputs[i].dims[axis]))
-                return weir__kr_fail(
+                return WEIR_KR_FAIL(
                     call, "Split: size %lld does not fit output %u", (long long)length, i);
             total += length;
         }
         if (total != x->dims[axis])
-            return weir__kr_fail(call, "Split: the sizes add up to %lld, the axis has %lld",
+            return WEIR_KR_FAIL(call, "Split: the sizes add up to %lld, the axis has %lld",
                 (long long)total, (long long)x->dims[axis]);
     }
     return concat_or_split(call, x, call->outputs, call->output_count, 0);
@@ -114,7 +114,7 @@ int weir_k_slice__ref(const weir_kr_call_t *call)
     if (count != weir__kr_count(ends) || count > (int64_t)x->rank || y->rank != x->rank ||
         (has_axes && weir__kr_count(&call->inputs[3]) != count) ||
         (has_steps && weir__kr_count(&call->inputs[4]) != count))
-        return weir__kr_fail(call, "Slice: starts, ends, axes and steps differ in length");
+        return WEIR_KR_FAIL(call, "Slice: starts, ends, axes and steps differ in length");
     weir__kr_strides(x->dims, x->rank, strides);
     uint32_t seen = 0;
     for (uint32_t d = 0; d < x->rank; d++)
@@ -124,9 +124,9 @@ int weir_k_slice__ref(const weir_kr_call_t *call)
         int64_t axis = weir__kr_axis(wanted, x->rank);
         int64_t step = has_steps ? weir__kr_index(&call->inputs[4], i) : 1;
         if (axis < 0 || (seen & (1u << axis)))
-            return weir__kr_fail(call, "Slice: bad axis %lld", (long long)wanted);
+            return WEIR_KR_FAIL(call, "Slice: bad axis %lld", (long long)wanted);
         if (step == 0 || step == INT64_MIN)
-            return weir__kr_fail(call, "Slice: bad step %lld", (long long)step);
+            return WEIR_KR_FAIL(call, "Slice: bad step %lld", (long long)step);
         seen |= 1u << axis;
         int64_t dim = x->dims[axis], low = step > 0 ? 0 : -1, high = step > 0 ? dim : dim - 1;
         int64_t start = weir__kr_index(starts, i), end = weir__kr_index(ends, i);
@@ -143,7 +143,7 @@ int weir_k_slice__ref(const weir_kr_call_t *call)
     }
     for (uint32_t d = 0; d < x->rank; d++)
         if (lengths[d] != y->dims[d])
-            return weir__kr_fail(call, "Slice: axis %u gives %lld elements, the output has %lld", d,
+            return WEIR_KR_FAIL(call, "Slice: axis %u gives %lld elements, the output has %lld", d,
                 (long long)lengths[d], (long long)y->dims[d]);
     int64_t begin, end;
     weir__kr_range(call, weir__kr_count(y), WEIR_KR_BLOCK, &begin, &end);
@@ -158,7 +158,7 @@ int weir_k_expand__ref(const weir_kr_call_t *call)
     const weir_kr_tensor_t *x = &call->inputs[0], *y = &call->outputs[0];
     int64_t strides[WEIR_KR_RANK_MAX], begin, end;
     if (!weir__kr_broadcast(x, y->dims, y->rank, strides))
-        return weir__kr_fail(call, "Expand: the input does not broadcast to the shape");
+        return WEIR_KR_FAIL(call, "Expand: the input does not broadcast to the shape");
     weir__kr_range(call, weir__kr_count(y), WEIR_KR_BLOCK, &begin, &end);
     weir__kr_copy_strided(
         x->data, 0, strides, y->data, y->dims, y->rank, weir_kr_dtype_bytes(x->dtype), begin, end);
@@ -171,14 +171,14 @@ int weir_k_tile__ref(const weir_kr_call_t *call)
     const weir_kr_tensor_t *x = &call->inputs[0], *y = &call->outputs[0],
                            *repeats = &call->inputs[1];
     if (y->rank != x->rank || weir__kr_count(repeats) != (int64_t)x->rank)
-        return weir__kr_fail(call, "Tile: one repeat per axis is needed");
+        return WEIR_KR_FAIL(call, "Tile: one repeat per axis is needed");
     int64_t strides[WEIR_KR_RANK_MAX], *map = call->scratch;
     weir__kr_strides(x->dims, x->rank, strides);
     for (uint32_t d = 0; d < x->rank; d++) {
         int64_t repeat = weir__kr_index(repeats, d);
         if (repeat < 0 || (x->dims[d] > 0 && repeat > y->dims[d]) ||
             x->dims[d] * repeat != y->dims[d])
-            return weir__kr_fail(
+            return WEIR_KR_FAIL(
                 call, "Tile: %lld repeats of axis %u do not fit the output", (long long)repeat, d);
         for (int64_t i = 0; i < y->dims[d]; i++)
             *map++ = i % x->dims[d] * strides[d];
@@ -218,12 +218,12 @@ int weir_k_pad__ref(const weir_kr_call_t *call)
     int64_t axis_count = weir__kr_present(call, 3) ? weir__kr_count(&call->inputs[3]) : x->rank;
     if (y->rank != x->rank || axis_count > (int64_t)x->rank ||
         weir__kr_count(pads) != 2 * axis_count)
-        return weir__kr_fail(call, "Pad: two pads per axis are needed");
+        return WEIR_KR_FAIL(call, "Pad: two pads per axis are needed");
     for (int64_t i = 0; i < axis_count; i++) {
         int64_t wanted = weir__kr_present(call, 3) ? weir__kr_index(&call->inputs[3], i) : i;
         int64_t axis = weir__kr_axis(wanted, x->rank);
         if (axis < 0)
-            return weir__kr_fail(call, "Pad: bad axis %lld", (long long)wanted);
+            return WEIR_KR_FAIL(call, "Pad: bad axis %lld", (long long)wanted);
         before[axis] = weir__kr_index(pads, i);
         after[axis] = weir__kr_index(pads, axis_count + i);
     }
@@ -233,11 +233,11 @@ int weir_k_pad__ref(const weir_kr_call_t *call)
         int64_t limit = weir__kr_max(x->dims[d], y->dims[d]);
         if (before[d] > limit || before[d] < -limit || after[d] > limit || after[d] < -limit ||
             x->dims[d] + before[d] + after[d] != y->dims[d])
-            return weir__kr_fail(call, "Pad: the pads of axis %u do not fit the output", d);
+            return WEIR_KR_FAIL(call, "Pad: the pads of axis %u do not fit the output", d);
         int64_t cut = weir__kr_max(-before[d], 0), shift = weir__kr_max(before[d], 0);
         int64_t length = weir__kr_max(x->dims[d] - cut - weir__kr_max(-after[d], 0), 0);
         if (call->params->pad.mode != WEIR_KR_PAD_CONSTANT && length == 0 && y->dims[d] > 0)
-            return weir__kr_fail(call, "Pad: axis %u has nothing to repeat", d);
+            return WEIR_KR_FAIL(call, "Pad: axis %u has nothing to repeat", d);
         for (int64_t i = 0; i < y->dims[d]; i++) {
             int64_t from = pad_source(i - shift, length, call->params->pad.mode);
             *map++ = from < 0 ? -1 : (from + cut) * strides[d];

@@ -55,7 +55,7 @@ static int per_channel(const weir_kr_call_t *call, uint32_t first, uint32_t end)
     int64_t channels = x->rank > 1 ? x->dims[1] : 1;
     for (uint32_t i = first; i < end; i++)
         if (weir__kr_count(&call->inputs[i]) != channels)
-            return weir__kr_fail(call, "input %u needs one element per channel", i);
+            return WEIR_KR_FAIL(call, "input %u needs one element per channel", i);
     return WEIR_KR_OK;
 }
 
@@ -70,7 +70,7 @@ int weir_k_batch_norm__ref(const weir_kr_call_t *call)
     switch (call->inputs[0].dtype) {
         WEIR_KR_FLOAT_CASES(batch_norm, call, begin, end)
     default:
-        return weir__kr_fail(call, "BatchNormalization: unknown element type");
+        return WEIR_KR_FAIL(call, "BatchNormalization: unknown element type");
     }
 }
 
@@ -79,7 +79,7 @@ int weir_k_instance_norm__ref(const weir_kr_call_t *call)
 {
     int64_t begin, end;
     if (call->inputs[0].rank < 2)
-        return weir__kr_fail(call, "InstanceNormalization: rank 2 or more is needed");
+        return WEIR_KR_FAIL(call, "InstanceNormalization: rank 2 or more is needed");
     int code = per_channel(call, 1, 3);
     if (code != WEIR_KR_OK)
         return code;
@@ -87,7 +87,7 @@ int weir_k_instance_norm__ref(const weir_kr_call_t *call)
     switch (call->inputs[0].dtype) {
         WEIR_KR_FLOAT_CASES(instance_norm, call, begin, end)
     default:
-        return weir__kr_fail(call, "InstanceNormalization: unknown element type");
+        return WEIR_KR_FAIL(call, "InstanceNormalization: unknown element type");
     }
 }
 
@@ -124,8 +124,7 @@ int weir_k_layer_norm__ref(const weir_kr_call_t *call)
     if (weir__kr_axis(call->params->axis.axis, x->rank) < 0 ||
         !weir__kr_broadcast(&call->inputs[1], x->dims, x->rank, layer.scale_strides) ||
         (has_bias && !weir__kr_broadcast(&call->inputs[2], x->dims, x->rank, layer.bias_strides)))
-        return weir__kr_fail(
-            call, "LayerNormalization: axis, scale or bias does not fit the input");
+        return WEIR_KR_FAIL(call, "LayerNormalization: axis, scale or bias does not fit the input");
     if (!has_bias)
         memset(layer.bias_strides, 0, sizeof layer.bias_strides);
     uint32_t normalized = x->rank - (uint32_t)weir__kr_axis(call->params->axis.axis, x->rank);
@@ -136,13 +135,13 @@ int weir_k_layer_norm__ref(const weir_kr_call_t *call)
     for (uint32_t i = 1; i < 3; i++)
         if (weir__kr_wanted(call, i) && (weir__kr_count(&call->outputs[i]) != layer.rows ||
                                             !(call->outputs[i].dtype & WEIR_KR_FLOATS)))
-            return weir__kr_fail(call, "LayerNormalization: output %u does not fit", i);
+            return WEIR_KR_FAIL(call, "LayerNormalization: output %u does not fit", i);
     int64_t begin, end;
     weir__kr_range(call, layer.rows, layer_block(layer.length), &begin, &end);
     switch (x->dtype) {
         WEIR_KR_FLOAT_CASES(layer_norm, call, &layer, begin, end)
     default:
-        return weir__kr_fail(call, "LayerNormalization: unknown element type");
+        return WEIR_KR_FAIL(call, "LayerNormalization: unknown element type");
     }
 }
 
@@ -151,7 +150,7 @@ static int line_of(const weir_kr_call_t *call, line_t *out)
     const weir_kr_tensor_t *x = &call->inputs[0];
     int64_t axis = weir__kr_axis(call->params->axis.axis, x->rank);
     if (axis < 0 && x->rank > 0)
-        return weir__kr_fail(call, "axis %lld is out of range for rank %u",
+        return WEIR_KR_FAIL(call, "axis %lld is out of range for rank %u",
             (long long)call->params->axis.axis, x->rank);
     if (x->rank == 0) { // a scalar is a line of one
         *out = (line_t){1, 1, 1};
@@ -171,11 +170,11 @@ int weir_k_lp_norm__ref(const weir_kr_call_t *call)
         return code;
     int64_t p = call->params->axis.p;
     if (p != 1 && p != 2)
-        return weir__kr_fail(call, "LpNormalization: p must be 1 or 2");
+        return WEIR_KR_FAIL(call, "LpNormalization: p must be 1 or 2");
     switch (call->inputs[0].dtype) {
         WEIR_KR_FLOAT_CASES(lp_norm, call, &line, p)
     default:
-        return weir__kr_fail(call, "LpNormalization: unknown element type");
+        return WEIR_KR_FAIL(call, "LpNormalization: unknown element type");
     }
 }
 
@@ -184,12 +183,12 @@ int weir_k_lrn__ref(const weir_kr_call_t *call)
 {
     int64_t begin, end;
     if (call->inputs[0].rank < 2 || call->params->axis.size < 1)
-        return weir__kr_fail(call, "LRN: rank 2 or more and size 1 or more are needed");
+        return WEIR_KR_FAIL(call, "LRN: rank 2 or more and size 1 or more are needed");
     channel_range(call, &begin, &end);
     switch (call->inputs[0].dtype) {
         WEIR_KR_FLOAT_CASES(lrn, call, begin, end)
     default:
-        return weir__kr_fail(call, "LRN: unknown element type");
+        return WEIR_KR_FAIL(call, "LRN: unknown element type");
     }
 }
 
@@ -225,7 +224,7 @@ static int softmax(const weir_kr_call_t *call, int is_log)
     switch (call->inputs[0].dtype) {
         WEIR_KR_FLOAT_CASES(softmax, call, &line, is_log, begin, end)
     default:
-        return weir__kr_fail(call, "unknown element type");
+        return WEIR_KR_FAIL(call, "unknown element type");
     }
 }
 

@@ -566,7 +566,7 @@ static int step(const weir_kr_call_t *call, const weir_kr_instruction_t *at, cel
                       at->opcode == WEIR_KR_OP_FMOD;
         for (int64_t i = 0; i < n; i++) {
             if (divides && b[i].i == 0)
-                return weir__kr_fail(call, "integer division by zero");
+                return WEIR_KR_FAIL(call, "integer division by zero");
             r[i].i = wrap(binary_int(at, a[i].i, b[i].i, is_unsigned), at->dtype);
         }
     }
@@ -728,12 +728,12 @@ int weir_k_pointwise__ref(const weir_kr_call_t *call)
     operand_t operands[WEIR_KR_OPERANDS_MAX];
     for (uint32_t j = 1; j < body->output_count; j++)
         if (call->outputs[j].dtype && call->outputs[j].element_count != y->element_count)
-            return weir__kr_fail(call, "the outputs of an expression differ in shape");
+            return WEIR_KR_FAIL(call, "the outputs of an expression differ in shape");
     for (uint32_t k = 0; k < body->operand_count; k++) {
         operand_t *operand = &operands[k];
         operand->tensor = &call->inputs[body->first_operand + k];
         if (!weir__kr_broadcast(operand->tensor, y->dims, y->rank, operand->strides))
-            return weir__kr_fail(call, "operand %u does not broadcast to the output", k);
+            return WEIR_KR_FAIL(call, "operand %u does not broadcast to the output", k);
         operand->is_plain = operand->tensor->element_count == y->element_count;
     }
     int64_t begin, end, block = block_of(call);

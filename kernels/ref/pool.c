@@ -69,7 +69,7 @@ static int pool_problem(
     if (code != WEIR_KR_OK)
         return code;
     if (x->dims[0] != y->dims[0] || x->dims[1] != y->dims[1])
-        return weir__kr_fail(call, "a pool keeps batch and channels");
+        return WEIR_KR_FAIL(call, "a pool keeps batch and channels");
     return WEIR_KR_OK;
 }
 
@@ -85,7 +85,7 @@ int weir_k_max_pool__ref(const weir_kr_call_t *call)
         WEIR_KR_FLOAT_CASES(max_pool, call, &window, first, end)
         WEIR_KR_INT_CASES(max_pool, call, &window, first, end)
     default:
-        return weir__kr_fail(call, "MaxPool: unknown element type");
+        return WEIR_KR_FAIL(call, "MaxPool: unknown element type");
     }
 }
 
@@ -100,7 +100,7 @@ int weir_k_average_pool__ref(const weir_kr_call_t *call)
     switch (call->inputs[0].dtype) {
         WEIR_KR_FLOAT_CASES(average_pool, call, &window, first, end)
     default:
-        return weir__kr_fail(call, "AveragePool: unknown element type");
+        return WEIR_KR_FAIL(call, "AveragePool: unknown element type");
     }
 }
 
@@ -111,7 +111,7 @@ static int global_pool(const weir_kr_call_t *call, int is_max)
     switch (call->inputs[0].dtype) {
         WEIR_KR_FLOAT_CASES(global_pool, call, first, end, is_max)
     default:
-        return weir__kr_fail(call, "unknown element type");
+        return WEIR_KR_FAIL(call, "unknown element type");
     }
 }
 

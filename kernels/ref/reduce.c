@@ -43,7 +43,7 @@ static int reduction_of(const weir_kr_call_t *call, reduction_t *out)
     for (int64_t i = 0; i < axis_count; i++) {
         int64_t axis = weir__kr_axis(weir__kr_index(&call->inputs[1], i), x->rank);
         if (axis < 0)
-            return weir__kr_fail(call, "axis %lld is out of range for rank %u",
+            return WEIR_KR_FAIL(call, "axis %lld is out of range for rank %u",
                 (long long)weir__kr_index(&call->inputs[1], i), x->rank);
         going |= 1u << axis;
     }
@@ -61,7 +61,7 @@ static int reduction_of(const weir_kr_call_t *call, reduction_t *out)
         }
     }
     if (out->kept_count != weir__kr_count(&call->outputs[0]))
-        return weir__kr_fail(call, "the axes leave %lld elements, the output has %lld",
+        return WEIR_KR_FAIL(call, "the axes leave %lld elements, the output has %lld",
             (long long)out->kept_count, (long long)weir__kr_count(&call->outputs[0]));
     return WEIR_KR_OK;
 }
@@ -95,7 +95,7 @@ static int reduce(const weir_kr_call_t *call, int kind)
         WEIR_KR_FLOAT_CASES(reduce, call, &r, kind, begin, end)
         WEIR_KR_INT_CASES(reduce, call, &r, kind, begin, end)
     default:
-        return weir__kr_fail(call, "unknown element type");
+        return WEIR_KR_FAIL(call, "unknown element type");
     }
 }
 
@@ -155,7 +155,7 @@ static int line_of(const weir_kr_call_t *call, int64_t wanted, line_t *out)
     const weir_kr_tensor_t *x = &call->inputs[0];
     int64_t axis = weir__kr_axis(wanted, x->rank);
     if (axis < 0)
-        return weir__kr_fail(
+        return WEIR_KR_FAIL(
             call, "axis %lld is out of range for rank %u", (long long)wanted, x->rank);
     *out = (line_t){weir__kr_product(x->dims, 0, (uint32_t)axis), x->dims[axis],
         weir__kr_product(x->dims, (uint32_t)axis + 1, x->rank)};
@@ -171,13 +171,13 @@ static int arg(const weir_kr_call_t *call, int is_max)
         return code;
     int64_t outputs = weir__kr_count(&call->outputs[0]);
     if (outputs != line.outer * line.inner || (outputs > 0 && line.length == 0))
-        return weir__kr_fail(call, "nothing to choose from, or the output does not fit");
+        return WEIR_KR_FAIL(call, "nothing to choose from, or the output does not fit");
     weir__kr_range(call, outputs, WEIR_KR_BLOCK, &begin, &end);
     switch (call->inputs[0].dtype) {
         WEIR_KR_FLOAT_CASES(arg, call, &line, is_max, begin, end)
         WEIR_KR_INT_CASES(arg, call, &line, is_max, begin, end)
     default:
-        return weir__kr_fail(call, "unknown element type");
+        return WEIR_KR_FAIL(call, "unknown element type");
     }
 }
 
@@ -200,7 +200,7 @@ int weir_k_cum_sum__ref(const weir_kr_call_t *call)
 {
     line_t line;
     if (call->inputs[1].element_count != 1)
-        return weir__kr_fail(call, "CumSum: axis must be one number");
+        return WEIR_KR_FAIL(call, "CumSum: axis must be one number");
     int code = line_of(call, weir__kr_index(&call->inputs[1], 0), &line);
     if (code != WEIR_KR_OK)
         return code;
@@ -208,6 +208,6 @@ int weir_k_cum_sum__ref(const weir_kr_call_t *call)
         WEIR_KR_FLOAT_CASES(cum_sum, call, &line)
         WEIR_KR_INT_CASES(cum_sum, call, &line)
     default:
-        return weir__kr_fail(call, "CumSum: unknown element type");
+        return WEIR_KR_FAIL(call, "CumSum: unknown element type");
     }
 }

@@ -39,23 +39,23 @@ static int axis_scales(const weir_kr_call_t *call, double *out_scales)
     if (x->rank != y->rank || (by_scales && call->inputs[1].dtype != WEIR_KR_F32) ||
         (!by_scales && !weir__kr_present(call, 2)) ||
         weir__kr_count(&call->inputs[by_scales ? 1 : 2]) != wanted)
-        return weir__kr_fail(call, "Resize: one scale or size per resized axis is needed");
+        return WEIR_KR_FAIL(call, "Resize: one scale or size per resized axis is needed");
     double common = 0;
     for (uint32_t d = 0; d < x->rank; d++) {
         int64_t at;
         out_scales[d] = 1.0;
         if (!resizes(params, x->rank, d, &at)) {
             if (x->dims[d] != y->dims[d])
-                return weir__kr_fail(call, "Resize: axis %u is not among the axes", d);
+                return WEIR_KR_FAIL(call, "Resize: axis %u is not among the axes", d);
             continue;
         }
         out_scales[d] = by_scales
                             ? (double)((const float *)call->inputs[1].data)[at]
                             : (double)weir__kr_index(&call->inputs[2], at) / (double)x->dims[d];
         if (x->dims[d] == 0 && y->dims[d] > 0)
-            return weir__kr_fail(call, "Resize: axis %u is empty", d);
+            return WEIR_KR_FAIL(call, "Resize: axis %u is empty", d);
         if (y->dims[d] > 0 && (!(out_scales[d] > 0) || isinf(out_scales[d])))
-            return weir__kr_fail(call, "Resize: the scale of axis %u is not positive", d);
+            return WEIR_KR_FAIL(call, "Resize: the scale of axis %u is not positive", d);
         int larger = out_scales[d] > common;
         if (common == 0 || larger == (params->policy == WEIR_KR_POLICY_NOT_SMALLER))
             common = out_scales[d];
@@ -152,7 +152,7 @@ static int fill_axis(
     }
     double shrink = params->antialias ? fmin(scale, 1.0) : 1.0;
     if ((params->mode == WEIR_KR_RESIZE_CUBIC ? 2.0 : 1.0) / shrink > (double)(axis->count / 2))
-        return weir__kr_fail(call, "Resize: the scale of axis %u does not fit the output", d);
+        return WEIR_KR_FAIL(call, "Resize: the scale of axis %u does not fit the output", d);
     int64_t reach = reach_of(params->mode, shrink);
     axis->count = 2 * reach;
     for (int64_t o = 0; o < out; o++) {
@@ -249,6 +249,6 @@ int weir_k_resize__ref(const weir_kr_call_t *call)
         WEIR_KR_FLOAT_CASES(interpolate, call, taps, acc, begin, end)
         WEIR_KR_INT_CASES(interpolate, call, taps, acc, begin, end)
     default:
-        return weir__kr_fail(call, "Resize: unknown element type");
+        return WEIR_KR_FAIL(call, "Resize: unknown element type");
     }
 }

@@ -18,7 +18,7 @@ int weir_k_shape__ref(const weir_kr_call_t *call)
     end = weir__kr_min(end, rank);
     int64_t count = weir__kr_max(end - start, 0);
     if (count != weir__kr_count(y))
-        return weir__kr_fail(call, "Shape: %lld dims, but the output holds %lld", (long long)count,
+        return WEIR_KR_FAIL(call, "Shape: %lld dims, but the output holds %lld", (long long)count,
             (long long)weir__kr_count(y));
     for (int64_t i = 0; i < count; i++)
         ((int64_t *)y->data)[i] = x->dims[start + i];
@@ -37,7 +37,7 @@ int weir_k_copy__ref(const weir_kr_call_t *call)
 {
     const weir_kr_tensor_t *x = &call->inputs[0], *y = &call->outputs[0];
     if (x->element_count != y->element_count)
-        return weir__kr_fail(call, "the input has %lld elements, the requested shape %lld",
+        return WEIR_KR_FAIL(call, "the input has %lld elements, the requested shape %lld",
             (long long)weir__kr_count(x), (long long)weir__kr_count(y));
     int64_t begin, end, bytes = weir_kr_dtype_bytes(x->dtype);
     weir__kr_range(call, weir__kr_count(y), WEIR_KR_BLOCK, &begin, &end);
@@ -52,7 +52,7 @@ int weir_k_constant_of_shape__ref(const weir_kr_call_t *call)
 {
     const weir_kr_tensor_t *value = &call->inputs[1], *y = &call->outputs[0];
     if (value->dtype != y->dtype || value->element_count != 1)
-        return weir__kr_fail(
+        return WEIR_KR_FAIL(
             call, "ConstantOfShape: the value is not one element of the output's type");
     int64_t begin, end;
     weir__kr_range(call, weir__kr_count(y), WEIR_KR_BLOCK, &begin, &end);
@@ -73,6 +73,6 @@ int weir_k_range__ref(const weir_kr_call_t *call)
         WEIR_KR_FLOAT_CASES(range, call)
         WEIR_KR_INT_CASES(range, call)
     default:
-        return weir__kr_fail(call, "Range: unknown element type");
+        return WEIR_KR_FAIL(call, "Range: unknown element type");
     }
 }

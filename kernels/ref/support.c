@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-int weir__kr_fail(const weir_kr_call_t *call, const char *format, ...)
+void weir__kr_say(const weir_kr_call_t *call, const char *format, ...)
 {
     if (call->error && call->error_bytes) {
         va_list arguments;
@@ -14,7 +14,6 @@ int weir__kr_fail(const weir_kr_call_t *call, const char *format, ...)
         (void)vsnprintf(call->error, call->error_bytes, format, arguments);
         va_end(arguments);
     }
-    return WEIR_KR_INVALID;
 }
 
 uint32_t weir_kr_dtype_bytes(uint32_t dtype)

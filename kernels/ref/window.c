@@ -7,10 +7,10 @@ int weir__kr_window(const weir_kr_call_t *call, const int64_t *kernel, weir_kr_w
     const weir_kr_tensor_t *x = &call->inputs[0], *y = &call->outputs[0];
     weir_kr_window_t *w = out_window;
     if (x->rank < 2 || y->rank != x->rank)
-        return weir__kr_fail(call, "a window needs [batch, channel, spatial...]");
+        return WEIR_KR_FAIL(call, "a window needs [batch, channel, spatial...]");
     w->rank = x->rank - 2;
     if (params->spatial_rank != 0 && params->spatial_rank != w->rank)
-        return weir__kr_fail(call, "attributes for %u spatial axes, the input has %u",
+        return WEIR_KR_FAIL(call, "attributes for %u spatial axes, the input has %u",
             params->spatial_rank, w->rank);
     w->in = x->dims + 2;
     w->out = y->dims + 2;
@@ -20,7 +20,7 @@ int weir__kr_window(const weir_kr_call_t *call, const int64_t *kernel, weir_kr_w
         w->stride[d] = params->strides[d];
         w->dilation[d] = params->dilations[d];
         if (w->kernel[d] < 1 || w->stride[d] < 1 || w->dilation[d] < 1)
-            return weir__kr_fail(call, "kernel, strides and dilations must be at least 1");
+            return WEIR_KR_FAIL(call, "kernel, strides and dilations must be at least 1");
         w->kernel_count *= w->kernel[d];
         w->begin[d] = w->end[d] = 0;
         if (params->auto_pad == WEIR_KR_AUTO_NOTSET) {
