@@ -204,7 +204,7 @@ static void expression_integers(void **state)
     assert_int_equal(
         run_binary(WEIR_OP_DIV, x, SCALAR(WEIR_I32, &zero), out), WEIR_INVALID_ARGUMENT);
     const int64_t least[] = {INT64_MIN}, minus[] = {-1};
-    int64_t quotient;
+    int64_t quotient = 0;
     assert_int_equal(run_binary(WEIR_OP_DIV, T(WEIR_I64, least, 1), T(WEIR_I64, minus, 1),
                          T(WEIR_I64, &quotient, 1)),
         WEIR_OK);
@@ -389,7 +389,7 @@ static void lengths_are_checked(void **state)
 static void empty_tensors(void **state)
 {
     (void)state;
-    float y[6] = {9, 9, 9, 9, 9, 9}, none[1];
+    float y[6] = {9, 9, 9, 9, 9, 9}, *none = NULL; // nothing needs no memory
     const weir_tensor_t product[] = {T(WEIR_F32, none, 2, 0), T(WEIR_F32, none, 0, 3)};
     assert_int_equal(run("MatMul", product, 2, T(WEIR_F32, y, 2, 3), NULL, 0), WEIR_OK);
     assert_floats(y, (const float[]){0, 0, 0, 0, 0, 0}, 6);
