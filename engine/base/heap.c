@@ -21,8 +21,8 @@ static void libc_free(void *user_data, void *memory)
 
 void weir__heap_init(weir__heap_t *heap, const weir_allocator_t *allocator, uint64_t limit_bytes)
 {
-    heap->allocator = allocator ? *allocator
-                                : (weir_allocator_t){.alloc = libc_alloc, .free = libc_free};
+    heap->allocator =
+        allocator ? *allocator : (weir_allocator_t){.alloc = libc_alloc, .free = libc_free};
     atomic_init(&heap->now_bytes, 0);
     atomic_init(&heap->peak_bytes, 0);
     heap->limit_bytes = limit_bytes;
@@ -33,8 +33,7 @@ void *weir__heap_alloc(weir__heap_t *heap, uint64_t bytes)
     uint64_t total;
     if (!weir__add_u64(bytes, HEADER_BYTES, &total) || total > SIZE_MAX / 2)
         return NULL;
-    uint64_t now =
-        atomic_fetch_add_explicit(&heap->now_bytes, total, memory_order_relaxed) + total;
+    uint64_t now = atomic_fetch_add_explicit(&heap->now_bytes, total, memory_order_relaxed) + total;
     char *memory = NULL;
     if (!heap->limit_bytes || now <= heap->limit_bytes)
         memory = heap->allocator.alloc(heap->allocator.user_data, (size_t)total, HEADER_BYTES);

@@ -21,8 +21,9 @@ void weir__heap_init(weir__heap_t *heap, const weir_allocator_t *allocator, uint
 
 // NULL when there is no memory or the budget is spent. 0 bytes give a valid block.
 void *weir__heap_alloc(weir__heap_t *heap, uint64_t bytes);
-void *weir__heap_calloc(weir__heap_t *heap, uint64_t count, uint64_t bytes); // checked product, zeroed
-void *weir__heap_realloc(weir__heap_t *heap, void *memory, uint64_t bytes);  // contents kept
-void weir__heap_free(weir__heap_t *heap, void *memory);                      // NULL is allowed
+void *weir__heap_calloc(
+    weir__heap_t *heap, uint64_t count, uint64_t bytes); // checked product, zeroed
+void *weir__heap_realloc(weir__heap_t *heap, void *memory, uint64_t bytes); // contents kept
+void weir__heap_free(weir__heap_t *heap, void *memory);                     // NULL is allowed
 
 #endif

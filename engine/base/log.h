@@ -11,7 +11,7 @@ typedef struct weir__log {
 } weir__log_t;
 
 // Formats into a fixed buffer (cut at 1 KiB), allocates nothing. log NULL: silent.
-void weir__log(const weir__log_t *log, weir_log_level_t level, const char *module, const char *format,
-    ...) __attribute__((format(printf, 4, 5)));
+void weir__log(const weir__log_t *log, weir_log_level_t level, const char *module,
+    const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 #endif

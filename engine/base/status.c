@@ -1,5 +1,5 @@
-// engine/base/status.c: statuses. Uses the C library's malloc on purpose: an error must be able to say
-// "the engine's allocator has nothing left".
+// engine/base/status.c: statuses. Uses the C library's malloc on purpose: an error must be able to
+// say "the engine's allocator has nothing left".
 #include "engine/base/status.h"
 
 #include <stdio.h>
@@ -14,9 +14,9 @@ struct weir_status {
     char source[64];
 };
 
-static const char *const code_names[] = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNSUPPORTED", "LIMIT",
-    "RESOURCE_EXHAUSTED", "INFEASIBLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNAVAILABLE", "DRAINING",
-    "DEVICE_LOST", "DATA_LOSS", "INTERNAL"};
+static const char *const code_names[] = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNSUPPORTED",
+    "LIMIT", "RESOURCE_EXHAUSTED", "INFEASIBLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNAVAILABLE",
+    "DRAINING", "DEVICE_LOST", "DATA_LOSS", "INTERNAL"};
 
 const char *weir_code_name(weir_code_t code)
 {
@@ -38,7 +38,8 @@ static const struct weir_status static_statuses[] = {
     STATIC_STATUS(WEIR_DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED",
         "the run passed its deadline and was stopped: allow more time or send smaller inputs"),
     STATIC_STATUS(WEIR_UNAVAILABLE, "UNAVAILABLE",
-        "the session cannot run now: a run is under way, or a device never answered an earlier one; "
+        "the session cannot run now: a run is under way, or a device never answered an earlier "
+        "one; "
         "use another session"),
 };
 
@@ -81,7 +82,8 @@ weir_status_t weir__status_make_v(
     return status;
 }
 
-weir_status_t weir__status_make(weir_code_t code, const char *file, int line, const char *format, ...)
+weir_status_t weir__status_make(
+    weir_code_t code, const char *file, int line, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);

@@ -13,8 +13,8 @@
 #endif
 
 // A new status; never NULL: when there is no memory left it is a static RESOURCE_EXHAUSTED one.
-weir_status_t weir__status_make(weir_code_t code, const char *file, int line, const char *format, ...)
-    WEIR__PRINTF(4, 5);
+weir_status_t weir__status_make(
+    weir_code_t code, const char *file, int line, const char *format, ...) WEIR__PRINTF(4, 5);
 weir_status_t weir__status_make_v(
     weir_code_t code, const char *file, int line, const char *format, va_list arguments);
 

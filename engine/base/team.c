@@ -1,8 +1,8 @@
 // engine/base/team.c: see team.h.
 //
-// A worker is PARKED (asleep on its own futex word), CLAIMED (a lease fills in what it shall do), LEASED
-// (works for that lease) or RUNNING (drains the job queue). Others only move it from PARKED to CLAIMED or
-// RUNNING, both by compare-and-swap, so that a worker is never promised twice.
+// A worker is PARKED (asleep on its own futex word), CLAIMED (a lease fills in what it shall do),
+// LEASED (works for that lease) or RUNNING (drains the job queue). Others only move it from PARKED
+// to CLAIMED or RUNNING, both by compare-and-swap, so that a worker is never promised twice.
 #include "engine/base/team.h"
 
 #include "engine/base/clock.h"
@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,7 +82,8 @@ uint32_t weir__cpu_count(void)
 static void work_on_phase(weir__lease_t *lease, uint32_t lane)
 {
     for (;;) {
-        uint64_t first = atomic_fetch_add_explicit(&lease->next, lease->chunk, memory_order_relaxed);
+        uint64_t first =
+            atomic_fetch_add_explicit(&lease->next, lease->chunk, memory_order_relaxed);
         if (first >= lease->task_count ||
             atomic_load_explicit(&lease->failed, memory_order_relaxed) != WEIR_OK)
             return;
@@ -190,7 +192,8 @@ weir_code_t weir__lease_run(weir__lease_t *lease, uint64_t task_count,
     lease->chunk = WEIR_MAX(task_count / (8ull * (lease->worker_count + 1)), 1);
     atomic_store_explicit(&lease->failed, WEIR_OK, memory_order_relaxed);
     atomic_store_explicit(&lease->next, 0, memory_order_relaxed);
-    start_epoch(lease, (atomic_load_explicit(&lease->epoch, memory_order_relaxed) + 1) & 0x7fffffffu);
+    start_epoch(
+        lease, (atomic_load_explicit(&lease->epoch, memory_order_relaxed) + 1) & 0x7fffffffu);
     work_on_phase(lease, 0);
     await_workers(lease);
     return (weir_code_t)atomic_load_explicit(&lease->failed, memory_order_relaxed);
@@ -223,7 +226,8 @@ void weir__team_post(weir__team_t *team, weir__job_t *job)
     else
         team->queue_head = job;
     team->queue_tail = job;
-    // Sequentially consistent, as is the worker's "park, then look again": one of the two sees the other.
+    // Sequentially consistent, as is the worker's "park, then look again": one of the two sees the
+    // other.
     atomic_fetch_add(&team->queued, 1);
     pthread_mutex_unlock(&team->queue_lock);
     for (uint32_t i = 0; i < team->worker_count; i++) {
@@ -305,8 +309,8 @@ weir_status_t weir__team_create(weir__heap_t *heap, uint32_t threads, weir__team
         weir__heap_free(heap, workers);
         weir__heap_free(heap, team);
         return WEIR_ERR(WEIR_RESOURCE_EXHAUSTED,
-            "worker thread %u of %u could not be started: %s; ask for fewer threads", i + 1, threads,
-            strerror(error));
+            "worker thread %u of %u could not be started: %s; ask for fewer threads", i + 1,
+            threads, strerror(error));
     }
     *out_team = team;
     return NULL;

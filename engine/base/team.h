@@ -1,9 +1,10 @@
-// engine/base/team.h: the worker team: every thread that computes, but for callers of a blocking run.
+// engine/base/team.h: the worker team: every thread that computes, but for callers of a blocking
+// run.
 //
-// Two uses. A *lease* takes idle workers for the length of a run and hands them the tasks of one phase
-// after another: no lock, workers are claimed by compare-and-swap, and none free means that the caller
-// works alone, with the same bits. A *job* is a piece of work queued for whichever worker comes first: the
-// steps of runs that were started without waiting.
+// Two uses. A *lease* takes idle workers for the length of a run and hands them the tasks of one
+// phase after another: no lock, workers are claimed by compare-and-swap, and none free means that
+// the caller works alone, with the same bits. A *job* is a piece of work queued for whichever
+// worker comes first: the steps of runs that were started without waiting.
 //
 // Workers spin only inside a lease, at most SPIN_NS at a time; otherwise they sleep.
 #ifndef WEIR_BASE_TEAM_H
@@ -17,8 +18,8 @@ typedef struct weir__team weir__team_t;
 // CPUs that this process may use: affinity mask, capped by the cgroup's quota, at least 1.
 uint32_t weir__cpu_count(void);
 
-// threads: how many compute at once; as many workers are started (a blocking caller is one of `threads`
-// while it runs, a queued job runs on a worker).
+// threads: how many compute at once; as many workers are started (a blocking caller is one of
+// `threads` while it runs, a queued job runs on a worker).
 weir_status_t weir__team_create(weir__heap_t *heap, uint32_t threads, weir__team_t **out_team);
 void weir__team_free(weir__team_t *team); // no lease and no job may be left
 uint32_t weir__team_threads(const weir__team_t *team);
@@ -30,7 +31,8 @@ typedef struct weir__job {
     void (*run)(struct weir__job *job);
 } weir__job_t;
 
-// The job is the caller's and stays until `run` is called; it may be posted again from there. Any thread.
+// The job is the caller's and stays until `run` is called; it may be posted again from there. Any
+// thread.
 void weir__team_post(weir__team_t *team, weir__job_t *job);
 
 // ---- Leases ----
@@ -57,8 +59,9 @@ typedef struct weir__lease {
 void weir__lease_begin(weir__team_t *team, uint32_t max_threads, weir__lease_t *out_lease);
 void weir__lease_end(weir__lease_t *lease);
 
-// Runs body over [0, task_count) on the caller (worker 0) and the lease's workers (1 …), in chunks. Returns
-// when all have ended: OK, or one of the codes that a body returned (the other tasks may be skipped then).
+// Runs body over [0, task_count) on the caller (worker 0) and the lease's workers (1 …), in chunks.
+// Returns when all have ended: OK, or one of the codes that a body returned (the other tasks may be
+// skipped then).
 weir_code_t weir__lease_run(weir__lease_t *lease, uint64_t task_count,
     weir_code_t (*body)(void *user, uint32_t worker, uint64_t first, uint64_t count), void *user);
 

@@ -1,6 +1,8 @@
-// engine/base/timeline.c: see timeline.h. One lock for all: signals are per launch, not per operator.
+// engine/base/timeline.c: see timeline.h. One lock for all: signals are per launch, not per
+// operator.
 #include "engine/base/timeline.h"
 
+#include <sched.h>
 #include <stdio.h>
 
 struct weir__timeline {
@@ -43,10 +45,10 @@ static weir__timeline_t *new_slot(weir__timelines_t *timelines, uint32_t *out_in
 {
     if (timelines->slot_count == timelines->slot_capacity) {
         uint32_t capacity = timelines->slot_capacity ? timelines->slot_capacity * 2 : 16;
-        weir__timeline_t **slots = capacity > SLOTS_MAX
-                                       ? NULL
-                                       : weir__heap_realloc(timelines->heap, timelines->slots,
-                                             capacity * sizeof *slots);
+        weir__timeline_t **slots =
+            capacity > SLOTS_MAX
+                ? NULL
+                : weir__heap_realloc(timelines->heap, timelines->slots, capacity * sizeof *slots);
         if (!slots)
             return NULL;
         timelines->slots = slots;

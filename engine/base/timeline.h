@@ -1,7 +1,9 @@
-// engine/base/timeline.h: 64-bit counters that devices signal from any thread, and who waits for them.
+// engine/base/timeline.h: 64-bit counters that devices signal from any thread, and who waits for
+// them.
 //
-// Handles carry a generation, so that a late, double or stray signal to a timeline that is gone does
-// nothing. A failure is sticky: the timeline counts as having reached every value, with that code.
+// Handles carry a generation, so that a late, double or stray signal to a timeline that is gone
+// does nothing. A failure is sticky: the timeline counts as having reached every value, with that
+// code.
 #ifndef WEIR_BASE_TIMELINE_H
 #define WEIR_BASE_TIMELINE_H
 
@@ -26,20 +28,21 @@ void weir__timelines_free(weir__timelines_t *timelines);
 weir_status_t weir__timeline_create(weir__timelines_t *timelines, uint64_t *out_handle);
 void weir__timeline_release(weir__timelines_t *timelines, uint64_t handle);
 
-// NOT_FOUND for a stale handle; INVALID_ARGUMENT for a value that is not larger than the current one.
-// Neither harms anything.
+// NOT_FOUND for a stale handle; INVALID_ARGUMENT for a value that is not larger than the current
+// one. Neither harms anything.
 weir_code_t weir__timeline_signal(weir__timelines_t *timelines, uint64_t handle, uint64_t value);
 weir_code_t weir__timeline_fail(
     weir__timelines_t *timelines, uint64_t handle, weir_code_t code, const char *text);
 
 typedef struct weir__waiter {
-    void (*wake)(struct weir__waiter *waiter); // called once, on the signalling thread, under no lock
+    void (*wake)(
+        struct weir__waiter *waiter); // called once, on the signalling thread, under no lock
     uint64_t value;
     bool armed; // under the timelines' lock
 } weir__waiter_t;
 
-// Has the timeline reached `value` (or failed)? If not, `waiter` (the timeline's only one) is armed and
-// woken when it does. waiter NULL: only asks. A stale handle counts as reached.
+// Has the timeline reached `value` (or failed)? If not, `waiter` (the timeline's only one) is armed
+// and woken when it does. waiter NULL: only asks. A stale handle counts as reached.
 bool weir__timeline_reached(
     weir__timelines_t *timelines, uint64_t handle, uint64_t value, weir__waiter_t *waiter);
 // Takes the waiter back. After it returns `wake` is not called any more (but may have been).

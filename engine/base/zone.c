@@ -41,8 +41,7 @@ static weir__zone_chunk_t *add_chunk(weir__zone_t *zone, uint64_t bytes)
     bool own = bytes > capacity / 2;
     if (own)
         capacity = bytes;
-    weir__zone_chunk_t *chunk =
-        weir__heap_alloc(zone->heap, sizeof *chunk + capacity);
+    weir__zone_chunk_t *chunk = weir__heap_alloc(zone->heap, sizeof *chunk + capacity);
     if (!chunk)
         return NULL;
     *chunk = (weir__zone_chunk_t){.capacity_bytes = capacity};

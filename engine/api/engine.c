@@ -1,0 +1,190 @@
+// engine/api/engine.c: the engine: what it owns, in which order it comes and goes.
+#include "engine/api/objects.h"
+
+#include "backends/ref/ref_plugin.h"
+#include "engine/base/clock.h"
+#include <stdlib.h>
+#include <string.h>
+
+static void retain(weir__runtime_t *runtime)
+{
+    atomic_fetch_add_explicit(&((weir_engine_t *)runtime)->references, 1, memory_order_relaxed);
+}
+
+static void release(weir__runtime_t *runtime)
+{
+    weir_engine_t *engine = (weir_engine_t *)runtime; // its first member
+    if (atomic_fetch_sub_explicit(&engine->references, 1, memory_order_acq_rel) != 1)
+        return;
+    // Threads first, then devices (after which nothing writes any more), then what they wrote to.
+    weir__timer_free(&runtime->timer);
+    weir__team_free(runtime->team);
+    weir__registry_free(&runtime->registry);
+    weir__quarantine_sweep(runtime, true);
+    pthread_mutex_destroy(&runtime->quarantine_lock);
+    weir__timelines_free(&runtime->timelines);
+    weir__cache_close(runtime->cache);
+    free(engine);
+}
+
+static weir_code_t blob_get(void *user, const char *key, const void **out_data, uint64_t *out_bytes)
+{
+    weir__runtime_t *runtime = user;
+    weir__view_t *view = weir__heap_calloc(&runtime->heap, 1, sizeof *view);
+    if (!view)
+        return WEIR_RESOURCE_EXHAUSTED;
+    if (!weir__cache_get(runtime->cache, weir__hash128(key, strlen(key)), view)) {
+        weir__heap_free(&runtime->heap, view);
+        return WEIR_NOT_FOUND;
+    }
+    *out_data = view->data;
+    *out_bytes = view->bytes;
+    pthread_mutex_lock(&runtime->registry.lock);
+    weir_engine_t *engine = (weir_engine_t *)runtime;
+    for (uint32_t i = 0; i < WEIR__BLOBS_MAX; i++)
+        if (!engine->blobs[i]) {
+            engine->blobs[i] = view;
+            view = NULL;
+            break;
+        }
+    pthread_mutex_unlock(&runtime->registry.lock);
+    if (!view)
+        return WEIR_OK;
+    weir__cache_view_release(view);
+    weir__heap_free(&runtime->heap, view);
+    return WEIR_LIMIT;
+}
+
+static weir_code_t blob_put(void *user, const char *key, const void *data, uint64_t bytes)
+{
+    weir__runtime_t *runtime = user;
+    weir__view_t view;
+    weir_status_t status = weir__cache_put_data(
+        runtime->cache, &runtime->heap, weir__hash128(key, strlen(key)), data, bytes, &view);
+    weir_code_t code = weir_status_code(status);
+    weir_status_free(status);
+    if (code == WEIR_OK)
+        weir__cache_view_release(&view);
+    return code;
+}
+
+static void blob_release(void *user, const void *data)
+{
+    weir__runtime_t *runtime = user;
+    weir_engine_t *engine = user;
+    weir__view_t *view = NULL;
+    pthread_mutex_lock(&runtime->registry.lock);
+    for (uint32_t i = 0; i < WEIR__BLOBS_MAX && !view; i++)
+        if (engine->blobs[i] && engine->blobs[i]->data == data) {
+            view = engine->blobs[i];
+            engine->blobs[i] = NULL;
+        }
+    pthread_mutex_unlock(&runtime->registry.lock);
+    if (!view)
+        return;
+    weir__cache_view_release(view);
+    weir__heap_free(&runtime->heap, view);
+}
+
+static weir_status_t start(weir_engine_t *engine, const weir_engine_options_t *options)
+{
+    weir__runtime_t *runtime = &engine->runtime;
+    uint32_t threads = options->threads ? options->threads : weir__cpu_count();
+    if (threads > WEIR__LEASE_MAX + 1)
+        return WEIR_ERR(WEIR_INVALID_ARGUMENT, "%u threads were asked for; at most %d are possible",
+            threads, WEIR__LEASE_MAX + 1);
+    WEIR_TRY(weir__team_create(&runtime->heap, threads, &runtime->team));
+    WEIR_TRY(
+        weir__cache_open(&runtime->heap, &runtime->log, options->cache_dir, 0, &runtime->cache));
+    weir__registry_init(
+        &runtime->registry, &runtime->heap, &runtime->log, runtime->team, &runtime->timelines);
+    engine->registry_made = true;
+    runtime->registry.blobs =
+        (weir__blobs_t){.user = engine, .get = blob_get, .put = blob_put, .release = blob_release};
+    const char *path = options->plugin_path ? options->plugin_path : getenv("WEIR_PLUGIN_PATH");
+    return weir__registry_load(&runtime->registry, weir_ref_plugin, path, options->plugin_options);
+}
+
+weir_status_t weir_engine_create(const weir_engine_options_t *options, weir_engine_t **out_engine)
+{
+    weir_engine_options_t known = {.size = sizeof known};
+    if (options)
+        memcpy(&known, options, WEIR_MIN(options->size, sizeof known));
+    weir_engine_t *engine = calloc(1, sizeof *engine);
+    if (!engine)
+        return weir__status_no_memory();
+    weir__runtime_t *runtime = &engine->runtime;
+    atomic_init(&engine->references, 1);
+    weir__limits_fill(known.limits, &runtime->limits);
+    weir__heap_init(&runtime->heap, known.allocator, runtime->limits.peak_bytes);
+    runtime->log = (weir__log_t){
+        .sink = known.log, .user_data = known.log_user_data, .level = known.log_level};
+    runtime->evaluate = weir_ref_run;
+    runtime->retain = retain;
+    runtime->release = release;
+    weir__timelines_init(&runtime->timelines, &runtime->heap);
+    weir__timer_init(&runtime->timer);
+    pthread_mutex_init(&runtime->quarantine_lock, NULL);
+    weir_status_t status = start(engine, &known);
+    if (!status) {
+        *out_engine = engine;
+        return NULL;
+    }
+    if (!engine->registry_made)
+        weir__registry_init(
+            &runtime->registry, &runtime->heap, &runtime->log, runtime->team, &runtime->timelines);
+    release(runtime);
+    return status;
+}
+
+void weir_engine_free(weir_engine_t *engine)
+{
+    if (engine)
+        release(&engine->runtime);
+}
+
+uint32_t weir_device_count(const weir_engine_t *engine)
+{
+    return engine->runtime.registry.device_count;
+}
+
+weir_status_t weir_device_describe(
+    const weir_engine_t *engine, uint32_t index, weir_device_description_t *out_description)
+{
+    const weir__registry_t *registry = &engine->runtime.registry;
+    if (index >= registry->device_count)
+        return WEIR_ERR(WEIR_NOT_FOUND, "device %u: there are %u", index, registry->device_count);
+    const weir__device_t *device = &registry->devices[index];
+    const weir__plugin_t *plugin = device->plugin;
+    weir_device_description_t known = {.size = out_description->size, .usable = device->usable};
+    strncpy(known.name, device->name, sizeof known.name - 1);
+    if (plugin->abi.version)
+        strncpy(known.version, plugin->abi.version, sizeof known.version - 1);
+    strncpy(known.text, device->text[0] ? device->text : plugin->reason, sizeof known.text - 1);
+    strncpy(known.path, plugin->path, sizeof known.path - 1);
+    memcpy(out_description, &known, WEIR_MIN(out_description->size, sizeof known));
+    return NULL;
+}
+
+uint32_t weir_engine_threads(const weir_engine_t *engine)
+{
+    return weir__team_threads(engine->runtime.team);
+}
+
+void weir_engine_memory(
+    const weir_engine_t *engine, uint64_t *out_now_bytes, uint64_t *out_peak_bytes)
+{
+    const weir__heap_t *heap = &engine->runtime.heap;
+    *out_now_bytes = atomic_load_explicit(&heap->now_bytes, memory_order_relaxed);
+    *out_peak_bytes = atomic_load_explicit(&heap->peak_bytes, memory_order_relaxed);
+}
+
+uint64_t weir_now_ns(void)
+{
+    return weir__now_ns();
+}
+
+const char *weir_version(void)
+{
+    return WEIR_VERSION;
+}

@@ -1,0 +1,341 @@
+// engine/exec/run.c: the cursor: steps of a run, suspension, the end.
+//
+// A run is advanced by one thread at a time. It suspends where it waits for a device; whoever turns
+// `suspended` from 1 to 0 (the device's signal, the deadline, a cancel) lets it go on: by waking
+// the blocked caller, or by posting it to the team. Nothing here allocates once a shape has been
+// seen.
+#include "engine/exec/session.h"
+
+#include "engine/base/clock.h"
+#include "engine/base/futex.h"
+#include <stdio.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+// ---- Kernels
+// -----------------------------------------------------------------------------------------
+
+typedef struct phase {
+    weir_session_t *session;
+    const weir__step_t *step;
+    weir_task_t task; // what all tasks of the phase share
+} phase_t;
+
+static weir_code_t run_tasks(void *user, uint32_t worker, uint64_t first, uint64_t count)
+{
+    const phase_t *phase = user;
+    char error[WEIR_REASON_BYTES] = "";
+    weir_task_t task = phase->task;
+    task.first = first;
+    task.count = count;
+    task.scratch = phase->session->scratch + worker * phase->step->scratch_bytes;
+    task.error = error;
+    task.error_bytes = sizeof error;
+    weir_code_t code = phase->step->kernel->run(&task);
+    if (code != WEIR_OK && !atomic_exchange(&phase->session->run.failure_taken, 1))
+        memcpy(phase->session->run.failure, error, sizeof error);
+    return code;
+}
+
+static weir_status_t run_kernel(
+    weir_session_t *session, weir__lease_t *lease, weir__bound_t *bound, const weir__step_t *step)
+{
+    phase_t phase = {.session = session, .step = step};
+    phase.task = (weir_task_t){.head = WEIR_HEAD(weir_task_t),
+        .node = &step->view,
+        .state = step->state,
+        .inputs = bound->tensors + step->first_tensor,
+        .outputs = bound->tensors + step->first_tensor + step->view.input_count,
+        .shared = session->arena + step->shared_offset};
+    weir_code_t code = WEIR_OK;
+    for (uint32_t p = 0; p < step->tasks.phase_count && code == WEIR_OK; p++) {
+        phase.task.phase = p;
+        code = weir__lease_run(lease, step->tasks.task_count[p], run_tasks, &phase);
+    }
+    if (code == WEIR_OK)
+        return NULL;
+    weir__run_t *run = &session->run;
+    run->failure[sizeof run->failure - 1] = '\0';
+    return WEIR_ERR(code, "%s on device \"%s\": %s", step->node->label, step->plugin->name,
+        run->failure[0] ? run->failure : "its kernel failed without saying why");
+}
+
+// ---- Suspension
+// --------------------------------------------------------------------------------------
+
+// The parties that may wake a run see it SUSPENDING while it still registers with others, and only
+// mark it; the run then goes on by itself. Once it is SUSPENDED the one who marks it also wakes it.
+// Nobody touches a run that was woken: resume() takes back every registration, which waits for
+// calls that are being made.
+enum { RUNNING = 0, SUSPENDING, SUSPENDED, WOKEN };
+
+static void wake(weir__run_t *run)
+{
+    unsigned state = SUSPENDING;
+    if (atomic_compare_exchange_strong(&run->state, &state, WOKEN) || state != SUSPENDED ||
+        !atomic_compare_exchange_strong(&run->state, &state, WOKEN))
+        return;
+    if (run->blocking) {
+        atomic_store(&run->signal, 1);
+        weir__futex_wake(&run->signal, 1);
+    } else {
+        weir__team_post(run->team, &run->job);
+    }
+}
+
+static void wake_by_signal(weir__waiter_t *waiter)
+{
+    wake((weir__run_t *)(void *)((char *)waiter - offsetof(weir__run_t, waiter)));
+}
+
+static void wake_by_alarm(weir__alarm_t *alarm)
+{
+    wake((weir__run_t *)(void *)((char *)alarm - offsetof(weir__run_t, alarm)));
+}
+
+static void wake_by_cancel(weir__cancel_link_t *link)
+{
+    wake((weir__run_t *)(void *)((char *)link - offsetof(weir__run_t, cancel_link)));
+}
+
+// Takes back what suspend() registered. The run is the calling thread's again.
+static void resume(weir_session_t *session)
+{
+    weir__run_t *run = &session->run;
+    weir__timeline_disarm(&session->runtime->timelines, session->timeline, &run->waiter);
+    if (run->alarm_set)
+        weir__timer_clear(&session->runtime->timer, &run->alarm);
+    if (run->cancel_linked)
+        weir__cancel_unlink(run->options.cancel, &run->cancel_link);
+    run->alarm_set = run->cancel_linked = false;
+    atomic_store(&run->state, RUNNING);
+}
+
+// true: the run is suspended, and another thread may already go on with it. false: no need to wait,
+// or run->status says why it cannot.
+static bool suspend(weir_session_t *session)
+{
+    weir__run_t *run = &session->run;
+    run->waiter.wake = wake_by_signal;
+    run->alarm.ring = wake_by_alarm;
+    run->cancel_link.wake = wake_by_cancel;
+    atomic_store(&run->signal, 0);
+    atomic_store(&run->state, SUSPENDING);
+    if (run->options.deadline_ns && !run->blocking) {
+        run->alarm.deadline_ns = run->options.deadline_ns;
+        run->status = weir__timer_set(&session->runtime->timer, &run->alarm);
+        run->alarm_set = run->status == NULL;
+    }
+    if (run->options.cancel) {
+        weir__cancel_link(run->options.cancel, &run->cancel_link);
+        run->cancel_linked = true;
+    }
+    bool ready = run->status ||
+                 weir__timeline_reached(&session->runtime->timelines, session->timeline,
+                     session->timeline_value, &run->waiter) ||
+                 weir__cancel_is_set(run->options.cancel);
+    unsigned state = SUSPENDING;
+    if (!ready && atomic_compare_exchange_strong(&run->state, &state, SUSPENDED))
+        return true;
+    resume(session);
+    return false;
+}
+
+void weir__run_wait(weir_session_t *session)
+{
+    weir__run_t *run = &session->run;
+    uint64_t deadline_ns = run->options.deadline_ns;
+    while (!atomic_load(&run->signal)) {
+        weir__futex_wait(&run->signal, 0, deadline_ns);
+        if (deadline_ns && weir__now_ns() >= deadline_ns)
+            wake(run);
+    }
+}
+
+// ---- Launches
+// ----------------------------------------------------------------------------------------
+
+static weir_status_t launch(weir_session_t *session, weir__bound_t *bound, const weir__step_t *step)
+{
+    if (!session->timeline)
+        WEIR_TRY(weir__timeline_create(&session->runtime->timelines, &session->timeline));
+    weir_timeline_point_t signal = {
+        .timeline = session->timeline, .value = ++session->timeline_value};
+    weir_code_t code =
+        step->plugin->device.launch(step->specialization, 0, bound->bindings + step->first_tensor,
+            step->slot_count, NULL, 0, &signal, 1, session->run.options.request_id);
+    if (code == WEIR_OK)
+        return NULL;
+    // Nothing was started, so nothing is waited for.
+    (void)weir__timeline_signal(&session->runtime->timelines, signal.timeline, signal.value);
+    return weir__status_prefix(weir__plugin_status(step->plugin, code, "launch"), "device \"%s\"",
+        step->slice->device->name);
+}
+
+static weir_status_t launch_result(weir_session_t *session, const weir__step_t *step)
+{
+    const char *text;
+    weir_code_t code =
+        weir__timeline_status(&session->runtime->timelines, session->timeline, &text);
+    if (code == WEIR_OK)
+        return NULL;
+    // The failure is sticky: the next run needs a new timeline.
+    weir_status_t status = WEIR_ERR(code, "device \"%s\": %s", step->slice->device->name,
+        text[0] ? text : "a launch failed without saying why");
+    weir__timeline_release(&session->runtime->timelines, session->timeline);
+    session->timeline = 0;
+    session->timeline_value = 0;
+    return status;
+}
+
+// ---- The end of a specialization
+// -------------------------------------------------------------------
+
+static weir_status_t write_output(
+    weir_session_t *session, const weir__slot_t *slot, const char *name, weir_value_t *output)
+{
+    void *data = weir__slot_data(session, slot, session->run.inputs);
+    uint64_t capacity = output->capacity_bytes;
+    weir_dtype_t wanted = output->dtype;
+    output->dtype = slot->type.dtype;
+    output->rank = (uint32_t)slot->type.rank;
+    memcpy(output->dims, slot->type.dims, output->rank * sizeof output->dims[0]);
+    if (output->placement == WEIR_PLACE_VIEW) {
+        output->data = data;
+        output->capacity_bytes = slot->bytes;
+        return NULL;
+    }
+    if (wanted != slot->type.dtype)
+        return WEIR_ERR(WEIR_INVALID_ARGUMENT,
+            "output \"%s\": it is %s, the buffer given is for %s", name,
+            weir_dtype_name(slot->type.dtype), weir_dtype_name(wanted));
+    if (capacity < slot->bytes || (slot->bytes && !output->data))
+        return WEIR_ERR(WEIR_RESOURCE_EXHAUSTED,
+            "output \"%s\": it needs %llu bytes (its dims are filled in), the buffer has %llu",
+            name, (unsigned long long)slot->bytes, (unsigned long long)capacity);
+    if (slot->bytes)
+        memcpy(output->data, data, (size_t)slot->bytes);
+    return NULL;
+}
+
+static weir_status_t write_outputs(weir_session_t *session, const weir__spec_t *spec)
+{
+    const weir__graph_t *graph = session->plan->model->graph;
+    for (uint32_t i = 0; i < graph->main.output_count; i++) {
+        uint32_t value = graph->main.outputs[i];
+        const weir__slot_t *slot = spec->slot_of_value[value];
+        WEIR_TRY(write_output(session, slot, graph->values[value].name, &session->run.outputs[i]));
+    }
+    return NULL;
+}
+
+// Reads what the specialization waits for and goes on with the child for it.
+static weir_status_t enter_child(weir_session_t *session, weir__spec_t *spec)
+{
+    weir__run_t *run = &session->run;
+    const void *contents[32];
+    if (run->chain_length == WEIR__CHAIN_MAX)
+        return WEIR_ERR(
+            WEIR_LIMIT, "more than %d sizes of this run depend on data", WEIR__CHAIN_MAX);
+    for (uint32_t i = 0; i < spec->wait_count; i++)
+        contents[i] = weir__slot_data(session, spec->slot_of_value[spec->waits[i]], run->inputs);
+    weir__spec_t *child;
+    bool made;
+    WEIR_TRY(weir__spec_get(session->plan, NULL, spec, contents, &child, &made));
+    weir__bound_t *bound = &session->children[run->chain_length - 1];
+    if (bound->spec != child) {
+        if (bound->spec)
+            weir__unbind(session, bound);
+        weir_status_t status = weir__bind(session, child, bound);
+        if (status) {
+            weir__unbind(session, bound);
+            return status;
+        }
+        session->child_count = WEIR_MAX(session->child_count, run->chain_length);
+    } else {
+        weir__spec_release(child); // `bound` has a reference already
+    }
+    weir__bind_inputs(session, bound, run->inputs);
+    run->chain[run->chain_length++] = bound;
+    run->next_step = 0;
+    return NULL;
+}
+
+// ---- The cursor
+// ----------------------------------------------------------------------------------
+
+static weir_status_t interrupted(const weir__run_t *run)
+{
+    if (weir__cancel_is_set(run->options.cancel))
+        return weir__status_static(WEIR_CANCELLED);
+    if (run->options.deadline_ns && weir__now_ns() >= run->options.deadline_ns)
+        return weir__status_static(WEIR_DEADLINE_EXCEEDED);
+    return NULL;
+}
+
+// One step, or the end of a specialization. *out_wait: a launch is under way.
+static weir_status_t step_once(
+    weir_session_t *session, weir__lease_t *lease, bool *out_done, bool *out_wait)
+{
+    weir__run_t *run = &session->run;
+    weir__bound_t *bound = run->chain[run->chain_length - 1];
+    weir__spec_t *spec = bound->spec;
+    if (run->next_step == spec->step_count) {
+        *out_done = spec->complete;
+        return spec->complete ? write_outputs(session, spec) : enter_child(session, spec);
+    }
+    const weir__step_t *step = &spec->steps[run->next_step];
+    if (!step->slice) {
+        WEIR_TRY(run_kernel(session, lease, bound, step));
+    } else if (!run->launched) {
+        WEIR_TRY(launch(session, bound, step));
+        run->launched = *out_wait = true;
+        return NULL;
+    } else {
+        run->launched = false;
+        WEIR_TRY(launch_result(session, step));
+    }
+    run->next_step++;
+    run->steps_done++;
+    return NULL;
+}
+
+// Steps until the run ends (true) or waits (false; it must not be touched any more).
+static bool make_steps(weir_session_t *session)
+{
+    weir__run_t *run = &session->run;
+    weir__lease_t lease;
+    if (atomic_load(&run->state) == WOKEN)
+        resume(session);
+    weir__lease_begin(session->runtime->team, session->threads, &lease);
+    for (bool done = false, wait = false; !done && !run->status; wait = false) {
+        run->status = interrupted(run);
+        if (!run->status)
+            run->status = step_once(session, &lease, &done, &wait);
+        if (!wait)
+            continue;
+        // Workers are for computing: a run that waits has none.
+        weir__lease_end(&lease);
+        if (suspend(session))
+            return false;
+        weir__lease_begin(session->runtime->team, session->threads, &lease);
+    }
+    weir__lease_end(&lease);
+    return true;
+}
+
+bool weir__run_advance(weir_session_t *session)
+{
+#if defined(__x86_64__)
+    unsigned control =
+        _mm_getcsr(); // the caller's rounding and denormal modes must not change bits
+    _mm_setcsr(0x1f80);
+#endif
+    bool ended = make_steps(session);
+#if defined(__x86_64__)
+    _mm_setcsr(control);
+#endif
+    return ended;
+}

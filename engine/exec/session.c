@@ -1,0 +1,238 @@
+// engine/exec/session.c: sessions and the two ways to run one.
+#include "engine/exec/session.h"
+
+#include "engine/base/clock.h"
+#include <string.h>
+
+// ---- Life
+// --------------------------------------------------------------------------------------------
+
+weir_status_t weir_session_create(
+    weir_plan_t *plan, const weir_session_options_t *options, weir_session_t **out_session)
+{
+    weir_session_options_t known = {.size = sizeof known};
+    if (options)
+        memcpy(&known, options, WEIR_MIN(options->size, sizeof known));
+    weir__runtime_t *runtime = plan->runtime;
+    weir__quarantine_sweep(runtime, false);
+    weir_session_t *session = weir__heap_calloc(&runtime->heap, 1, sizeof *session);
+    if (!session)
+        return weir__status_no_memory();
+    uint32_t threads = weir__team_threads(runtime->team);
+    session->plan = plan;
+    session->runtime = runtime;
+    session->threads = known.threads ? WEIR_MIN(known.threads, threads) : threads;
+    session->run.team = runtime->team;
+    // Made now: a device that fails in the first run must not also meet a lack of memory.
+    if (plan->slice_count) {
+        weir_status_t status = weir__timeline_create(&runtime->timelines, &session->timeline);
+        if (status) {
+            weir__heap_free(&runtime->heap, session);
+            return status;
+        }
+    }
+    weir_plan_retain(plan);
+    *out_session = session;
+    return NULL;
+}
+
+bool weir__session_is_quarantined(weir_session_t *session)
+{
+    return session->timeline && !weir__timeline_reached(&session->runtime->timelines,
+                                    session->timeline, session->timeline_value, NULL);
+}
+
+static void unbind_all(weir_session_t *session)
+{
+    // Children first: their slots point into their parents.
+    for (uint32_t i = session->child_count; i-- > 0;)
+        if (session->children[i].spec)
+            weir__unbind(session, &session->children[i]);
+    session->child_count = 0;
+    for (uint32_t i = 0; i < session->bound_count; i++)
+        weir__unbind(session, &session->bounds[i]);
+    session->bound_count = 0;
+}
+
+void weir_session_free(weir_session_t *session)
+{
+    if (!session)
+        return;
+    weir__runtime_t *runtime = session->runtime;
+    weir_plan_t *plan = session->plan;
+    unbind_all(session);
+    weir__quarantined_t *record = NULL;
+    bool quarantined = weir__session_is_quarantined(session);
+    if (quarantined)
+        record = weir__heap_calloc(&runtime->heap, 1, sizeof *record);
+    if (record) {
+        *record = (weir__quarantined_t){.memory = session->arena,
+            .timeline = session->timeline,
+            .value = session->timeline_value};
+        weir__quarantine_add(runtime, record);
+    } else {
+        weir__timeline_release(&runtime->timelines, session->timeline);
+        // Without memory for the record, leaking the arena is the only safe thing left.
+        if (!quarantined)
+            weir__heap_free(&runtime->heap, session->arena);
+    }
+    weir__heap_free(&runtime->heap, session->scratch);
+    weir__heap_free(&runtime->heap, session);
+    weir_plan_free(plan);
+}
+
+void weir_session_describe(const weir_session_t *session, weir_session_info_t *out_info)
+{
+    weir_session_info_t info = session->info;
+    info.size = out_info->size;
+    info.specialization_count = weir__spec_cache_count(session->plan);
+    memcpy(out_info, &info, WEIR_MIN(out_info->size, sizeof info));
+}
+
+// ---- The beginning of a run
+// ----------------------------------------------------------------------------
+
+// The root for these inputs, bound to this session, most recently used first.
+static weir_status_t find_root(
+    weir_session_t *session, const weir_value_t *inputs, weir__bound_t **out_bound)
+{
+    for (uint32_t i = 0; i < session->bound_count; i++) {
+        if (!weir__spec_fits(session->bounds[i].spec, inputs))
+            continue;
+        weir__bound_t found = session->bounds[i];
+        if (i) {
+            memmove(&session->bounds[1], &session->bounds[0], i * sizeof found);
+            session->bounds[0] = found;
+        }
+        *out_bound = &session->bounds[0];
+        return NULL;
+    }
+    uint64_t start_ns = weir__now_ns();
+    weir__spec_t *spec;
+    bool made;
+    weir__bound_t bound;
+    WEIR_TRY(weir__spec_get(session->plan, inputs, NULL, NULL, &spec, &made));
+    // Children belong to a root; what they were bound for may go with it.
+    for (uint32_t i = session->child_count; i-- > 0;)
+        if (session->children[i].spec)
+            weir__unbind(session, &session->children[i]);
+    session->child_count = 0;
+    weir_status_t status = weir__bind(session, spec, &bound);
+    if (status) {
+        weir__unbind(session, &bound);
+        return status;
+    }
+    if (session->bound_count == WEIR__BOUND_MAX)
+        weir__unbind(session, &session->bounds[--session->bound_count]);
+    memmove(&session->bounds[1], &session->bounds[0], session->bound_count * sizeof bound);
+    session->bounds[0] = bound;
+    session->bound_count++;
+    *out_bound = &session->bounds[0];
+    session->info.specialize_count++;
+    session->info.specialize_ns += weir__now_ns() - start_ns;
+    return NULL;
+}
+
+static weir_status_t begin(weir_session_t *session)
+{
+    weir__run_t *run = &session->run;
+    weir__bound_t *bound;
+    WEIR_TRY(find_root(session, run->inputs, &bound));
+    weir__bind_inputs(session, bound, run->inputs);
+    const weir__region_t *main = &session->plan->model->graph->main;
+    for (uint32_t i = 0; i < main->input_count; i++) {
+        const weir__slot_t *slot = bound->spec->slot_of_value[main->inputs[i]];
+        if (slot->kind == WEIR__SLOT_ARENA && slot->bytes)
+            memcpy(session->arena + slot->offset, run->inputs[i].data, (size_t)slot->bytes);
+    }
+    run->chain[0] = bound;
+    run->chain_length = 1;
+    return NULL;
+}
+
+// Takes the session for one run and resets the cursor.
+static weir_status_t claim(weir_session_t *session, const weir_run_options_t *options,
+    size_t input_count, const weir_value_t *inputs, size_t output_count, weir_value_t *outputs)
+{
+    if (atomic_exchange_explicit(&session->busy, 1, memory_order_acquire))
+        return weir__status_static(WEIR_UNAVAILABLE);
+    weir_status_t status = NULL;
+    const weir_model_t *model = session->plan->model;
+    if (weir__session_is_quarantined(session))
+        status = weir__status_static(WEIR_UNAVAILABLE);
+    else if (output_count != model->graph->main.output_count)
+        status = WEIR_ERR(WEIR_INVALID_ARGUMENT, "%s gives %u outputs, room for %zu was given",
+            model->label, model->graph->main.output_count, output_count);
+    else
+        status = weir__check_inputs(model, input_count, inputs);
+    if (status) {
+        atomic_store_explicit(&session->busy, 0, memory_order_release);
+        return status;
+    }
+    weir__run_t *run = &session->run;
+    run->options = (weir_run_options_t){.size = sizeof run->options};
+    if (options)
+        memcpy(&run->options, options, WEIR_MIN(options->size, sizeof run->options));
+    run->inputs = inputs;
+    run->outputs = outputs;
+    run->output_count = output_count;
+    run->status = NULL;
+    run->chain_length = run->next_step = run->steps_done = 0;
+    run->launched = false;
+    run->failure[0] = '\0';
+    atomic_store_explicit(&run->failure_taken, 0, memory_order_relaxed);
+    return NULL;
+}
+
+// The end of every run that was claimed: exactly once.
+static weir_status_t finish(weir_session_t *session)
+{
+    weir_status_t status = session->run.status;
+    session->info.run_count++;
+    session->info.step_count = session->run.steps_done;
+    atomic_store_explicit(&session->busy, 0, memory_order_release);
+    return status;
+}
+
+// ---- Running
+// -------------------------------------------------------------------------------------------
+
+weir_status_t weir_session_run(weir_session_t *session, const weir_run_options_t *options,
+    size_t input_count, const weir_value_t *inputs, size_t output_count, weir_value_t *outputs)
+{
+    WEIR_TRY(claim(session, options, input_count, inputs, output_count, outputs));
+    session->run.blocking = true;
+    session->run.status = begin(session);
+    if (!session->run.status)
+        while (!weir__run_advance(session))
+            weir__run_wait(session);
+    return finish(session);
+}
+
+static void run_job(weir__job_t *job)
+{
+    weir_session_t *session =
+        (weir_session_t *)(void *)((char *)job - offsetof(weir_session_t, run.job));
+    weir__run_t *run = &session->run;
+    if (!run->chain_length)
+        run->status = begin(session);
+    if (!run->status && !weir__run_advance(session))
+        return;
+    // `done` may start the next run of this session: nothing of this one is touched after finish().
+    weir_done_fn done = run->done;
+    void *user_data = run->user_data;
+    done(user_data, finish(session));
+}
+
+weir_status_t weir_session_start(weir_session_t *session, const weir_run_options_t *options,
+    size_t input_count, const weir_value_t *inputs, size_t output_count, weir_value_t *outputs,
+    weir_done_fn done, void *user_data)
+{
+    WEIR_TRY(claim(session, options, input_count, inputs, output_count, outputs));
+    session->run.blocking = false;
+    session->run.done = done;
+    session->run.user_data = user_data;
+    session->run.job.run = run_job;
+    weir__team_post(session->runtime->team, &session->run.job);
+    return NULL;
+}

@@ -1,0 +1,134 @@
+// engine/exec/spec_cache.c: a plan's specializations, least recently used ones dropped.
+//
+// One lock, taken only when a session meets shapes that it did not just run.
+#include "engine/exec/spec.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#define SPECS_MAX 32
+#define CHILDREN_MAX 16
+
+struct weir__spec_cache {
+    weir__heap_t *heap;
+    pthread_mutex_t lock;
+    weir__spec_t *newest;
+    uint32_t count;
+};
+
+static void free_cache(struct weir__spec_cache *cache)
+{
+    while (cache->newest) {
+        weir__spec_t *spec = cache->newest;
+        cache->newest = spec->next;
+        weir__spec_release(spec);
+    }
+    pthread_mutex_destroy(&cache->lock);
+    weir__heap_free(cache->heap, cache);
+}
+
+weir_status_t weir__spec_cache_create(weir_plan_t *plan)
+{
+    struct weir__spec_cache *cache = weir__heap_calloc(&plan->runtime->heap, 1, sizeof *cache);
+    if (!cache)
+        return weir__status_no_memory();
+    cache->heap = &plan->runtime->heap;
+    pthread_mutex_init(&cache->lock, NULL);
+    plan->specs = cache;
+    plan->specs_free = free_cache;
+    return NULL;
+}
+
+uint32_t weir__spec_cache_count(weir_plan_t *plan)
+{
+    pthread_mutex_lock(&plan->specs->lock);
+    uint32_t count = plan->specs->count;
+    pthread_mutex_unlock(&plan->specs->lock);
+    return count;
+}
+
+bool weir__spec_fits(const weir__spec_t *spec, const weir_value_t *inputs)
+{
+    const int64_t *key = spec->key;
+    uint32_t count = spec->plan->model->graph->main.input_count;
+    for (uint32_t i = 0; i < count; i++) {
+        if (*key++ != inputs[i].rank)
+            return false;
+        for (uint32_t d = 0; d < inputs[i].rank; d++)
+            if (*key++ != inputs[i].dims[d])
+                return false;
+    }
+    return true;
+}
+
+static bool has_contents(
+    const weir__spec_t *child, const weir__spec_t *parent, const void *const *contents)
+{
+    const char *key = (const char *)child->key;
+    for (uint32_t i = 0; i < parent->wait_count; i++) {
+        uint64_t bytes = parent->slot_of_value[parent->waits[i]]->bytes;
+        if (bytes && memcmp(key, contents[i], (size_t)bytes) != 0)
+            return false;
+        key += bytes;
+    }
+    return true;
+}
+
+// Finds in the list and moves to its front; the result has one more reference. Under the lock.
+static weir__spec_t *find(weir__spec_t **list, const weir_value_t *inputs,
+    const weir__spec_t *parent, const void *const *contents)
+{
+    for (weir__spec_t **link = list; *link; link = &(*link)->next) {
+        weir__spec_t *spec = *link;
+        if (parent ? !has_contents(spec, parent, contents) : !weir__spec_fits(spec, inputs))
+            continue;
+        *link = spec->next;
+        spec->next = *list;
+        *list = spec;
+        weir__spec_retain(spec);
+        return spec;
+    }
+    return NULL;
+}
+
+// Takes the oldest out of the list; the caller releases it, outside the lock. Under the lock.
+static weir__spec_t *drop_oldest(weir__spec_t **list)
+{
+    weir__spec_t **link = list;
+    while ((*link)->next)
+        link = &(*link)->next;
+    weir__spec_t *oldest = *link;
+    *link = NULL;
+    return oldest;
+}
+
+weir_status_t weir__spec_get(weir_plan_t *plan, const weir_value_t *inputs, weir__spec_t *parent,
+    const void *const *contents, weir__spec_t **out_spec, bool *out_made)
+{
+    struct weir__spec_cache *cache = plan->specs;
+    weir__spec_t **list = parent ? &parent->children : &cache->newest;
+    uint32_t *count = parent ? &parent->child_count : &cache->count;
+    pthread_mutex_lock(&cache->lock);
+    *out_spec = find(list, inputs, parent, contents);
+    pthread_mutex_unlock(&cache->lock);
+    *out_made = *out_spec == NULL;
+    if (*out_spec)
+        return NULL;
+    // Made outside the lock: two sessions may make the same one, which costs time but no bits.
+    weir__spec_t *made;
+    WEIR_TRY(parent ? weir__spec_create_child(parent, contents, &made)
+                    : weir__spec_create(plan, inputs, &made));
+    weir__spec_t *dropped = NULL;
+    weir__spec_retain(made);
+    pthread_mutex_lock(&cache->lock);
+    made->next = *list;
+    *list = made;
+    if (++*count > (parent ? CHILDREN_MAX : SPECS_MAX)) {
+        dropped = drop_oldest(list);
+        --*count;
+    }
+    pthread_mutex_unlock(&cache->lock);
+    weir__spec_release(dropped);
+    *out_spec = made;
+    return NULL;
+}

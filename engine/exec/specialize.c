@@ -1,0 +1,639 @@
+// engine/exec/specialize.c: walks a plan with concrete dims and writes down the steps of a run.
+#include "engine/exec/spec.h"
+
+#include "engine/base/size.h"
+#include "engine/plan/fuse.h"
+#include <stdio.h>
+#include <string.h>
+
+#define KNOWN_BYTES_MAX 65536 // contents larger than this are never worked out while specializing
+#define OPERANDS_MAX 512
+
+typedef struct maker {
+    weir__spec_t *spec;
+    weir_plan_t *plan;
+    const weir__graph_t *graph;
+} maker_t;
+
+// ---- Slots
+// -----------------------------------------------------------------------------------------
+
+static weir__slot_t *new_slot(maker_t *maker, weir__slot_kind_t kind, const weir__type_t *type)
+{
+    weir__slot_t *slot = weir__zone_alloc(&maker->spec->zone, sizeof *slot);
+    if (!slot)
+        return NULL;
+    slot->kind = kind;
+    slot->type = *type;
+    slot->root = slot;
+    slot->first_step = UINT32_MAX;
+    if (!weir__dims_count(type->dims, (uint32_t)type->rank, &slot->count) ||
+        !weir__tensor_bytes(type->dims, (uint32_t)type->rank, type->dtype, &slot->bytes))
+        slot->bytes = UINT64_MAX; // refused by check_size
+    return slot;
+}
+
+static weir_status_t check_size(const maker_t *maker, const weir__slot_t *slot, const char *label)
+{
+    if (slot->bytes > maker->plan->runtime->limits.tensor_bytes)
+        return WEIR_ERR(WEIR_LIMIT,
+            "%s: its output would take %llu bytes, more than limits.tensor_bytes (%llu)", label,
+            (unsigned long long)slot->bytes,
+            (unsigned long long)maker->plan->runtime->limits.tensor_bytes);
+    return NULL;
+}
+
+static weir__slot_t *constant_slot(maker_t *maker, const weir__tensor_t *constant)
+{
+    weir__type_t type = {.dtype = constant->dtype, .rank = (int32_t)constant->rank};
+    memcpy(type.dims, constant->dims, constant->rank * sizeof type.dims[0]);
+    weir__slot_t *slot = new_slot(maker, WEIR__SLOT_CONSTANT, &type);
+    if (slot) {
+        slot->data = constant->data;
+        slot->known = constant;
+    }
+    return slot;
+}
+
+// The slot of a value that a node reads; NULL: no memory, or a value that nothing made (INTERNAL).
+static weir__slot_t *slot_of(maker_t *maker, uint32_t value)
+{
+    weir__slot_t **slot = &maker->spec->slot_of_value[value];
+    if (!*slot && maker->graph->values[value].constant)
+        *slot = constant_slot(maker, maker->graph->values[value].constant);
+    return *slot;
+}
+
+// ---- One node: types ---------------------------------------------------------------------------
+
+typedef struct operands {
+    weir__slot_t *inputs[OPERANDS_MAX]; // NULL: absent
+    weir__type_t outputs[64];
+} operands_t;
+
+static weir_status_t read_operands(
+    maker_t *maker, const weir__plan_node_t *node, operands_t *operands)
+{
+    if (node->input_count > OPERANDS_MAX || node->output_count > 64)
+        return WEIR_ERR(
+            WEIR_UNSUPPORTED, "%s: more than %d inputs or 64 outputs", node->label, OPERANDS_MAX);
+    for (uint32_t i = 0; i < node->input_count; i++) {
+        operands->inputs[i] = NULL;
+        if (node->inputs[i] == WEIR__NONE)
+            continue;
+        operands->inputs[i] = slot_of(maker, node->inputs[i]);
+        if (!operands->inputs[i])
+            return WEIR_ERR(WEIR_INTERNAL, "%s: its input \"%s\" was not made", node->label,
+                maker->graph->values[node->inputs[i]].name);
+    }
+    return NULL;
+}
+
+// Broadcasts the operands of an expression onto *type (rank -1: start with nothing).
+static weir_status_t broadcast_operands(const weir__plan_node_t *node, const operands_t *operands,
+    const weir_expression_t *expression, weir__type_t *type)
+{
+    for (uint32_t i = 0; i < expression->operand_count; i++) {
+        const weir__type_t *operand = &operands->inputs[expression->first_operand + i]->type;
+        weir__type_t wide = *operand;
+        if (type->rank >= 0)
+            WEIR_TRY(weir__status_prefix(
+                weir__infer_broadcast(NULL, type, operand, &wide), "%s", node->label));
+        *type = wide;
+    }
+    return NULL;
+}
+
+static weir_status_t infer_group(const weir__plan_node_t *node, operands_t *operands)
+{
+    weir__type_t *type = &operands->outputs[0];
+    type->rank = -1;
+    WEIR_TRY(broadcast_operands(node, operands, node->body, type));
+    if (type->rank < 0)
+        type->rank = 0;
+    type->dtype = node->body->instructions[node->body->outputs[0]].dtype;
+    return NULL;
+}
+
+static weir_status_t infer_anchor(const weir__plan_node_t *node, operands_t *operands)
+{
+    const weir__type_t *types[OPERANDS_MAX];
+    const weir__tensor_t *values[OPERANDS_MAX];
+    for (uint32_t i = 0; i < node->anchor->input_count; i++) {
+        types[i] = operands->inputs[i] ? &operands->inputs[i]->type : NULL;
+        values[i] = operands->inputs[i] ? operands->inputs[i]->known : NULL;
+    }
+    weir__infer_t infer = {.node = node->anchor,
+        .input_count = node->anchor->input_count,
+        .output_count = node->anchor->output_count,
+        .inputs = types,
+        .values = values,
+        .outputs = operands->outputs};
+    WEIR_TRY(weir__infer_node(&infer));
+    if (!node->epilogue)
+        return NULL;
+    weir__type_t wide = operands->outputs[0];
+    WEIR_TRY(broadcast_operands(node, operands, node->epilogue, &wide));
+    if (!weir__plan_same_dims(&wide, &operands->outputs[0]))
+        return WEIR_ERR(WEIR_INVALID_ARGUMENT,
+            "%s: an operand fused behind it does not have its shape in this run", node->label);
+    operands->outputs[0].dtype = node->epilogue->instructions[node->epilogue->outputs[0]].dtype;
+    return NULL;
+}
+
+// ---- One node: contents
+// --------------------------------------------------------------------------
+
+// Fills in a plugin's tensor; the slot stays where it is, so its dims can be borrowed.
+static weir_tensor_t tensor_of(const weir__slot_t *slot)
+{
+    if (!slot)
+        return (weir_tensor_t){.dtype = 0};
+    return (weir_tensor_t){.data = (void *)(uintptr_t)slot->data,
+        .bytes = slot->bytes,
+        .element_count = slot->count,
+        .dims = slot->type.dims,
+        .dtype = slot->type.dtype,
+        .rank = (uint32_t)slot->type.rank,
+        .flags = slot->kind == WEIR__SLOT_CONSTANT ? WEIR_TENSOR_CONSTANT : 0};
+}
+
+static bool can_evaluate(const weir__plan_node_t *node, const operands_t *operands)
+{
+    if (node->epilogue || node->prologue)
+        return false;
+    bool dims_only = node->anchor && (node->anchor->op->flags & WEIR__OP_DIMS_ONLY);
+    for (uint32_t i = 0; i < node->input_count; i++)
+        if (operands->inputs[i] && !dims_only &&
+            (!operands->inputs[i]->known || operands->inputs[i]->bytes > KNOWN_BYTES_MAX))
+            return false;
+    for (uint32_t i = 0; i < node->output_count; i++) {
+        uint64_t bytes;
+        const weir__type_t *type = &operands->outputs[i];
+        if (!weir__tensor_bytes(type->dims, (uint32_t)type->rank, type->dtype, &bytes) ||
+            bytes > KNOWN_BYTES_MAX)
+            return false;
+    }
+    return true;
+}
+
+static weir_status_t evaluate(
+    maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
+{
+    weir__zone_t *zone = &maker->spec->zone;
+    weir_tensor_t tensors[OPERANDS_MAX + 64];
+    weir_node_t view;
+    weir__view_head(node, &view);
+    if (node->body)
+        view.op = "Pointwise";
+    view.inputs = tensors;
+    view.outputs = tensors + node->input_count;
+    for (uint32_t i = 0; i < node->input_count; i++)
+        tensors[i] = tensor_of(operands->inputs[i]);
+    for (uint32_t i = 0; i < node->output_count; i++) {
+        tensors[node->input_count + i] = (weir_tensor_t){.dtype = 0};
+        if (node->outputs[i] == WEIR__NONE)
+            continue;
+        weir__slot_t *slot = new_slot(maker, WEIR__SLOT_CONSTANT, &operands->outputs[i]);
+        weir__tensor_t *known = weir__zone_alloc(zone, sizeof *known);
+        void *data = slot ? weir__zone_alloc(zone, slot->bytes + 64) : NULL;
+        if (!known || !data)
+            return weir__status_no_memory();
+        *known = (weir__tensor_t){.dtype = slot->type.dtype,
+            .rank = (uint32_t)slot->type.rank,
+            .dims = slot->type.dims,
+            .count = slot->count,
+            .bytes = slot->bytes,
+            .data = data};
+        slot->data = data;
+        slot->known = known;
+        maker->spec->slot_of_value[node->outputs[i]] = slot;
+        tensors[node->input_count + i] = tensor_of(slot);
+    }
+    char error[WEIR_REASON_BYTES] = "";
+    weir__runtime_t *runtime = maker->plan->runtime;
+    weir_code_t code =
+        runtime->evaluate(&runtime->registry.plugins[0]->host.abi, &view, error, sizeof error);
+    if (code != WEIR_OK)
+        return WEIR_ERR(code, "%s: %s", node->label, error[0] ? error : "cannot be evaluated");
+    return NULL;
+}
+
+// ---- One node: steps
+// -------------------------------------------------------------------------------
+
+static weir__step_t *new_step(maker_t *maker)
+{
+    weir__spec_t *spec = maker->spec;
+    if (spec->step_count == spec->step_capacity) {
+        uint32_t capacity = spec->step_capacity ? spec->step_capacity * 2 : 64;
+        weir__step_t *steps = weir__zone_array(&spec->zone, capacity, sizeof *steps);
+        if (!steps)
+            return NULL;
+        if (spec->step_count)
+            memcpy(steps, spec->steps, spec->step_count * sizeof *steps);
+        spec->steps = steps;
+        spec->step_capacity = capacity;
+    }
+    return &spec->steps[spec->step_count++];
+}
+
+static weir_status_t make_outputs(
+    maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
+{
+    bool is_view = node->anchor && (node->anchor->op->flags & WEIR__OP_VIEW);
+    for (uint32_t i = 0; i < node->output_count; i++) {
+        if (node->outputs[i] == WEIR__NONE)
+            continue;
+        weir__slot_t *slot = new_slot(maker, WEIR__SLOT_ARENA, &operands->outputs[i]);
+        if (!slot)
+            return weir__status_no_memory();
+        WEIR_TRY(check_size(maker, slot, node->label));
+        if (is_view && i == 0) {
+            const weir__slot_t *input = operands->inputs[0];
+            slot->kind = input->kind;
+            slot->root = input->root;
+            slot->data = input->data;
+            slot->input = input->input;
+        }
+        maker->spec->slot_of_value[node->outputs[i]] = slot;
+    }
+    return NULL;
+}
+
+// Asks the candidates of a node whose rank only this run tells.
+static weir_status_t pick_kernel(const weir__plan_node_t *node, weir__step_t *step)
+{
+    step->kernel = node->choice.kernel;
+    step->plugin = node->choice.device->plugin;
+    weir_support_t answer = {.head = WEIR_HEAD(weir_support_t)};
+    for (uint32_t i = 0; i < node->candidate_count; i++) {
+        const weir_kernel_t *kernel = node->candidates[i].kernel;
+        weir_dtype_t dtype =
+            step->view.input_count ? step->view.inputs[0].dtype : step->view.outputs[0].dtype;
+        step->kernel = kernel;
+        step->plugin = node->candidates[i].device->plugin;
+        step->view.op = kernel->op;
+        if ((!kernel->dtypes || (kernel->dtypes & dtype)) &&
+            (!kernel->supports || kernel->supports(&step->view, &answer) == WEIR_OK))
+            return NULL;
+    }
+    return node->candidate_count ? WEIR_ERR(WEIR_UNSUPPORTED,
+                                       "%s: no device can run it at the shapes of this run: %.*s",
+                                       node->label, (int)sizeof answer.reason - 1, answer.reason)
+                                 : NULL;
+}
+
+static weir_status_t prepare_kernel(
+    maker_t *maker, const weir__plan_node_t *node, weir__step_t *step)
+{
+    weir_prepared_t prepared = {.head = WEIR_HEAD(weir_prepared_t)};
+    if (step->kernel->prepare) {
+        weir_code_t code = step->kernel->prepare(&step->plugin->host.abi, &step->view, &prepared);
+        if (code != WEIR_OK)
+            return weir__status_prefix(
+                weir__plugin_status(step->plugin, code, "prepare"), "%s", node->label);
+        step->state = prepared.state;
+    }
+    step->tasks =
+        (weir_tasks_t){.head = WEIR_HEAD(weir_tasks_t), .phase_count = 1, .task_count = {1}};
+    if (step->kernel->tasks)
+        step->kernel->tasks(&step->view, step->state, &step->tasks);
+    if (step->tasks.phase_count > WEIR_PHASES_MAX)
+        return WEIR_ERR(WEIR_INTERNAL, "%s: kernel \"%s\" has %u phases, at most %d are allowed",
+            node->label, step->kernel->name, step->tasks.phase_count, WEIR_PHASES_MAX);
+    step->shared_bytes = prepared.shared_bytes;
+    if (!weir__align_u64(prepared.scratch_bytes, 64, &step->scratch_bytes))
+        return weir__status_no_memory();
+    maker->spec->scratch_bytes = WEIR_MAX(maker->spec->scratch_bytes, step->scratch_bytes);
+    return NULL;
+}
+
+static weir_status_t make_kernel_step(
+    maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
+{
+    weir__spec_t *spec = maker->spec;
+    uint32_t count = node->input_count + node->output_count;
+    weir__step_t *step = new_step(maker);
+    weir_tensor_t *tensors = weir__zone_array(&spec->zone, count, sizeof *tensors);
+    weir__slot_t **slots = weir__zone_array(&spec->zone, count, sizeof *slots);
+    if (!step || !tensors || !slots)
+        return weir__status_no_memory();
+    *step = (weir__step_t){
+        .node = node, .slots = slots, .slot_count = count, .first_tensor = spec->tensor_count};
+    spec->tensor_count += count;
+    for (uint32_t i = 0; i < node->input_count; i++) {
+        slots[i] = operands->inputs[i];
+        tensors[i] = tensor_of(slots[i]);
+    }
+    for (uint32_t i = 0; i < node->output_count; i++) {
+        uint32_t value = node->outputs[i];
+        slots[node->input_count + i] = value == WEIR__NONE ? NULL : spec->slot_of_value[value];
+        tensors[node->input_count + i] = tensor_of(slots[node->input_count + i]);
+    }
+    weir__view_head(node, &step->view);
+    step->view.inputs = tensors;
+    step->view.outputs = tensors + node->input_count;
+    WEIR_TRY(pick_kernel(node, step));
+    // Packed constants are for the kernel that was chosen when the plan was made.
+    for (uint32_t i = 0;
+         node->packed && step->kernel == node->choice.kernel && i < node->input_count; i++)
+        if (node->packed[i].format) {
+            tensors[i].data = (void *)(uintptr_t)node->packed[i].view.data;
+            tensors[i].bytes = node->packed[i].view.bytes;
+            tensors[i].format = node->packed[i].format;
+        }
+    return prepare_kernel(maker, node, step);
+}
+
+static void slice_tensor(void *user, uint32_t value, weir_tensor_t *out_tensor)
+{
+    *out_tensor = tensor_of(slot_of(user, value));
+}
+
+static weir_status_t make_launch(maker_t *maker, const weir__plan_slice_t *slice)
+{
+    weir__spec_t *spec = maker->spec;
+    weir__step_t *step = new_step(maker);
+    weir__slot_t **slots = weir__zone_array(&spec->zone, slice->value_count, sizeof *slots);
+    weir_slice_t *view;
+    if (!step || !slots)
+        return weir__status_no_memory();
+    *step = (weir__step_t){.slice = slice,
+        .plugin = slice->device->plugin,
+        .slots = slots,
+        .slot_count = slice->value_count,
+        .first_tensor = spec->binding_count};
+    spec->binding_count += slice->value_count;
+    for (uint32_t t = 0; t < slice->value_count; t++) {
+        slots[t] = slot_of(maker, slice->values[t]);
+        if (!slots[t])
+            return WEIR_ERR(WEIR_INTERNAL,
+                "a slice of device \"%s\" reads a value that was not made", slice->device->name);
+    }
+    WEIR_TRY(weir__slice_view(&spec->zone, slice, slice_tensor, maker, &view));
+    weir_code_t code = step->plugin->device.specialize(slice->program, view, &step->specialization);
+    return weir__plugin_status(step->plugin, code, "specialize");
+}
+
+// ---- The walk
+// ----------------------------------------------------------------------------------------
+
+// Ends the specialization before a node whose operands have to be read first.
+static bool must_wait(maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
+{
+    weir__spec_t *spec = maker->spec;
+    uint32_t wanted = 0;
+    if (node->anchor)
+        wanted = node->anchor->op->flags & WEIR__OP_REGIONS ? 1 : node->anchor->op->value_inputs;
+    for (uint32_t i = 0; i < node->input_count && i < 32; i++)
+        if ((wanted >> i & 1) && operands->inputs[i] && !operands->inputs[i]->known)
+            spec->waits[spec->wait_count++] = node->inputs[i];
+    return spec->wait_count > 0;
+}
+
+static weir_status_t enter_branch(
+    maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
+{
+    weir__spec_t *spec = maker->spec;
+    const weir__tensor_t *condition = operands->inputs[0]->known;
+    if (condition->count != 1 || condition->dtype != WEIR_BOOL)
+        return WEIR_ERR(WEIR_INVALID_ARGUMENT,
+            "%s: its condition must be one bool, it has %llu elements", node->label,
+            (unsigned long long)condition->count);
+    const weir__plan_region_t *region = node->regions[*(const uint8_t *)condition->data ? 0 : 1];
+    if (!region || spec->frame_count == WEIR__FRAMES_MAX)
+        return WEIR_ERR(WEIR_LIMIT, "%s: regions are nested too deep", node->label);
+    spec->frames[spec->frame_count++] = (weir__frame_t){.region = region, .owner = node};
+    return NULL;
+}
+
+// The outputs of a branch become those of its If.
+static weir_status_t leave_branch(maker_t *maker, const weir__frame_t *frame)
+{
+    for (uint32_t i = 0; i < frame->owner->output_count; i++) {
+        if (frame->owner->outputs[i] == WEIR__NONE)
+            continue;
+        weir__slot_t *slot = slot_of(maker, frame->region->source->outputs[i]);
+        if (!slot)
+            return WEIR_ERR(
+                WEIR_INTERNAL, "%s: a branch did not make its output %u", frame->owner->label, i);
+        maker->spec->slot_of_value[frame->owner->outputs[i]] = slot;
+    }
+    return NULL;
+}
+
+static weir_status_t visit(maker_t *maker, const weir__plan_node_t *node, uint32_t number,
+    operands_t *operands, bool *out_stop)
+{
+    WEIR_TRY(read_operands(maker, node, operands));
+    if ((*out_stop = must_wait(maker, node, operands)) == true)
+        return NULL;
+    maker->spec->frames[maker->spec->frame_count - 1].next++;
+    if (node->regions[0] || node->regions[1])
+        return enter_branch(maker, node, operands);
+    WEIR_TRY(node->anchor ? infer_anchor(node, operands) : infer_group(node, operands));
+    bool is_view = node->anchor && (node->anchor->op->flags & WEIR__OP_VIEW);
+    if (node->slice == UINT32_MAX && can_evaluate(node, operands))
+        return evaluate(maker, node, operands);
+    WEIR_TRY(make_outputs(maker, node, operands));
+    if (is_view)
+        return NULL;
+    if (node->slice == UINT32_MAX)
+        return make_kernel_step(maker, node, operands);
+    const weir__plan_slice_t *slice = &maker->plan->slices[node->slice];
+    return number == slice->last ? make_launch(maker, slice) : NULL;
+}
+
+static weir_status_t walk(maker_t *maker)
+{
+    weir__spec_t *spec = maker->spec;
+    operands_t *operands = weir__heap_alloc(&maker->plan->runtime->heap, sizeof *operands);
+    if (!operands)
+        return weir__status_no_memory();
+    weir_status_t status = NULL;
+    for (bool stop = false; !stop && !status && spec->frame_count;) {
+        weir__frame_t *frame = &spec->frames[spec->frame_count - 1];
+        if (frame->next < frame->region->node_count) {
+            status = visit(maker, &frame->region->nodes[frame->next], frame->next, operands, &stop);
+        } else {
+            if (frame->owner)
+                status = leave_branch(maker, frame);
+            spec->frame_count--;
+        }
+    }
+    spec->complete = spec->frame_count == 0;
+    weir__heap_free(&maker->plan->runtime->heap, operands);
+    return status;
+}
+
+// ---- Life
+// --------------------------------------------------------------------------------------------
+
+static weir_status_t new_spec(weir_plan_t *plan, weir__spec_t **out_spec)
+{
+    weir__runtime_t *runtime = plan->runtime;
+    weir__spec_t *spec = weir__heap_calloc(&runtime->heap, 1, sizeof *spec);
+    if (!spec)
+        return weir__status_no_memory();
+    atomic_init(&spec->references, 1);
+    spec->plan = plan;
+    weir__zone_init(&spec->zone, &runtime->heap, runtime->limits.graph_bytes);
+    *out_spec = spec;
+    spec->slot_of_value =
+        weir__zone_array(&spec->zone, plan->model->graph->value_count, sizeof *spec->slot_of_value);
+    return spec->slot_of_value ? NULL : weir__status_no_memory();
+}
+
+static weir_status_t finish(maker_t *maker)
+{
+    WEIR_TRY(walk(maker));
+    const weir__region_t *main = &maker->graph->main;
+    for (uint32_t i = 0; maker->spec->complete && i < main->output_count; i++)
+        if (!slot_of(maker, main->outputs[i]))
+            return WEIR_ERR(WEIR_INTERNAL, "output \"%s\" was not made",
+                maker->graph->values[main->outputs[i]].name);
+    return weir__spec_layout(maker->spec);
+}
+
+static weir_status_t set_inputs(maker_t *maker, const weir_value_t *inputs)
+{
+    weir__spec_t *spec = maker->spec;
+    const weir__region_t *main = &maker->graph->main;
+    uint64_t words = 0;
+    for (uint32_t i = 0; i < main->input_count; i++)
+        words += 1 + inputs[i].rank;
+    spec->key = weir__zone_array(&spec->zone, words, sizeof *spec->key);
+    if (!spec->key)
+        return weir__status_no_memory();
+    spec->key_bytes = words * sizeof *spec->key;
+    int64_t *key = spec->key;
+    for (uint32_t i = 0; i < main->input_count; i++) {
+        weir__type_t type = {.dtype = inputs[i].dtype, .rank = (int32_t)inputs[i].rank};
+        *key++ = inputs[i].rank;
+        for (uint32_t d = 0; d < inputs[i].rank; d++)
+            *key++ = type.dims[d] = inputs[i].dims[d];
+        // A device must never read the caller's memory: a run can end before the device does.
+        weir__slot_t *slot =
+            new_slot(maker, maker->plan->slice_count ? WEIR__SLOT_ARENA : WEIR__SLOT_INPUT, &type);
+        if (!slot)
+            return weir__status_no_memory();
+        slot->input = i;
+        slot->pinned = true;
+        spec->slot_of_value[main->inputs[i]] = slot;
+    }
+    return NULL;
+}
+
+weir_status_t weir__spec_create(
+    weir_plan_t *plan, const weir_value_t *inputs, weir__spec_t **out_spec)
+{
+    maker_t maker = {.plan = plan, .graph = plan->model->graph};
+    weir_status_t status = new_spec(plan, &maker.spec);
+    if (!status)
+        status = set_inputs(&maker, inputs);
+    if (!status) {
+        maker.spec->frames[0] = (weir__frame_t){.region = &plan->main};
+        maker.spec->frame_count = 1;
+        status = finish(&maker);
+    }
+    if (status) {
+        weir__spec_release(maker.spec);
+        return status;
+    }
+    *out_spec = maker.spec;
+    return NULL;
+}
+
+// The values that were waited for become known.
+static weir_status_t set_contents(
+    maker_t *maker, const weir__spec_t *parent, const void *const *contents)
+{
+    weir__spec_t *spec = maker->spec;
+    for (uint32_t i = 0; i < parent->wait_count; i++)
+        spec->key_bytes += parent->slot_of_value[parent->waits[i]]->bytes;
+    char *key = weir__zone_alloc(&spec->zone, spec->key_bytes + 8);
+    if (!key)
+        return weir__status_no_memory();
+    spec->key = (int64_t *)(void *)key;
+    for (uint32_t i = 0; i < parent->wait_count; i++) {
+        const weir__slot_t *from = parent->slot_of_value[parent->waits[i]];
+        weir__slot_t *slot = weir__zone_copy(&spec->zone, from, sizeof *from);
+        weir__tensor_t *known = weir__zone_alloc(&spec->zone, sizeof *known);
+        void *data = weir__zone_alloc(&spec->zone, from->bytes + 64);
+        if (!slot || !known || !data)
+            return weir__status_no_memory();
+        if (from->bytes) {
+            memcpy(data, contents[i], (size_t)from->bytes);
+            memcpy(key, contents[i], (size_t)from->bytes);
+        }
+        key += from->bytes;
+        *known = (weir__tensor_t){.dtype = slot->type.dtype,
+            .rank = (uint32_t)slot->type.rank,
+            .dims = slot->type.dims,
+            .count = slot->count,
+            .bytes = slot->bytes,
+            .data = data};
+        slot->known = known; // it stays where it lies: kernels may go on reading it there
+        spec->slot_of_value[parent->waits[i]] = slot;
+    }
+    return NULL;
+}
+
+weir_status_t weir__spec_create_child(
+    weir__spec_t *parent, const void *const *contents, weir__spec_t **out_spec)
+{
+    weir_plan_t *plan = parent->plan;
+    maker_t maker = {.plan = plan, .graph = plan->model->graph};
+    weir_status_t status = new_spec(plan, &maker.spec);
+    if (!status) {
+        maker.spec->parent = parent;
+        memcpy(maker.spec->slot_of_value, parent->slot_of_value,
+            maker.graph->value_count * sizeof *parent->slot_of_value);
+        memcpy(maker.spec->frames, parent->frames, sizeof parent->frames);
+        maker.spec->frame_count = parent->frame_count;
+        maker.spec->arena_bytes = parent->arena_bytes;
+        maker.spec->scratch_bytes = parent->scratch_bytes;
+        status = set_contents(&maker, parent, contents);
+    }
+    if (!status)
+        status = finish(&maker);
+    if (status) {
+        weir__spec_release(maker.spec);
+        return status;
+    }
+    *out_spec = maker.spec;
+    return NULL;
+}
+
+void weir__spec_retain(weir__spec_t *spec)
+{
+    atomic_fetch_add_explicit(&spec->references, 1, memory_order_relaxed);
+}
+
+static void free_spec(weir__spec_t *spec)
+{
+    for (uint32_t i = 0; i < spec->step_count; i++) {
+        weir__step_t *step = &spec->steps[i];
+        if (step->specialization)
+            step->plugin->device.specialization_release(step->specialization);
+        if (step->kernel && step->kernel->release && step->state)
+            step->kernel->release(&step->plugin->host.abi, step->state);
+    }
+    weir__heap_t *heap = &spec->plan->runtime->heap;
+    weir__zone_free(&spec->zone);
+    weir__heap_free(heap, spec);
+}
+
+void weir__spec_release(weir__spec_t *spec)
+{
+    if (!spec || atomic_fetch_sub_explicit(&spec->references, 1, memory_order_acq_rel) != 1)
+        return;
+    // Children of children: nesting is as deep as the data-dependent points of one run.
+    while (spec->children) {
+        weir__spec_t *child = spec->children;
+        spec->children = child->next;
+        weir__spec_release(child);
+    }
+    free_spec(spec);
+}

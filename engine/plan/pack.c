@@ -1,0 +1,148 @@
+// engine/plan/pack.c: constants laid out as the chosen kernels want them.
+//
+// Kept in the cache, so that every process on the machine maps the same pages and a second start
+// packs nothing. The key says all that the bytes depend on: the constant's content, the kernel's
+// format, the plugin's build and the node's attributes.
+#include "engine/plan/plan.h"
+
+#include <string.h>
+
+typedef struct packing {
+    const weir_kernel_t *kernel;
+    const weir_node_t *view;
+    weir__plugin_t *plugin;
+    uint32_t input;
+} packing_t;
+
+static weir_status_t fill(void *user, void *destination, uint64_t bytes)
+{
+    const packing_t *packing = user;
+    weir_code_t code = packing->kernel->pack(packing->view, packing->input, destination, bytes);
+    return weir__plugin_status(packing->plugin, code, "pack");
+}
+
+static weir__hash_t hash_text(const char *text)
+{
+    return weir__hash128(text ? text : "", text ? strlen(text) : 0);
+}
+
+// What makes this constant this constant: the model and its name, if the file has it as it is; its
+// bytes, if rewriting computed it.
+static weir__hash_t hash_constant(const weir_model_t *model, const weir__value_t *value)
+{
+    const weir__view_t *sealed = &model->source->constants;
+    const char *data = value->constant->data, *start = sealed->data;
+    if (start && data >= start && data < start + sealed->bytes) {
+        uint64_t place[2] = {(uint64_t)(data - start), value->constant->bytes};
+        return weir__hash_join(model->digest, weir__hash128(place, sizeof place));
+    }
+    return weir__hash128(data, value->constant->bytes);
+}
+
+static weir__hash_t hash_attributes(const weir_node_t *view)
+{
+    weir__hash_t hash = hash_text(view->op);
+    for (uint32_t i = 0; i < view->attribute_count; i++) {
+        const weir_attribute_t *attribute = &view->attributes[i];
+        uint64_t parts[2] = {(uint64_t)attribute->i, 0};
+        memcpy(&parts[1], &attribute->f, sizeof attribute->f);
+        hash = weir__hash_join(hash, hash_text(attribute->name));
+        hash = weir__hash_join(hash, weir__hash128(parts, sizeof parts));
+        if (attribute->type == WEIR_ATTR_STRING)
+            hash = weir__hash_join(hash, hash_text(attribute->s));
+        if (attribute->type == WEIR_ATTR_INTS)
+            hash = weir__hash_join(
+                hash, weir__hash128(attribute->ints, attribute->count * sizeof(int64_t)));
+    }
+    return hash;
+}
+
+static weir__hash_t key_of(const weir_plan_t *plan, const weir__plan_node_t *node,
+    const packing_t *packing, const weir_packing_t *wanted)
+{
+    const weir__value_t *value = &plan->model->graph->values[node->inputs[packing->input]];
+    uint64_t shape[5 + WEIR_RANK_MAX] = {wanted->format, wanted->bytes, packing->input,
+        value->constant->dtype, value->constant->rank};
+    memcpy(&shape[5], value->constant->dims, value->constant->rank * sizeof shape[0]);
+    weir__hash_t key = hash_constant(plan->model, value);
+    key = weir__hash_join(key, weir__hash128(shape, sizeof shape));
+    key = weir__hash_join(key, hash_text(packing->plugin->name));
+    key = weir__hash_join(key, hash_text(packing->plugin->abi.build));
+    return weir__hash_join(key, hash_attributes(packing->view));
+}
+
+static weir_status_t pack_input(weir_plan_t *plan, weir__plan_node_t *node, packing_t *packing)
+{
+    weir_packing_t wanted = {.head = WEIR_HEAD(weir_packing_t)};
+    weir_code_t code = packing->kernel->pack_query(packing->view, packing->input, &wanted);
+    if (code != WEIR_OK)
+        return weir__status_prefix(
+            weir__plugin_status(packing->plugin, code, "pack_query"), "%s", node->label);
+    if (!wanted.format)
+        return NULL;
+    if (wanted.format < WEIR_FORMAT_OWN)
+        return WEIR_ERR(WEIR_INTERNAL,
+            "%s: kernel \"%s\" packs into format %u, which is not one of its own", node->label,
+            packing->kernel->name, wanted.format);
+    weir__runtime_t *runtime = plan->runtime;
+    weir__packed_t *packed = &node->packed[packing->input];
+    weir__hash_t key = key_of(plan, node, packing, &wanted);
+    plan->info.packed_bytes += wanted.bytes;
+    if (weir__cache_get(runtime->cache, key, &packed->view)) {
+        if (packed->view.bytes == wanted.bytes) {
+            packed->format = wanted.format;
+            plan->info.packed_cached_bytes += wanted.bytes;
+            return NULL;
+        }
+        weir__cache_view_release(&packed->view);
+    }
+    WEIR_TRY(weir__status_prefix(weir__cache_put(runtime->cache, &runtime->heap, key, wanted.bytes,
+                                     fill, packing, &packed->view),
+        "%s", node->label));
+    packed->format = wanted.format;
+    return NULL;
+}
+
+static weir_status_t pack_node(weir_plan_t *plan, weir__plan_node_t *node)
+{
+    const weir_kernel_t *kernel = node->choice.kernel;
+    if (!kernel || !kernel->pack_query || !kernel->pack || node->candidate_count || node->is_shape)
+        return NULL;
+    uint32_t count = node->input_count + node->output_count;
+    weir_tensor_t *tensors = weir__zone_array(&plan->zone, count, sizeof *tensors);
+    node->packed = weir__zone_array(&plan->zone, node->input_count, sizeof *node->packed);
+    weir_node_t view;
+    if (!tensors || !node->packed)
+        return weir__status_no_memory();
+    if (!weir__view_node(plan, node, tensors, &view))
+        return NULL;
+    packing_t packing = {.kernel = kernel, .view = &view, .plugin = node->choice.device->plugin};
+    for (packing.input = 0; packing.input < node->input_count; packing.input++)
+        if (tensors[packing.input].flags & WEIR_TENSOR_CONSTANT)
+            WEIR_TRY(pack_input(plan, node, &packing));
+    return NULL;
+}
+
+weir_status_t weir__plan_pack(weir_plan_t *plan, weir__plan_region_t *region)
+{
+    for (uint32_t i = 0; i < region->node_count; i++) {
+        weir__plan_node_t *node = &region->nodes[i];
+        WEIR_TRY(pack_node(plan, node));
+        for (uint32_t r = 0; r < 2; r++)
+            if (node->regions[r])
+                WEIR_TRY(weir__plan_pack(plan, node->regions[r]));
+    }
+    return NULL;
+}
+
+void weir__plan_unpack(weir_plan_t *plan, weir__plan_region_t *region)
+{
+    for (uint32_t i = 0; i < region->node_count; i++) {
+        weir__plan_node_t *node = &region->nodes[i];
+        for (uint32_t j = 0; node->packed && j < node->input_count; j++)
+            weir__cache_view_release(&node->packed[j].view);
+        for (uint32_t r = 0; r < 2; r++)
+            if (node->regions[r])
+                weir__plan_unpack(plan, node->regions[r]);
+    }
+}

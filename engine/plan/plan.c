@@ -1,0 +1,153 @@
+// engine/plan/plan.c: from a model and a list of devices to a plan, step by step.
+#include "engine/plan/plan.h"
+
+#include "engine/base/clock.h"
+#include <string.h>
+
+// ---- Devices -----------------------------------------------------------------------------------
+
+static weir_status_t add(weir__device_list_t *list, weir__device_t *device)
+{
+    for (uint32_t i = 0; i < list->count; i++)
+        if (list->devices[i] == device)
+            return NULL;
+    if (list->count == sizeof list->devices / sizeof list->devices[0])
+        return WEIR_ERR(WEIR_LIMIT, "more than %u devices for one plan", list->count);
+    list->devices[list->count++] = device;
+    return NULL;
+}
+
+static weir_status_t choose_devices(
+    weir__registry_t *registry, const weir_plan_options_t *options, weir__device_list_t *list)
+{
+    const char *names = options ? options->devices : NULL;
+    list->required = options && options->require_devices;
+    while (names && *names) {
+        size_t length = strcspn(names, ",");
+        weir__device_t *device;
+        WEIR_TRY(weir__registry_device(registry, names, length, &device));
+        WEIR_TRY(add(list, device));
+        names += length + (names[length] == ',');
+    }
+    bool named = list->count > 0;
+    for (uint32_t i = 0; i < registry->device_count; i++) {
+        weir__device_t *device = &registry->devices[i];
+        bool last_resort = device->plugin == registry->plugins[0];
+        if (device->usable && (named ? last_resort && !list->required : true))
+            WEIR_TRY(add(list, device));
+    }
+    return NULL;
+}
+
+// ---- Bookkeeping
+// -----------------------------------------------------------------------------------
+
+static void count_region_uses(weir_plan_t *plan, const weir__region_t *region)
+{
+    const weir__graph_t *graph = plan->model->graph;
+    for (uint32_t i = 0; i < region->node_count; i++) {
+        const weir__node_t *node = &graph->nodes[region->nodes[i]];
+        for (uint32_t j = 0; j < node->input_count; j++)
+            if (node->inputs[j] != WEIR__NONE)
+                plan->use_counts[node->inputs[j]]++;
+        for (uint32_t r = 0; r < node->region_count; r++)
+            count_region_uses(plan, node->regions[r]); // as deep as limits.subgraph_depth allows
+    }
+    for (uint32_t i = 0; i < region->output_count; i++)
+        plan->use_counts[region->outputs[i]]++;
+}
+
+static uint32_t count_nodes(const weir__plan_region_t *region)
+{
+    uint32_t count = region->node_count;
+    for (uint32_t i = 0; i < region->node_count; i++)
+        for (uint32_t r = 0; r < 2; r++)
+            if (region->nodes[i].regions[r])
+                count += count_nodes(region->nodes[i].regions[r]);
+    return count;
+}
+
+static void list_nodes(weir_plan_t *plan, weir__plan_region_t *region, uint32_t depth)
+{
+    for (uint32_t i = 0; i < region->node_count; i++) {
+        weir__plan_node_t *node = &region->nodes[i];
+        plan->listing_depths[plan->listing_count] = depth;
+        plan->listing[plan->listing_count++] = node;
+        if (node->choice.device && !node->is_shape) {
+            plan->info.node_count++;
+            plan->info.ref_node_count +=
+                node->choice.device->plugin == plan->runtime->registry.plugins[0];
+        }
+        for (uint32_t r = 0; r < 2; r++)
+            if (node->regions[r])
+                list_nodes(plan, node->regions[r], depth + 1);
+    }
+}
+
+static weir_status_t make_listing(weir_plan_t *plan)
+{
+    uint32_t count = count_nodes(&plan->main);
+    plan->listing = weir__zone_array(&plan->zone, count, sizeof *plan->listing);
+    plan->listing_depths = weir__zone_array(&plan->zone, count, sizeof *plan->listing_depths);
+    if (!plan->listing || !plan->listing_depths)
+        return weir__status_no_memory();
+    list_nodes(plan, &plan->main, 0);
+    return NULL;
+}
+
+// ---- Life
+// --------------------------------------------------------------------------------------------
+
+static weir_status_t build(weir_plan_t *plan, const weir_plan_options_t *options)
+{
+    weir__device_list_t devices = {.count = 0};
+    WEIR_TRY(choose_devices(&plan->runtime->registry, options, &devices));
+    const weir__graph_t *graph = plan->model->graph;
+    plan->use_counts = weir__zone_array(&plan->zone, graph->value_count, sizeof *plan->use_counts);
+    if (!plan->use_counts)
+        return weir__status_no_memory();
+    count_region_uses(plan, &graph->main);
+    WEIR_TRY(weir__plan_place(plan, &graph->main, &devices, &plan->main));
+    WEIR_TRY(weir__plan_fuse(plan, &plan->main));
+    WEIR_TRY(weir__plan_slice(plan, &plan->main));
+    WEIR_TRY(weir__plan_pack(plan, &plan->main));
+    return make_listing(plan);
+}
+
+weir_status_t weir__plan_create(
+    weir_model_t *model, const weir_plan_options_t *options, weir_plan_t **out_plan)
+{
+    weir__runtime_t *runtime = model->runtime;
+    uint64_t start_ns = weir__now_ns();
+    weir_plan_t *plan = weir__heap_calloc(&runtime->heap, 1, sizeof *plan);
+    if (!plan)
+        return weir__status_no_memory();
+    atomic_init(&plan->references, 1);
+    plan->model = model;
+    plan->runtime = runtime;
+    weir_model_retain(model);
+    weir__zone_init(&plan->zone, &runtime->heap, runtime->limits.graph_bytes);
+    weir_status_t status = build(plan, options);
+    if (status) {
+        weir__plan_free(plan);
+        return status;
+    }
+    plan->info.create_ns = weir__now_ns() - start_ns;
+    *out_plan = plan;
+    return NULL;
+}
+
+void weir__plan_free(weir_plan_t *plan)
+{
+    weir__runtime_t *runtime = plan->runtime;
+    if (plan->specs)
+        plan->specs_free(plan->specs);
+    for (uint32_t i = 0; i < plan->slice_count; i++)
+        if (plan->slices[i].program)
+            plan->slices[i].device->plugin->device.program_release(plan->slices[i].program);
+    weir__plan_unpack(plan, &plan->main);
+    weir_model_t *model = plan->model;
+    weir__zone_free(&plan->zone);
+    weir__heap_free(&runtime->heap, plan);
+    weir_model_free(model);
+}

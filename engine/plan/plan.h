@@ -1,0 +1,128 @@
+// engine/plan/plan.h: graph -> immutable plan: who runs each node, what is fused, which weights are
+// packed.
+//
+// A plan has symbolic dims; exec/ makes a specialization of it for concrete ones.
+#ifndef WEIR_PLAN_PLAN_H
+#define WEIR_PLAN_PLAN_H
+
+#include "engine/plan/model.h"
+#include <weir/plan.h>
+
+typedef struct weir__plan_region weir__plan_region_t;
+
+typedef struct weir__candidate {
+    weir__device_t *device;
+    const weir_kernel_t *kernel; // NULL: the device has programs
+} weir__candidate_t;
+
+typedef struct weir__packed {
+    uint32_t format; // 0: as it is
+    weir__view_t view;
+} weir__packed_t;
+
+typedef struct weir__plan_node {
+    const weir__node_t *anchor;    // its rule gives the shape; NULL: a Pointwise group
+    const char *op;                // "MatMul", "Pointwise"
+    weir__candidate_t choice;      // kernel NULL: If, a view, or a member of a slice
+    weir__candidate_t *candidates; // of a node whose rank only a run tells: tried in this order
+    uint32_t candidate_count;
+    uint32_t input_count, output_count;
+    uint32_t *inputs;  // value numbers; the anchor's first, then the operands of the expressions
+    uint32_t *outputs; // value numbers; WEIR__NONE: not wanted
+    weir_expression_t *body, *prologue, *epilogue;
+    weir__packed_t *packed; // [input_count] or NULL
+    weir__plan_region_t *regions[2];
+    uint32_t slice;    // of a device with programs; UINT32_MAX: none
+    bool is_shape;     // arithmetic on sizes: done while specializing, where that is possible
+    const char *label; // "node a+b (MatMul)", for messages
+    const char *origins, *fused, *why;
+} weir__plan_node_t;
+
+struct weir__plan_region {
+    weir__plan_node_t *nodes; // in order of execution
+    uint32_t node_count;
+    const weir__region_t *source;
+};
+
+// Consecutive nodes that one device runs by one launch. Nodes between first and last that are no
+// members are shape arithmetic or views.
+typedef struct weir__plan_slice {
+    weir__device_t *device;
+    const weir__plan_region_t *region;
+    uint32_t first, last; // node numbers in the region, inclusive
+    weir_handle_t program;
+    // Its shape as the ABI wants it: tensor t is value values[t]; member m is region node
+    // members[m].
+    uint32_t *values;
+    uint32_t value_count;
+    uint32_t *members;
+    uint32_t member_count;
+    uint32_t **member_inputs, **member_outputs; // tensor numbers
+    uint32_t *inputs, *outputs;                 // tensor numbers
+    uint32_t input_count, output_count;
+} weir__plan_slice_t;
+
+struct weir_plan {
+    atomic_uint references;
+    weir_model_t *model;
+    weir__runtime_t *runtime;
+    weir__zone_t zone;
+    weir__plan_region_t main;
+    weir__plan_slice_t *slices;
+    uint32_t slice_count, slice_capacity;
+    // Who may read each value: plan nodes of all regions, region outputs. [graph->value_count]
+    uint32_t *use_counts;
+    bool *size_known;            // [graph->value_count] follows from dims and constants alone
+    weir__plan_node_t **listing; // all nodes, outer before inner, for weir_plan_node()
+    uint32_t *listing_depths;
+    uint32_t listing_count;
+    weir_plan_info_t info;
+    struct weir__spec_cache *specs; // exec/ keeps its specializations here
+    void (*specs_free)(struct weir__spec_cache *specs);
+};
+
+weir_status_t weir__plan_create(
+    weir_model_t *model, const weir_plan_options_t *options, weir_plan_t **out_plan);
+void weir__plan_free(weir_plan_t *plan); // whatever the count of references says
+
+// ---- Steps of making one (each a file) ----------------------------------------------------------
+
+typedef struct weir__device_list {
+    weir__device_t *devices[32];
+    uint32_t count;
+    bool required; // the last resort is not in the list
+} weir__device_list_t;
+
+// place.c: makes plan nodes of a region (and of regions in it), each with its choice.
+weir_status_t weir__plan_place(weir_plan_t *plan, const weir__region_t *source,
+    const weir__device_list_t *devices, weir__plan_region_t *out_region);
+// fuse.c: joins elementwise nodes into Pointwise groups and epilogues, where the chosen kernels
+// take them.
+weir_status_t weir__plan_fuse(weir_plan_t *plan, weir__plan_region_t *region);
+// slice.c: collects neighbours on one device into slices and compiles them.
+weir_status_t weir__plan_slice(weir_plan_t *plan, weir__plan_region_t *region);
+// Builds what a plugin sees of a slice in `zone`. tensor() fills in one tensor by value number.
+typedef void (*weir__slice_tensor_fn)(void *user, uint32_t value, weir_tensor_t *out_tensor);
+weir_status_t weir__slice_view(weir__zone_t *zone, const weir__plan_slice_t *slice,
+    weir__slice_tensor_fn tensor, void *user, weir_slice_t **out_view);
+// pack.c: lays constants out as the chosen kernels want them, through the cache.
+weir_status_t weir__plan_pack(weir_plan_t *plan, weir__plan_region_t *region);
+void weir__plan_unpack(weir_plan_t *plan, weir__plan_region_t *region);
+
+// ---- Node views (view.c) ----------------------------------------------------------------------
+
+// Fills a plugin's tensor from a value of the graph (types may be symbolic). value WEIR__NONE:
+// absent. The tensor borrows the value's dims. false: the rank is not known.
+bool weir__view_tensor(const weir__graph_t *graph, uint32_t value, weir_tensor_t *out_tensor);
+// Fills a plugin's node (tensors [input_count + output_count] are the caller's). false: an unknown
+// rank.
+bool weir__view_node(const weir_plan_t *plan, const weir__plan_node_t *node, weir_tensor_t *tensors,
+    weir_node_t *out_node);
+// Everything of the view but the tensors.
+void weir__view_head(const weir__plan_node_t *node, weir_node_t *out_node);
+
+// One instruction for an elementwise node, e.g. Add -> LOAD 0, LOAD 1, ADD. false: no memory.
+bool weir__expression_of_node(weir__zone_t *zone, const weir__graph_t *graph,
+    const weir__node_t *node, weir_expression_t **out_expression);
+
+#endif

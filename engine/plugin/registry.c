@@ -1,0 +1,428 @@
+// engine/plugin/registry.c: finding plugins, the handshake, the list of devices.
+#include "engine/plugin/registry.h"
+
+#include "engine/plugin/options.h"
+#include <dirent.h>
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void weir__registry_init(weir__registry_t *registry, weir__heap_t *heap, const weir__log_t *log,
+    weir__team_t *team, weir__timelines_t *timelines)
+{
+    *registry = (weir__registry_t){.heap = heap, .log = log, .team = team, .timelines = timelines};
+    weir__zone_init(&registry->zone, heap, 0);
+    pthread_mutex_init(&registry->lock, NULL);
+}
+
+static weir__plugin_t *add_plugin(weir__registry_t *registry, const char *path)
+{
+    if (registry->plugin_count == registry->plugin_capacity) {
+        uint32_t capacity = registry->plugin_capacity ? registry->plugin_capacity * 2 : 8;
+        weir__plugin_t **plugins =
+            weir__heap_realloc(registry->heap, registry->plugins, capacity * sizeof *plugins);
+        if (!plugins)
+            return NULL;
+        registry->plugins = plugins;
+        registry->plugin_capacity = capacity;
+    }
+    weir__plugin_t *plugin = weir__heap_calloc(registry->heap, 1, sizeof *plugin);
+    if (!plugin)
+        return NULL;
+    snprintf(plugin->path, sizeof plugin->path, "%s", path);
+    char *directory = weir__zone_string(&registry->zone, path, strlen(path));
+    char *slash = directory ? strrchr(directory, '/') : NULL;
+    if (slash)
+        *slash = '\0';
+    weir__host_init(&plugin->host, registry, directory ? directory : "");
+    registry->plugins[registry->plugin_count++] = plugin;
+    return plugin;
+}
+
+static weir__device_t *add_device(
+    weir__registry_t *registry, weir__plugin_t *plugin, const char *name, bool usable)
+{
+    if (registry->device_count == registry->device_capacity) {
+        uint32_t capacity = registry->device_capacity ? registry->device_capacity * 2 : 8;
+        weir__device_t *devices =
+            weir__heap_realloc(registry->heap, registry->devices, capacity * sizeof *devices);
+        if (!devices)
+            return NULL;
+        registry->devices = devices;
+        registry->device_capacity = capacity;
+    }
+    weir__device_t *device = &registry->devices[registry->device_count++];
+    *device = (weir__device_t){.plugin = plugin, .usable = usable};
+    snprintf(device->name, sizeof device->name, "%s", name);
+    snprintf(device->text, sizeof device->text, "%s", plugin->reason);
+    return device;
+}
+
+// ---- Handshake -----------------------------------------------------------------------------
+
+static void refuse(weir__plugin_t *plugin, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void refuse(weir__plugin_t *plugin, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(plugin->reason, sizeof plugin->reason, format, arguments);
+    va_end(arguments);
+    plugin->usable = false;
+}
+
+// Copies a struct of the other side: min(their size, ours), the rest zero. 0 bytes of theirs:
+// false.
+static bool copy_sized(void *to, size_t to_bytes, const void *from, size_t from_bytes)
+{
+    memset(to, 0, to_bytes);
+    memcpy(to, from, WEIR_MIN(to_bytes, from_bytes));
+    return from_bytes > sizeof(weir_head_t);
+}
+
+static bool copy_kernels(weir__registry_t *registry, weir__plugin_t *plugin)
+{
+    const weir_array_t *array = &plugin->abi.kernels;
+    weir_kernel_t *kernels = weir__zone_array(&registry->zone, array->count, sizeof(weir_kernel_t));
+    if (!kernels) {
+        refuse(plugin, "no memory for its %u kernels", array->count);
+        return false;
+    }
+    for (uint32_t i = 0; i < array->count; i++) {
+        const char *from = (const char *)array->data + (size_t)i * array->stride;
+        weir_head_t head;
+        memcpy(&head, from, sizeof head);
+        if (array->stride < sizeof head || head.size > array->stride ||
+            !copy_sized(&kernels[i], sizeof kernels[i], from, head.size) || !kernels[i].op ||
+            !kernels[i].run) {
+            refuse(plugin, "kernel %u of its table is malformed (size %u, stride %u)", i, head.size,
+                array->stride);
+            return false;
+        }
+        if (!kernels[i].name)
+            kernels[i].name = kernels[i].op;
+    }
+    plugin->kernels = kernels;
+    plugin->kernel_count = array->count;
+    return true;
+}
+
+static bool name_is_valid(const char *name)
+{
+    size_t length = strnlen(name, sizeof(((weir__plugin_t *)0)->name));
+    if (!length || length >= sizeof(((weir__plugin_t *)0)->name))
+        return false;
+    for (size_t i = 0; i < length; i++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyz0123456789_", name[i]))
+            return false;
+    return true;
+}
+
+// From the plugin's table to a checked copy. Leaves the reason when it is refused.
+static void shake_hands(
+    weir__registry_t *registry, weir__plugin_t *plugin, weir__plugin_entry_t entry)
+{
+    const weir_plugin_t *theirs = entry(&plugin->host.abi);
+    if (!theirs) {
+        char why[160];
+        weir__host_take_failure(&plugin->host, why, sizeof why);
+        refuse(plugin, "weir_plugin_v0 gave no table: %s", why[0] ? why : "it does not say why");
+        return;
+    }
+    weir_plugin_head_t head;
+    memcpy(&head, theirs, sizeof head);
+    if (head.header_hash != WEIR_PLUGIN_HEADER_HASH) {
+        refuse(plugin,
+            "built from another weir/plugin.h (hash %016llx, this engine has %016llx): rebuild it "
+            "against this version",
+            (unsigned long long)head.header_hash, (unsigned long long)WEIR_PLUGIN_HEADER_HASH);
+        return;
+    }
+    copy_sized(&plugin->abi, sizeof plugin->abi, theirs, head.size);
+    if (!plugin->abi.name || !name_is_valid(plugin->abi.name)) {
+        refuse(plugin, "its name must be 1 to 31 characters of a-z, 0-9 and _");
+        return;
+    }
+    snprintf(plugin->name, sizeof plugin->name, "%s", plugin->abi.name);
+    if (plugin->abi.device) {
+        weir_head_t device_head;
+        memcpy(&device_head, plugin->abi.device, sizeof device_head);
+        copy_sized(&plugin->device, sizeof plugin->device, plugin->abi.device, device_head.size);
+    }
+    plugin->usable = copy_kernels(registry, plugin);
+}
+
+static void probe(weir__plugin_t *plugin)
+{
+    if (!plugin->usable || !plugin->abi.probe)
+        return;
+    weir_support_t answer = {.head = WEIR_HEAD(weir_support_t)};
+    weir_code_t code = plugin->abi.probe(&plugin->host.abi, &answer);
+    answer.reason[sizeof answer.reason - 1] = '\0';
+    snprintf(plugin->reason, sizeof plugin->reason, "%s", answer.reason);
+    plugin->usable = code == WEIR_OK;
+}
+
+// ---- Files -----------------------------------------------------------------------------------
+
+// A plugin is code: it must belong to root or to us, and nobody else may be able to write it.
+static bool is_trusted(weir__plugin_t *plugin)
+{
+    struct stat info;
+    if (stat(plugin->path, &info) != 0) {
+        refuse(plugin, "cannot be opened: check the path");
+        return false;
+    }
+    if (!S_ISREG(info.st_mode) || (info.st_uid != 0 && info.st_uid != geteuid()) ||
+        (info.st_mode & S_IWOTH)) {
+        refuse(plugin, "not loaded: it must be a file of yours or root's that others cannot write");
+        return false;
+    }
+    return true;
+}
+
+static bool is_known(const weir__registry_t *registry, const weir__plugin_t *plugin)
+{
+    for (uint32_t i = 0; i < registry->plugin_count; i++)
+        if (registry->plugins[i] != plugin && registry->plugins[i]->usable &&
+            strcmp(registry->plugins[i]->name, plugin->name) == 0)
+            return true;
+    return false;
+}
+
+// The name to show for a plugin that never told its own: weir_NAME.so.
+static void name_from_path(weir__plugin_t *plugin)
+{
+    const char *base = strrchr(plugin->path, '/');
+    base = base ? base + 1 : plugin->path;
+    if (strncmp(base, "weir_", 5) == 0)
+        base += 5;
+    snprintf(plugin->name, sizeof plugin->name, "%.*s", (int)strcspn(base, "."), base);
+}
+
+static weir_status_t load_file(weir__registry_t *registry, const char *path)
+{
+    weir__plugin_t *plugin = add_plugin(registry, path);
+    if (!plugin)
+        return weir__status_no_memory();
+    name_from_path(plugin);
+    if (!is_trusted(plugin))
+        return NULL;
+    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!handle) {
+        const char *why = dlerror();
+        refuse(plugin, "cannot be loaded: %s", why ? why : "unknown error");
+        return NULL;
+    }
+    void *symbol = dlsym(handle, "weir_plugin_v0");
+    weir__plugin_entry_t entry;
+    memcpy(&entry, &symbol, sizeof entry); // a function pointer, as POSIX promises
+    if (!entry) {
+        refuse(plugin, "not a weir plugin: it does not export weir_plugin_v0");
+        return NULL;
+    }
+    shake_hands(registry, plugin, entry);
+    if (plugin->usable && is_known(registry, plugin))
+        refuse(plugin, "another plugin named \"%s\" was found first", plugin->name);
+    return NULL;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static weir_status_t load_folder(weir__registry_t *registry, const char *folder)
+{
+    DIR *directory = opendir(folder);
+    if (!directory)
+        return NULL;
+    char *names[256];
+    uint32_t count = 0;
+    for (struct dirent *entry; count < 256 && (entry = readdir(directory)) != NULL;) {
+        size_t length = strlen(entry->d_name);
+        if (length > 8 && strncmp(entry->d_name, "weir_", 5) == 0 &&
+            strcmp(entry->d_name + length - 3, ".so") == 0)
+            names[count] = weir__zone_format(&registry->zone, "%s/%s", folder, entry->d_name),
+            count += names[count] != NULL;
+    }
+    closedir(directory);
+    qsort(names, count, sizeof names[0], compare_names); // the same order on every machine
+    for (uint32_t i = 0; i < count; i++)
+        WEIR_TRY(load_file(registry, names[i]));
+    return NULL;
+}
+
+static weir_status_t load_search_path(weir__registry_t *registry, const char *search_path)
+{
+    while (search_path && *search_path) {
+        size_t length = strcspn(search_path, ":");
+        char *entry = weir__zone_string(&registry->zone, search_path, length);
+        if (!entry)
+            return weir__status_no_memory();
+        struct stat info;
+        if (length && stat(entry, &info) == 0 && S_ISDIR(info.st_mode))
+            WEIR_TRY(load_folder(registry, entry));
+        else if (length)
+            WEIR_TRY(load_file(registry, entry));
+        search_path += length + (search_path[length] == ':');
+    }
+    return NULL;
+}
+
+// weir/ beside the library itself: the same below a build folder and an install prefix.
+static weir_status_t load_installed(weir__registry_t *registry)
+{
+    Dl_info info;
+    if (!dladdr((void *)(uintptr_t)weir__registry_init, &info) || !info.dli_fname)
+        return NULL;
+    char path[PATH_MAX];
+    if (!realpath(info.dli_fname, path))
+        return NULL;
+    char *slash = strrchr(path, '/');
+    if (!slash)
+        return NULL;
+    *slash = '\0';
+    char *folder = weir__zone_format(&registry->zone, "%s/weir", path);
+    return folder ? load_folder(registry, folder) : weir__status_no_memory();
+}
+
+// ---- Devices ---------------------------------------------------------------------------------
+
+static weir_status_t add_programs(weir__registry_t *registry, weir__plugin_t *plugin)
+{
+    for (uint32_t i = 0; i < 64; i++) {
+        weir_device_info_t info = {.head = WEIR_HEAD(weir_device_info_t)};
+        if (plugin->device.enumerate(&plugin->host.abi, i, &info) != WEIR_OK)
+            return NULL;
+        char name[64];
+        snprintf(name, sizeof name, i ? "%s:%u" : "%s", plugin->name, i);
+        // This version of the engine moves no data: a device must work on host memory.
+        bool usable = (info.head.flags & WEIR_DEVICE_HOST_MEMORY) != 0 && plugin->device.launch &&
+                      plugin->device.claim && plugin->device.compile && plugin->device.specialize;
+        weir__device_t *device = add_device(registry, plugin, name, usable);
+        if (!device)
+            return weir__status_no_memory();
+        device->programs = true;
+        device->index = i;
+        info.name[sizeof info.name - 1] = '\0';
+        snprintf(device->text, sizeof device->text,
+            usable ? "%s"
+                   : "%s: has memory of its own, which "
+                     "this version of weir does not support yet",
+            info.name);
+    }
+    return NULL;
+}
+
+static weir_status_t list_devices(weir__registry_t *registry)
+{
+    for (int programs = 1; programs >= 0; programs--)
+        for (uint32_t i = 1; i < registry->plugin_count; i++) {
+            weir__plugin_t *plugin = registry->plugins[i];
+            if (!plugin->usable || (plugin->device.enumerate != NULL) != programs)
+                continue;
+            if (programs)
+                WEIR_TRY(add_programs(registry, plugin));
+            else if (!add_device(registry, plugin, plugin->name, true))
+                return weir__status_no_memory();
+        }
+    // The plugin that is linked in is the device of last resort; what cannot be used comes after
+    // it.
+    if (!add_device(registry, registry->plugins[0], registry->plugins[0]->name, true))
+        return weir__status_no_memory();
+    for (uint32_t i = 1; i < registry->plugin_count; i++)
+        if (!registry->plugins[i]->usable &&
+            !add_device(registry, registry->plugins[i], registry->plugins[i]->name, false))
+            return weir__status_no_memory();
+    return NULL;
+}
+
+weir_status_t weir__registry_load(weir__registry_t *registry, weir__plugin_entry_t linked_in,
+    const char *search_path, const char *options)
+{
+    weir__plugin_t *ref = add_plugin(registry, "");
+    if (!ref)
+        return weir__status_no_memory();
+    shake_hands(registry, ref, linked_in);
+    if (!ref->usable)
+        return WEIR_ERR(WEIR_INTERNAL, "the linked-in plugin is refused: %s", ref->reason);
+    WEIR_TRY(load_search_path(registry, search_path));
+    WEIR_TRY(load_installed(registry));
+    WEIR_TRY(weir__options_apply(registry, options));
+    for (uint32_t i = 0; i < registry->plugin_count; i++) {
+        probe(registry->plugins[i]);
+        if (!registry->plugins[i]->usable)
+            weir__log(registry->log, WEIR_LOG_WARNING, "plugin", "%s is not used: %s",
+                registry->plugins[i]->path, registry->plugins[i]->reason);
+    }
+    return list_devices(registry);
+}
+
+void weir__registry_free(weir__registry_t *registry)
+{
+    for (uint32_t i = 0; i < registry->device_count; i++)
+        if (registry->devices[i].handle && registry->devices[i].plugin->device.close)
+            registry->devices[i].plugin->device.close(registry->devices[i].handle);
+    for (uint32_t i = 0; i < registry->plugin_count; i++) {
+        weir__plugin_t *plugin = registry->plugins[i];
+        if (plugin->usable && plugin->abi.shutdown)
+            plugin->abi.shutdown(&plugin->host.abi);
+        weir__host_free(&plugin->host);
+        weir__heap_free(registry->heap, plugin);
+    }
+    weir__heap_free(registry->heap, registry->plugins);
+    weir__heap_free(registry->heap, registry->devices);
+    weir__zone_free(&registry->zone);
+    pthread_mutex_destroy(&registry->lock);
+}
+
+weir_status_t weir__registry_device(
+    weir__registry_t *registry, const char *name, size_t name_length, weir__device_t **out_device)
+{
+    char names[256] = "";
+    for (uint32_t i = 0; i < registry->device_count; i++) {
+        weir__device_t *device = &registry->devices[i];
+        if (strlen(device->name) == name_length && strncmp(device->name, name, name_length) == 0) {
+            if (!device->usable)
+                return WEIR_ERR(WEIR_UNAVAILABLE, "device \"%s\" cannot be used: %s (%s)",
+                    device->name, device->plugin->reason[0] ? device->plugin->reason : device->text,
+                    device->plugin->path);
+            *out_device = device;
+            return NULL;
+        }
+        if (device->usable)
+            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s",
+                names[0] ? ", " : "", device->name);
+    }
+    return WEIR_ERR(WEIR_NOT_FOUND,
+        "device \"%.*s\": no plugin offers it (there are: %s); put weir_%.*s.so on "
+        "WEIR_PLUGIN_PATH, or "
+        "name another device",
+        (int)name_length, name, names, (int)strcspn(name, ":,"), name);
+}
+
+weir_status_t weir__device_open(weir__registry_t *registry, weir__device_t *device)
+{
+    weir_code_t code = WEIR_OK;
+    pthread_mutex_lock(&registry->lock);
+    if (!device->handle)
+        code =
+            device->plugin->device.open(&device->plugin->host.abi, device->index, &device->handle);
+    pthread_mutex_unlock(&registry->lock);
+    return code == WEIR_OK ? NULL : weir__plugin_status(device->plugin, code, "open");
+}
+
+weir_status_t weir__plugin_status(weir__plugin_t *plugin, weir_code_t code, const char *call)
+{
+    if (code == WEIR_OK)
+        return NULL;
+    char why[256];
+    weir__host_take_failure(&plugin->host, why, sizeof why);
+    return WEIR_ERR(code, "plugin \"%s\": %s failed: %s", plugin->name, call,
+        why[0] ? why : weir_code_name(code));
+}

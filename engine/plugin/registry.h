@@ -1,0 +1,108 @@
+// engine/plugin/registry.h: the plugins of one engine and the devices they offer.
+//
+// Loading, the handshake, host services. Plugins are never unloaded: their code may be running when
+// an engine goes, and a second engine may use them.
+#ifndef WEIR_PLUGIN_REGISTRY_H
+#define WEIR_PLUGIN_REGISTRY_H
+
+#include "engine/base/heap.h"
+#include "engine/base/log.h"
+#include "engine/base/status.h"
+#include "engine/base/team.h"
+#include "engine/base/timeline.h"
+#include "engine/base/zone.h"
+#include <stdbool.h>
+
+struct weir__registry;
+
+// The artifact cache as plugins see it; NULL functions: no cache. (The engine fills it in: plugin/
+// does not know cache/.)
+typedef struct weir__blobs {
+    void *user;
+    weir_code_t (*get)(void *user, const char *key, const void **out_data, uint64_t *out_bytes);
+    weir_code_t (*put)(void *user, const char *key, const void *data, uint64_t bytes);
+    void (*release)(void *user, const void *data);
+} weir__blobs_t;
+
+#define WEIR__FAIL_SLOTS 8
+
+// What a plugin gets as its weir_host_t (the first member).
+typedef struct weir__host {
+    weir_host_t abi;
+    struct weir__registry *registry;
+    const char *directory;
+    const char *const *options; // name, value, name, value …, NULL
+    atomic_uint threads;        // helper threads running
+    pthread_mutex_t lock;
+    struct {
+        pthread_t thread;
+        bool used;
+        char text[256];
+    } failures[WEIR__FAIL_SLOTS]; // what each thread's call said last
+} weir__host_t;
+
+typedef struct weir__plugin {
+    weir__host_t host;
+    weir_plugin_t abi;            // copied by size
+    weir_device_table_t device;   // copied by size; all NULL: L0 only
+    const weir_kernel_t *kernels; // [kernel_count] copied by size
+    uint32_t kernel_count;
+    char path[512];   // "": linked in
+    char reason[256]; // what probe() said, or why it is not usable
+    char name[32];
+    bool usable;
+} weir__plugin_t;
+
+typedef struct weir__device {
+    char name[64]; // "cpu", "async", "async:1"
+    weir__plugin_t *plugin;
+    bool usable;
+    bool programs;  // L2: runs slices by launch; otherwise by the plugin's kernels on host memory
+    uint32_t index; // in the plugin
+    weir_handle_t handle; // opened on first use; 0: not open
+    char text[256];
+} weir__device_t;
+
+typedef struct weir__registry {
+    weir__heap_t *heap;
+    const weir__log_t *log;
+    weir__team_t *team;
+    weir__timelines_t *timelines;
+    weir__blobs_t blobs;
+    weir__zone_t zone;
+    weir__plugin_t **plugins;
+    uint32_t plugin_count, plugin_capacity;
+    weir__device_t *devices; // in order of preference; ref is the last usable one
+    uint32_t device_count, device_capacity;
+    const char *const *options;
+    pthread_mutex_t lock; // opening devices
+} weir__registry_t;
+
+typedef const weir_plugin_t *(*weir__plugin_entry_t)(const weir_host_t *host);
+
+void weir__registry_init(weir__registry_t *registry, weir__heap_t *heap, const weir__log_t *log,
+    weir__team_t *team, weir__timelines_t *timelines);
+// Adds the plugin that is linked in, then all of `search_path` (folders and files, ':' between) and
+// the installed folder. options: "cpu.isa=avx2,…" or NULL. A plugin that cannot be used is kept
+// with the reason; a bad or unknown option is an error.
+weir_status_t weir__registry_load(weir__registry_t *registry, weir__plugin_entry_t linked_in,
+    const char *search_path, const char *options);
+// Closes devices, calls shutdown(), frees all but the code.
+void weir__registry_free(weir__registry_t *registry);
+
+// The usable device of that name ("cuda" is "cuda:0"). NOT_FOUND or UNAVAILABLE say what to do.
+weir_status_t weir__registry_device(
+    weir__registry_t *registry, const char *name, size_t name_length, weir__device_t **out_device);
+// Opens a device with programs, once.
+weir_status_t weir__device_open(weir__registry_t *registry, weir__device_t *device);
+
+// A status for a plugin's call that returned `code`, with what it said through host->fail().
+weir_status_t weir__plugin_status(weir__plugin_t *plugin, weir_code_t code, const char *call);
+
+// Fills in the services of `host` (host.c).
+void weir__host_init(weir__host_t *host, weir__registry_t *registry, const char *directory);
+void weir__host_free(weir__host_t *host);
+// What the calling thread said last through fail(), "" if nothing; forgets it.
+void weir__host_take_failure(weir__host_t *host, char *out_text, size_t bytes);
+
+#endif
