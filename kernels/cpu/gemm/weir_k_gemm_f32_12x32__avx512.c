@@ -11,6 +11,14 @@
 
 extern weir_k_gemm_t weir_k_gemm_f32_12x32__avx512;
 
+// The sums live in registers only if every index into them is a constant.
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 12")
+#endif
+#define FOR_EACH(i, count) UNROLL for (int i = 0; i < (count); i++)
+
 // One tile of `rows` rows and `vectors` vectors of 16 columns, both known when compiled. last: the
 // mask of the last vector. Panels begin every second vector.
 static inline __attribute__((always_inline)) void tile(const int rows, const int vectors,
@@ -19,21 +27,25 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
     __m512 sum[12][8];
     const size_t a_row = block->a_row, a_k = block->a_k, c_row = block->c_row;
     const size_t b_k = block->b_k, b_panel = block->b_panel;
-#pragma GCC unroll 12
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; v++)
-            sum[i][v] = block->resume
-                            ? _mm512_maskz_loadu_ps(v == vectors - 1 ? last : (__mmask16)0xffff,
-                                  c + (size_t)i * c_row + v * 16)
-                            : _mm512_setzero_ps();
+    FOR_EACH(i, rows)
+    {
+        FOR_EACH(v, vectors)
+        {
+            const __mmask16 mask = v == vectors - 1 ? last : (__mmask16)0xffff;
+            sum[i][v] = block->resume ? _mm512_maskz_loadu_ps(mask, c + (size_t)i * c_row + v * 16)
+                                      : _mm512_setzero_ps();
+        }
+    }
     // C comes while the sums are made, so that storing them does not wait.
-    if (!block->resume)
-#pragma GCC unroll 12
-        for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
-            for (int v = 0; v < vectors; v++)
+    if (!block->resume) {
+        FOR_EACH(i, rows)
+        {
+            FOR_EACH(v, vectors)
+            {
                 _mm_prefetch((const char *)(c + (size_t)i * c_row + v * 16), _MM_HINT_T0);
+            }
+        }
+    }
     // Rows in threes: one pointer and two multiples of the distance reach each of three.
     const float *a0 = a, *a3 = rows > 3 ? a + 3 * a_row : a;
     const float *a6 = rows > 6 ? a + 6 * a_row : a, *a9 = rows > 9 ? a + 9 * a_row : a;
@@ -46,16 +58,18 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
             _mm_prefetch((const char *)(ahead + 64), _MM_HINT_T0);
         }
         __m512 column[8];
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; v++)
+        FOR_EACH(v, vectors)
+        {
             column[v] = _mm512_loadu_ps(b + (size_t)(v / 2) * b_panel + (v % 2) * 16);
-#pragma GCC unroll 12
-        for (int i = 0; i < rows; i++) {
+        }
+        FOR_EACH(i, rows)
+        {
             const float *base = i < 3 ? a0 : i < 6 ? a3 : i < 9 ? a6 : a9;
             const __m512 value = _mm512_set1_ps(base[(size_t)(i % 3) * a_row]);
-#pragma GCC unroll 8
-            for (int v = 0; v < vectors; v++)
+            FOR_EACH(v, vectors)
+            {
                 sum[i][v] = _mm512_fmadd_ps(value, column[v], sum[i][v]);
+            }
         }
         a0 += a_k;
         a3 += a_k;
@@ -63,12 +77,14 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
         a9 += a_k;
         b += b_k;
     }
-#pragma GCC unroll 12
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; v++)
-            _mm512_mask_storeu_ps(c + (size_t)i * c_row + v * 16,
-                v == vectors - 1 ? last : (__mmask16)0xffff, sum[i][v]);
+    FOR_EACH(i, rows)
+    {
+        FOR_EACH(v, vectors)
+        {
+            const __mmask16 mask = v == vectors - 1 ? last : (__mmask16)0xffff;
+            _mm512_mask_storeu_ps(c + (size_t)i * c_row + v * 16, mask, sum[i][v]);
+        }
+    }
 }
 
 typedef void tile_t(
