@@ -2,13 +2,13 @@
 
 What: single-node models with seeded random shapes (odd, 1, and now and then 0), attributes and values; outputs are
       compared with ONNX Runtime's (or, where that has a defect or no kernel, the onnx package's reference
-      evaluator's). Tolerance: 2e-5 of the largest expected magnitude; integers are equal.
+      evaluator's), computed in f32 from values that the element type under test holds exactly. Integers are equal.
 Used by check_ref.py.
 """
 import collections
 
+import ml_dtypes
 import numpy as np
-import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
@@ -286,6 +286,9 @@ MAKERS = [conv, conv, conv_transpose, conv_transpose, max_pool, max_pool, averag
           instance_norm, batch_norm, matmul, gemm, softmax, cum_sum, gather, gather_elements, gather_nd,
           transpose, tile, expand, split, concat, lp_norm]
 
+# Element types, each with its tolerance: of the largest magnitude.
+VARIANTS = [(F32, 2e-5), (F32, 2e-5), (np.float64, 2e-5), (np.float16, 1e-3), (ml_dtypes.bfloat16, 8e-3)]
+
 # What ONNX Runtime computes otherwise than the operator's text.
 BY_REFERENCE = {"Resize"}
 
@@ -302,6 +305,9 @@ def truth(model, op, feeds):
 
 def one(probe, r, seed):
     op, attributes, inputs, outputs = MAKERS[int(r.integers(len(MAKERS)))](r)
+    dtype, tolerance = VARIANTS[int(r.integers(len(VARIANTS)))]
+    # The values that the other types can hold; the truth computes with them in f32.
+    inputs = [i if i is None or i.dtype != F32 else i.astype(dtype).astype(F32) for i in inputs]
     names = [f"i{k}" if i is not None else "" for k, i in enumerate(inputs)]
     node = helper.make_node(op, names, [f"o{k}" for k in range(outputs)], **attributes)
     graph = helper.make_graph(
@@ -310,7 +316,7 @@ def one(probe, r, seed):
         [helper.make_tensor_value_info(f"o{k}", TensorProto.INT64 if op.startswith("Arg") or (
             op == "MaxPool" and k == 1) else TensorProto.FLOAT, None) for k in range(outputs)])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
-    what = f"{op} {attributes} {[None if i is None else i.shape for i in inputs]}"
+    what = f"{op} {np.dtype(dtype)} {attributes} {[None if i is None else i.shape for i in inputs]}"
     try:
         expected = truth(model, op, {n: i for n, i in zip(names, inputs) if n})
     except Exception as why:  # the truth refuses the random case: not ours to judge
@@ -318,14 +324,18 @@ def one(probe, r, seed):
     expected = [np.asarray(e) for e in expected]
     if op in ("Slice", "Pad", "Resize"):
         what += f" {[i.tolist() for i in inputs[1:] if i is not None]}"
+    of_type = [i if i is None or i.dtype != F32 or (op == "Resize" and k > 0) else i.astype(dtype)
+               for k, i in enumerate(inputs)]
     try:
-        got = run_onnx_node(probe, node, OPSET, inputs, expected, seed)
+        got = run_onnx_node(probe, node, OPSET, of_type,
+                            [e.astype(dtype) if e.dtype == F32 else e for e in expected], seed)
     except RuntimeError as why:
         return op, f"FAIL {why}", what
     for g, e in zip(got, expected):
         if e.dtype == F32:
+            least = 6e-8 if dtype == np.float16 else 1e-30  # f16's smallest subnormal
             scale = float(np.max(np.abs(e[np.isfinite(e)]), initial=0.0))
-            good = np.allclose(g, e, rtol=0, atol=2e-5 * scale + 1e-30, equal_nan=True)
+            good = np.allclose(g.astype(F32), e, rtol=0, atol=tolerance * scale + least, equal_nan=True)
         else:
             good = np.array_equal(g, e)
         if not good:
