@@ -15,6 +15,10 @@ void *weir__graph_array(
 weir_status_t weir__graph_append(
     weir__graph_t *graph, uint32_t **list, uint32_t *count, uint32_t *capacity, uint32_t number);
 
+// Deep copies of attributes in the graph's zone.
+weir_status_t weir__graph_copy_attributes(weir__graph_t *graph, const weir_attribute_t *attributes,
+    uint32_t count, const weir_attribute_t **out_copies);
+
 // Element `index` of a constant whose bytes are there; data may be unaligned.
 int64_t weir__tensor_int(const weir__tensor_t *tensor, uint64_t index);
 double weir__tensor_float(const weir__tensor_t *tensor, uint64_t index);

@@ -166,6 +166,19 @@ static weir_status_t copy_attribute(
     return NULL;
 }
 
+weir_status_t weir__graph_copy_attributes(weir__graph_t *graph, const weir_attribute_t *attributes,
+    uint32_t count, const weir_attribute_t **out_copies)
+{
+    weir_status_t status;
+    weir_attribute_t *copies = weir__graph_array(graph, count, sizeof *copies, &status);
+    if (!copies)
+        return status;
+    for (uint32_t i = 0; i < count; i++)
+        WEIR_TRY(copy_attribute(graph, &attributes[i], &copies[i]));
+    *out_copies = copies;
+    return NULL;
+}
+
 static weir_status_t fill_node(weir__graph_t *graph, weir__node_t *node, const uint32_t *inputs,
     const uint32_t *outputs, const weir_attribute_t *attributes, const char *origin)
 {
@@ -176,13 +189,8 @@ static weir_status_t fill_node(weir__graph_t *graph, weir__node_t *node, const u
     node->outputs = copy_bytes(graph, outputs, node->output_count * sizeof *outputs, &status);
     if (!node->outputs)
         return status;
-    weir_attribute_t *copies =
-        weir__graph_array(graph, node->attribute_count, sizeof *copies, &status);
-    if (!copies)
-        return status;
-    for (uint32_t i = 0; i < node->attribute_count; i++)
-        WEIR_TRY(copy_attribute(graph, &attributes[i], &copies[i]));
-    node->attributes = copies;
+    WEIR_TRY(
+        weir__graph_copy_attributes(graph, attributes, node->attribute_count, &node->attributes));
     node->origins = weir__graph_array(graph, 1, sizeof *node->origins, &status);
     if (!node->origins)
         return status;
