@@ -3,6 +3,7 @@
 
 #include "backends/ref/ref_plugin.h"
 #include "engine/base/clock.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -157,11 +158,11 @@ weir_status_t weir_device_describe(
     const weir__device_t *device = &registry->devices[index];
     const weir__plugin_t *plugin = device->plugin;
     weir_device_description_t known = {.size = out_description->size, .usable = device->usable};
-    strncpy(known.name, device->name, sizeof known.name - 1);
+    snprintf(known.name, sizeof known.name, "%s", device->name);
     if (plugin->abi.version)
-        strncpy(known.version, plugin->abi.version, sizeof known.version - 1);
-    strncpy(known.text, device->text[0] ? device->text : plugin->reason, sizeof known.text - 1);
-    strncpy(known.path, plugin->path, sizeof known.path - 1);
+        snprintf(known.version, sizeof known.version, "%s", plugin->abi.version);
+    snprintf(known.text, sizeof known.text, "%s", device->text[0] ? device->text : plugin->reason);
+    snprintf(known.path, sizeof known.path, "%s", plugin->path);
     memcpy(out_description, &known, WEIR_MIN(out_description->size, sizeof known));
     return NULL;
 }

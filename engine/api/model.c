@@ -3,6 +3,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/onnx/onnx.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -208,7 +209,7 @@ static weir_status_t load(weir_engine_t *engine, weir__source_t *source, const c
     atomic_init(&model->references, 1);
     model->runtime = runtime;
     model->source = source;
-    strncpy(model->label, label, sizeof model->label - 1);
+    snprintf(model->label, sizeof model->label, "%s", label);
     runtime->retain(runtime);
     weir_status_t status = build(model, &known, start_ns);
     if (!status)

@@ -8,13 +8,15 @@
 #if defined(__GNUC__)
 #define WEIR__PRINTF(format_index, first_index)                                                    \
     __attribute__((format(printf, format_index, first_index)))
+#define WEIR__NEVER_NULL __attribute__((returns_nonnull))
 #else
 #define WEIR__PRINTF(format_index, first_index)
+#define WEIR__NEVER_NULL
 #endif
 
 // A new status; never NULL: when there is no memory left it is a static RESOURCE_EXHAUSTED one.
 weir_status_t weir__status_make(
-    weir_code_t code, const char *file, int line, const char *format, ...) WEIR__PRINTF(4, 5);
+    weir_code_t code, const char *file, int line, const char *format, ...) WEIR__PRINTF(4, 5) WEIR__NEVER_NULL;
 weir_status_t weir__status_make_v(
     weir_code_t code, const char *file, int line, const char *format, va_list arguments);
 
