@@ -4,6 +4,8 @@
 // Both are one ascending chain over (channel, ky, kx) for every output element. Weights that are
 // constant are packed at plan time, 12 output channels side by side. Bias and epilogue are one
 // program, applied while the block is in L1.
+#include <string.h>
+
 #include "backends/cpu/anchor.h"
 #include "backends/cpu/conv_shape.h"
 
@@ -11,11 +13,15 @@ typedef struct conv_state {
     const weir_k_table_t *kernels;
     weir_cpu_conv_shape_t shape;
     uint64_t k, pixels;
-    uint32_t is_direct;                                            // one input channel a group
-    uint32_t is_packed;                                            // weights in rows of 12
-    uint32_t has_program;                                          // a bias or an epilogue
+    uint32_t is_direct;   // one input channel a group
+    uint32_t is_packed;   // weights in rows of 12
+    uint32_t is_shared;   // columns are made in a phase of their own, for several blocks of rows
+    uint32_t has_program; // a bias or an epilogue
+
     uint64_t block_columns, block_rows, column_blocks, row_blocks; // of the product
-    uint64_t planes_per_task;                                      // of the direct way
+
+    uint64_t planes_per_task; // of the direct way
+
     uint64_t own_scratch_bytes;
     weir_cpu_program_t program;
 } conv_state_t;
@@ -130,8 +136,22 @@ static void product_init(conv_state_t *state)
     }
     state->block_columns = columns;
     state->block_rows = rows;
+    state->is_shared = state->row_blocks > 1;
+    // columns is a multiple of 32, so that what comes behind is aligned.
     state->own_scratch_bytes =
-        weir_cpu_round_up(weir_cpu_min(state->k, WEIR_CPU_BLOCK_K) * columns * sizeof(float), 64);
+        state->is_shared ? 0 : weir_cpu_min(state->k, WEIR_CPU_BLOCK_K) * columns * sizeof(float);
+}
+
+// Floats of one block of columns over all of K, and how many such blocks all groups of all images
+// have.
+static uint64_t column_floats(const conv_state_t *state)
+{
+    return state->k * state->block_columns;
+}
+
+static uint64_t column_total(const conv_state_t *state)
+{
+    return state->shape.images * state->shape.groups * state->column_blocks;
 }
 
 // Floats of a plane, rounded so that the row pointers behind it are aligned.
@@ -148,7 +168,7 @@ static void direct_init(conv_state_t *state)
     const uint64_t plane_ns = floats / 8 + state->pixels * state->k / 16 + 10;
     state->planes_per_task = WEIR_MAX(1u, 20000 / plane_ns);
     state->own_scratch_bytes =
-        weir_cpu_round_up(floats * sizeof(float) + state->k * sizeof(const float *), 64);
+        weir_cpu_round_up(2 * floats * sizeof(float) + state->k * sizeof(const float *), 64);
 }
 
 weir_code_t weir_cpu_conv_prepare(
@@ -177,10 +197,12 @@ weir_code_t weir_cpu_conv_prepare(
     out_prepared->state = state;
     out_prepared->scratch_bytes =
         state->own_scratch_bytes + (state->has_program ? state->program.scratch_bytes : 0);
+    if (state->is_shared)
+        out_prepared->shared_bytes = column_total(state) * column_floats(state) * sizeof(float);
     return WEIR_OK;
 }
 
-// Tasks of the one phase; 0 if the output is empty.
+// Tasks of the phase that computes; 0 if the output is empty.
 static uint64_t task_total(const conv_state_t *state)
 {
     const weir_cpu_conv_shape_t *s = &state->shape;
@@ -188,17 +210,47 @@ static uint64_t task_total(const conv_state_t *state)
         return 0;
     if (state->is_direct)
         return WEIR_DIV_UP(s->images * s->groups * s->group_outputs, state->planes_per_task);
-    return s->images * s->groups * state->column_blocks * state->row_blocks;
+    return column_total(state) * state->row_blocks;
 }
 
 void weir_cpu_conv_tasks(const weir_node_t *node, void *opaque, weir_tasks_t *out_tasks)
 {
     const conv_state_t *state = opaque;
     (void)node;
-    out_tasks->phase_count = 1;
-    out_tasks->task_count[0] = WEIR_MAX(1u, task_total(state));
-    out_tasks->task_cost_ns[0] =
+    uint32_t phase = 0;
+    if (state->is_shared) {
+        out_tasks->task_count[phase] =
+            WEIR_MAX(1u, column_total(state) * WEIR_DIV_UP(state->k, WEIR_CPU_BLOCK_K));
+        out_tasks->task_cost_ns[phase] = state->block_columns * WEIR_CPU_BLOCK_K / 2;
+        phase++;
+    }
+    out_tasks->task_count[phase] = WEIR_MAX(1u, task_total(state));
+    out_tasks->task_cost_ns[phase] =
         state->is_direct ? 20000 : state->block_rows * state->block_columns * state->k / 40 + 1;
+    out_tasks->phase_count = phase + 1;
+}
+
+// Fills rows [k0, k0 + depth) of one block of columns, counted over all groups of all images.
+static void columns_fill(const conv_state_t *state, const weir_task_t *task, uint64_t column_block,
+    uint64_t k0, uint64_t depth, float *to)
+{
+    const weir_cpu_conv_shape_t *s = &state->shape;
+    const uint64_t group = column_block / state->column_blocks;
+    const uint64_t column = column_block % state->column_blocks * state->block_columns;
+    const float *x = (const float *)task->inputs[0].data +
+                     group * s->group_inputs * (uint64_t)(s->height * s->width);
+    weir_cpu_conv_columns(
+        s, x, k0, depth, column, weir_cpu_min(state->pixels - column, state->block_columns), to);
+}
+
+static void columns_run(const conv_state_t *state, const weir_task_t *task, uint64_t number)
+{
+    const uint64_t depth_blocks = WEIR_DIV_UP(state->k, WEIR_CPU_BLOCK_K);
+    const uint64_t column_block = number / depth_blocks;
+    const uint64_t k0 = number % depth_blocks * WEIR_CPU_BLOCK_K;
+    float *to = (float *)task->shared + column_block * column_floats(state);
+    columns_fill(state, task, column_block, k0, weir_cpu_min(state->k - k0, WEIR_CPU_BLOCK_K),
+        to + k0 * state->block_columns);
 }
 
 static void product_run(const conv_state_t *state, const weir_task_t *task, uint64_t number,
@@ -206,14 +258,12 @@ static void product_run(const conv_state_t *state, const weir_task_t *task, uint
 {
     const weir_cpu_conv_shape_t *s = &state->shape;
     const uint64_t row_block = number % state->row_blocks;
-    const uint64_t column_block = number / state->row_blocks % state->column_blocks;
-    const uint64_t group = number / state->row_blocks / state->column_blocks; // of all images
-    const uint64_t column = column_block * state->block_columns;
+    const uint64_t column_block = number / state->row_blocks; // of all groups of all images
+    const uint64_t group = column_block / state->column_blocks;
+    const uint64_t column = column_block % state->column_blocks * state->block_columns;
     const uint64_t columns = weir_cpu_min(state->pixels - column, state->block_columns);
     const uint64_t first_row = row_block * state->block_rows;
     const uint64_t end_row = weir_cpu_min(first_row + state->block_rows, s->group_outputs);
-    const float *x = (const float *)task->inputs[0].data +
-                     group * s->group_inputs * (uint64_t)(s->height * s->width);
     const uint64_t weight_rows =
         state->is_packed ? packed_rows(s->group_outputs) : s->group_outputs;
     const float *weights =
@@ -221,7 +271,12 @@ static void product_run(const conv_state_t *state, const weir_task_t *task, uint
     uint64_t k0 = 0;
     do { // once even if K is 0
         const uint64_t depth = weir_cpu_min(state->k - k0, WEIR_CPU_BLOCK_K);
-        weir_cpu_conv_columns(s, x, k0, depth, column, columns, task->scratch);
+        float *panels = task->scratch;
+        if (state->is_shared)
+            panels = (float *)task->shared + column_block * column_floats(state) +
+                     k0 * state->block_columns;
+        else
+            columns_fill(state, task, column_block, k0, depth, panels);
         for (uint64_t row = first_row; row < end_row; row += WEIR_K_TILE_ROWS) {
             const uint64_t first = (group * s->group_outputs + row) * state->pixels + column;
             const weir_k_gemm_block_t tile = {
@@ -231,7 +286,7 @@ static void product_run(const conv_state_t *state, const weir_task_t *task, uint
                 .a = weights + row * state->k + k0 * (state->is_packed ? WEIR_K_TILE_ROWS : 1),
                 .a_row = state->is_packed ? 1 : state->k,
                 .a_k = state->is_packed ? WEIR_K_TILE_ROWS : 1,
-                .b = task->scratch,
+                .b = panels,
                 .b_panel = depth * WEIR_K_PANEL,
                 .b_k = WEIR_K_PANEL,
                 .c = (float *)task->outputs[0].data + first,
@@ -258,9 +313,13 @@ static void direct_run(const conv_state_t *state, const weir_task_t *task, uint6
     const float *weights = (const float *)task->inputs[1].data + number % outputs * state->k;
     float *y = (float *)task->outputs[0].data + number * state->pixels;
     float *padded = task->scratch;
-    const float **rows = (const float **)(void *)(padded + plane_floats(s));
+    float *wide = padded + plane_floats(s);
+    const float **rows = (const float **)(void *)(wide + plane_floats(s));
     weir_cpu_conv_plane_fill(s, x, padded);
-    for (int64_t out_y = 0; out_y < s->out_height; out_y++) {
+    // Short rows with stride 1 go as one: outputs at the padded distance, dropped where they lie
+    // between two rows. Every tap of the last one kept still lies in the plane.
+    const int joins = s->stride_x == 1 && s->stride_y == 1 && s->out_width < 64;
+    for (int64_t out_y = 0; out_y < (joins ? 1 : s->out_height); out_y++) {
         uint64_t tap = 0;
         for (int64_t ky = 0; ky < s->kernel_height; ky++)
             for (int64_t kx = 0; kx < s->kernel_width; kx++) {
@@ -269,15 +328,28 @@ static void direct_run(const conv_state_t *state, const weir_task_t *task, uint6
                 rows[tap++] = padded + row * row_floats +
                               column % s->stride_x * plane.phase_columns + column / s->stride_x;
             }
-        state->kernels->depthwise_f32(
-            (size_t)s->out_width, tap, weights, rows, y + out_y * s->out_width);
+        if (joins)
+            state->kernels->depthwise_f32((size_t)((s->out_height - 1) * row_floats + s->out_width),
+                tap, weights, rows, wide);
+        else
+            state->kernels->depthwise_f32(
+                (size_t)s->out_width, tap, weights, rows, y + out_y * s->out_width);
     }
+    for (int64_t out_y = 0; joins && out_y < s->out_height; out_y++)
+        memcpy(
+            y + out_y * s->out_width, wide + out_y * row_floats, (size_t)s->out_width * sizeof(*y));
 }
 
 weir_code_t weir_cpu_conv_run(const weir_task_t *task)
 {
     const conv_state_t *state = task->state;
     const weir_cpu_conv_shape_t *s = &state->shape;
+    if (state->is_shared && task->phase == 0) {
+        const uint64_t blocks = column_total(state) * WEIR_DIV_UP(state->k, WEIR_CPU_BLOCK_K);
+        for (uint64_t i = task->first; i < task->first + task->count && i < blocks; i++)
+            columns_run(state, task, i);
+        return WEIR_OK;
+    }
     const uint64_t total = task_total(state);
     weir_cpu_interpreter_t interpreter;
     if (state->has_program && total > 0)

@@ -1,6 +1,6 @@
-// The smallest engine that a plugin's kernels run under: memory from malloc, options from one pair, tasks
-// on the calling thread in an order of the caller's choice. Shared by the tests of weir_cpu and its
-// benchmark; both open the plugin as a stranger would, through dlopen and the table.
+// The smallest engine that a plugin's kernels run under: memory from malloc, options from one pair,
+// tasks on the calling thread in an order of the caller's choice. Shared by the tests of weir_cpu
+// and its benchmark; both open the plugin as a stranger would, through dlopen and the table.
 #ifndef WEIR_TESTS_KERNELS_CPU_HOST_H
 #define WEIR_TESTS_KERNELS_CPU_HOST_H
 
@@ -102,8 +102,8 @@ typedef struct cpu_prepared {
     void *scratch, *shared;
 } cpu_prepared_t;
 
-// supports(), pack of the inputs marked constant, prepare(), tasks(). The node and what it points to must
-// stay. On failure nothing is left behind.
+// supports(), pack of the inputs marked constant, prepare(), tasks(). The node and what it points
+// to must stay. On failure nothing is left behind.
 static inline weir_code_t cpu_host_prepare(
     cpu_host_t *self, const weir_kernel_t *kernel, const weir_node_t *node, cpu_prepared_t *out)
 {
@@ -148,7 +148,8 @@ static inline weir_code_t cpu_host_prepare(
     return WEIR_OK;
 }
 
-// order 0: one call a phase with all its tasks. Otherwise one task a call, in an order that it seeds.
+// order 0: one call a phase with all its tasks. Otherwise one task a call, in an order that it
+// seeds.
 static inline weir_code_t cpu_host_run(cpu_prepared_t *self, uint64_t order)
 {
     weir_code_t code = WEIR_OK;
