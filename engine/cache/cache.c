@@ -125,7 +125,7 @@ static entry_t *list_blobs(
             capacity = larger;
         }
         entry_t *entry = &entries[count++];
-        snprintf(entry->name, sizeof entry->name, "%s", item->d_name);
+        memcpy(entry->name, item->d_name, strlen(item->d_name) + 1);
         entry->bytes = (uint64_t)stat.st_size;
         entry->used_ns = (int64_t)stat.st_mtim.tv_sec * 1000000000ll + stat.st_mtim.tv_nsec;
         *out_bytes += entry->bytes;
