@@ -23,7 +23,7 @@ static int operand_count(weir_opcode_t opcode)
     return opcode < WEIR_OP_SELECT ? 2 : 3;
 }
 
-static weir_k_map_t *map_f32(const weir_k_table_t *t, weir_opcode_t opcode)
+static weir_k_map_t *map_f32_unary(const weir_k_table_t *t, weir_opcode_t opcode)
 {
     switch (opcode) {
     case WEIR_OP_NEG:
@@ -74,6 +74,14 @@ static weir_k_map_t *map_f32(const weir_k_table_t *t, weir_opcode_t opcode)
         return t->leaky_relu_f32;
     case WEIR_OP_ELU:
         return t->elu_f32;
+    default:
+        return NULL;
+    }
+}
+
+static weir_k_map_t *map_f32(const weir_k_table_t *t, weir_opcode_t opcode)
+{
+    switch (opcode) {
     case WEIR_OP_ADD:
         return t->add_f32;
     case WEIR_OP_SUB:
@@ -103,7 +111,7 @@ static weir_k_map_t *map_f32(const weir_k_table_t *t, weir_opcode_t opcode)
     case WEIR_OP_CLAMP:
         return t->clamp_f32;
     default:
-        return NULL;
+        return map_f32_unary(t, opcode);
     }
 }
 

@@ -151,7 +151,7 @@ static void assert_near(double got, double expected, double allowed, const char 
         fail_msg("%s: %.9g, not %.9g", what, got, expected);
 }
 
-// -------------------------------------------------------------------------------------------------
+// -----------------------------------------------------------------------------------------
 // MatMul
 
 // [batch][m][k] times [k][n], B constant or not.
@@ -268,7 +268,7 @@ static void gemm_takes_alpha_beta_and_transposes(void **state)
     }
 }
 
-// -------------------------------------------------------------------------------------------
+// -----------------------------------------------------------------------------------------
 // expressions
 
 #define LOAD(k, type)                                                                              \
@@ -493,7 +493,7 @@ static void pointwise_takes_the_longest_expression(void **state)
     test_free(y);
 }
 
-// ---------------------------------------------------------------------------------------------------
+// -----------------------------------------------------------------------------------------
 // Conv
 
 typedef struct conv_case {
@@ -619,7 +619,7 @@ static void conv_is_right_and_same(void **state)
             check_conv(&conv_cases[i], is_constant);
 }
 
-// ---------------------------------------------------------------------------------------------------
+// -----------------------------------------------------------------------------------------
 // rows
 
 static void softmax_and_layernorm_run_by_rows(void **state)
@@ -668,7 +668,7 @@ static void softmax_and_layernorm_run_by_rows(void **state)
     test_free(mean);
 }
 
-// ------------------------------------------------------------------------------------------------
+// -----------------------------------------------------------------------------------------
 // refusals
 
 static void refused(bench_t *bench, const char *reason)
