@@ -130,6 +130,11 @@ static weir_code_t run_all(const run_options_t *options, const weir__cli_chain_t
             fault);
         outputs->run_ns[i] = weir_now_ns() - start_ns;
     }
+    // The model is valid and the shapes are right, so what a node refuses is a value.
+    const size_t used = strlen(fault->text);
+    if (code == WEIR_INVALID_ARGUMENT && strncmp(fault->text, "node ", strlen("node ")) == 0)
+        (void)snprintf(fault->text + used, sizeof(fault->text) - used,
+            "; check the values of the inputs of %s", options->model);
     return code;
 }
 
