@@ -1,0 +1,442 @@
+// tests/unit/suspension_test.c: runs over a device that answers later, from another thread.
+//
+// The device is tests/support/async. What is proved by a gate or by order is not proved by time: no
+// test here sleeps, and times only bound what must not take long. Labels: threads Timeout: 120
+#include "tests/unit/onnx_builder.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <weir/weir.h>
+
+#define WIDTH 8
+
+typedef struct world {
+    weir_engine_t *engine;
+    weir_model_t *model;
+    weir_plan_t *plan;
+} world_t;
+
+// y = Exp(Relu(x W) V) + x: the device takes all but Exp, so a run goes device, host, device.
+static message_t make_alternating(void)
+{
+    static const int64_t dims[] = {WIDTH, WIDTH};
+    float w[WIDTH * WIDTH], v[WIDTH * WIDTH];
+    for (int i = 0; i < WIDTH * WIDTH; i++) {
+        w[i] = (float)((i * 7) % 11 - 5) / 16;
+        v[i] = (float)((i * 5) % 13 - 6) / 16;
+    }
+    message_t graph = {0};
+    add_input(&graph, "x", 1, "N,8");
+    put_message(&graph, 5, raw_tensor("w", 1, 2, dims, w, sizeof w));
+    put_message(&graph, 5, raw_tensor("v", 1, 2, dims, v, sizeof v));
+    add_node(&graph, "MatMul", "first", "x,w", "a", (message_t){0});
+    add_node(&graph, "Relu", "relu", "a", "b", (message_t){0});
+    add_node(&graph, "MatMul", "second", "b,v", "c", (message_t){0});
+    add_node(&graph, "Exp", "exp", "c", "d", (message_t){0});
+    add_node(&graph, "Add", "sum", "d,x", "y", (message_t){0});
+    add_output(&graph, "y");
+    return make_model(graph, 17);
+}
+
+static void world_begin(world_t *world, uint32_t threads, const char *options, const char *devices)
+{
+    message_t bytes = make_alternating();
+    weir_engine_options_t engine = {.size = sizeof engine,
+        .threads = threads,
+        .cache_dir = "",
+        .plugin_path = WEIR_TEST_PLUGINS,
+        .plugin_options = options};
+    weir_plan_options_t plan = {.size = sizeof plan, .devices = devices};
+    assert_null(weir_engine_create(&engine, &world->engine));
+    assert_null(weir_model_load_bytes(world->engine, bytes.data, bytes.count, NULL, &world->model));
+    assert_null(weir_plan_create(world->model, &plan, &world->plan));
+    free(bytes.data);
+}
+
+static void world_end(world_t *world)
+{
+    weir_plan_free(world->plan);
+    weir_model_free(world->model);
+    weir_engine_free(world->engine);
+}
+
+static void fill_input(float *x, int rows, int seed)
+{
+    for (int i = 0; i < rows * WIDTH; i++)
+        x[i] = (float)((i * 3 + seed * 17) % 19 - 9) / 8;
+}
+
+// The same model on the host alone.
+static void expect_answer(const float *x, int rows, const float *y)
+{
+    world_t world;
+    weir_session_t *session;
+    float wanted[4 * WIDTH];
+    world_begin(&world, 1, NULL, "ref");
+    assert_null(weir_session_create(world.plan, NULL, &session));
+    weir_value_t in[] = {weir_f32(x, 2, rows, WIDTH)}, out[] = {weir_f32_out(wanted, 4 * WIDTH)};
+    assert_null(weir_session_run(session, NULL, 1, in, 1, out));
+    assert_memory_equal(y, wanted, (size_t)rows * WIDTH * sizeof(float));
+    weir_session_free(session);
+    world_end(&world);
+}
+
+// What a started run reports, and a way to wait for it.
+typedef struct outcome {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int done;
+    weir_status_t status;
+} outcome_t;
+
+static void outcome_begin(outcome_t *outcome)
+{
+    memset(outcome, 0, sizeof *outcome);
+    pthread_mutex_init(&outcome->lock, NULL);
+    pthread_cond_init(&outcome->changed, NULL);
+}
+
+static void on_done(void *user_data, weir_status_t status)
+{
+    outcome_t *outcome = user_data;
+    pthread_mutex_lock(&outcome->lock);
+    outcome->done++;
+    outcome->status = status;
+    pthread_cond_broadcast(&outcome->changed);
+    pthread_mutex_unlock(&outcome->lock);
+}
+
+static weir_code_t await_outcome(outcome_t *outcome)
+{
+    pthread_mutex_lock(&outcome->lock);
+    while (!outcome->done)
+        pthread_cond_wait(&outcome->changed, &outcome->lock);
+    assert_int_equal(outcome->done, 1);
+    weir_code_t code = weir_status_code(outcome->status);
+    weir_status_free(outcome->status);
+    pthread_mutex_unlock(&outcome->lock);
+    pthread_cond_destroy(&outcome->changed);
+    pthread_mutex_destroy(&outcome->lock);
+    return code;
+}
+
+// Goal:   the device really is used, in two launches around a host step.
+// Method: the plan's listing.
+static void plan_alternates(void **state)
+{
+    (void)state;
+    world_t world;
+    char devices[64] = "";
+    world_begin(&world, 2, "async.refuse=Exp", "async,ref");
+    weir_plan_node_t node = {.size = sizeof node};
+    for (uint32_t i = 0; weir_plan_node(world.plan, i, &node); i++) {
+        strcat(devices, node.device);
+        strcat(devices, " ");
+    }
+    assert_string_equal(devices, "async async async ref async ");
+    world_end(&world);
+}
+
+// Goal:   64 runs are in flight at once on 2 threads; none blocks a thread; all end right.
+// Method: the device answers nothing before 64 launches are queued: with a blocked thread it never
+// would.
+static void many_runs_in_flight(void **state)
+{
+    (void)state;
+    enum { RUNS = 64 };
+    world_t world;
+    static float x[RUNS][2 * WIDTH], y[RUNS][2 * WIDTH];
+    static outcome_t outcomes[RUNS];
+    weir_session_t *sessions[RUNS];
+    weir_value_t in[RUNS], out[RUNS];
+    world_begin(&world, 2, "async.refuse=Exp,async.gate=64,async.delay_us=200", "async,ref");
+    for (int i = 0; i < RUNS; i++) {
+        fill_input(x[i], 2, i);
+        in[i] = weir_f32(x[i], 2, 2, WIDTH);
+        out[i] = weir_f32_out(y[i], 2 * WIDTH);
+        outcome_begin(&outcomes[i]);
+        assert_null(weir_session_create(world.plan, NULL, &sessions[i]));
+        assert_null(
+            weir_session_start(sessions[i], NULL, 1, &in[i], 1, &out[i], on_done, &outcomes[i]));
+    }
+    for (int i = 0; i < RUNS; i++) {
+        assert_int_equal(await_outcome(&outcomes[i]), WEIR_OK);
+        if (i % 8 == 0)
+            expect_answer(x[i], 2, y[i]);
+        weir_session_free(sessions[i]);
+    }
+    world_end(&world);
+}
+
+// Goal:   the blocking call waits for the device too, on the caller's thread.
+static void blocking_run(void **state)
+{
+    (void)state;
+    world_t world;
+    weir_session_t *session;
+    float x[2 * WIDTH], y[2 * WIDTH];
+    world_begin(&world, 1, "async.refuse=Exp,async.delay_us=500", "async,ref");
+    assert_null(weir_session_create(world.plan, NULL, &session));
+    for (int i = 0; i < 20; i++) {
+        fill_input(x, 2, i);
+        weir_value_t in[] = {weir_f32(x, 2, 2, WIDTH)}, out[] = {weir_f32_out(y, 2 * WIDTH)};
+        assert_null(weir_session_run(session, NULL, 1, in, 1, out));
+    }
+    expect_answer(x, 2, y);
+    weir_session_free(session);
+    world_end(&world);
+}
+
+// Goal:   a run that waits for a device that never answers ends when it is cancelled; the session
+// is set
+//         aside, and a new one works.
+static void cancel_ends_a_wait(void **state)
+{
+    (void)state;
+    world_t world;
+    weir_session_t *session, *other;
+    weir_cancel_t *cancel;
+    outcome_t outcome;
+    float x[2 * WIDTH], y[2 * WIDTH];
+    fill_input(x, 2, 1);
+    world_begin(&world, 2, "async.refuse=Exp,async.hang=1", "async,ref");
+    assert_null(weir_session_create(world.plan, NULL, &session));
+    assert_null(weir_cancel_create(&cancel));
+    weir_run_options_t options = {.size = sizeof options, .cancel = cancel};
+    weir_value_t in[] = {weir_f32(x, 2, 2, WIDTH)}, out[] = {weir_f32_out(y, 2 * WIDTH)};
+    outcome_begin(&outcome);
+    assert_null(weir_session_start(session, &options, 1, in, 1, out, on_done, &outcome));
+    weir_cancel_trigger(cancel);
+    weir_cancel_trigger(cancel);
+    assert_int_equal(await_outcome(&outcome), WEIR_CANCELLED);
+    weir_cancel_free(cancel);
+    assert_null(weir_session_create(world.plan, NULL, &other));
+    weir_value_t again[] = {weir_f32_out(y, 2 * WIDTH)};
+    // The flag may have come before the first launch; then launch 1 is this run's, and hangs.
+    weir_run_options_t soon = {.size = sizeof soon, .deadline_ns = weir_now_ns() + 100 * WEIR_MS};
+    weir_status_t status = weir_session_run(other, &soon, 1, in, 1, again);
+    if (!status)
+        expect_answer(x, 2, y);
+    else
+        assert_int_equal(weir_status_code(status), WEIR_DEADLINE_EXCEEDED);
+    weir_status_free(status);
+    weir_session_free(session);
+    weir_session_free(other);
+    world_end(&world);
+}
+
+// Goal:   a cancelled run stops at the next operator: what comes after the one under way is not
+// run. Method: the flag is up before the start: not one step is made.
+static void cancel_stops_at_the_next_operator(void **state)
+{
+    (void)state;
+    world_t world;
+    weir_session_t *session;
+    weir_cancel_t *cancel;
+    float x[WIDTH], y[WIDTH];
+    fill_input(x, 1, 1);
+    world_begin(&world, 1, NULL, "ref");
+    assert_null(weir_session_create(world.plan, NULL, &session));
+    assert_null(weir_cancel_create(&cancel));
+    weir_run_options_t options = {.size = sizeof options, .cancel = cancel};
+    weir_value_t in[] = {weir_f32(x, 2, 1, WIDTH)}, out[] = {weir_f32_out(y, WIDTH)};
+    assert_null(weir_session_run(session, &options, 1, in, 1, out));
+    weir_session_info_t info = {.size = sizeof info};
+    weir_session_describe(session, &info);
+    assert_true(info.step_count > 1);
+    weir_cancel_trigger(cancel);
+    weir_status_t status = weir_session_run(session, &options, 1, in, 1, out);
+    assert_int_equal(weir_status_code(status), WEIR_CANCELLED);
+    weir_status_free(status);
+    weir_session_describe(session, &info);
+    assert_int_equal(info.step_count, 0);
+    weir_cancel_free(cancel);
+    weir_session_free(session);
+    world_end(&world);
+}
+
+static void check_deadline(bool blocking)
+{
+    world_t world;
+    weir_session_t *session;
+    outcome_t outcome;
+    float x[2 * WIDTH], y[2 * WIDTH];
+    fill_input(x, 2, 1);
+    world_begin(&world, 2, "async.refuse=Exp,async.hang=1", "async,ref");
+    assert_null(weir_session_create(world.plan, NULL, &session));
+    weir_value_t in[] = {weir_f32(x, 2, 2, WIDTH)}, out[] = {weir_f32_out(y, 2 * WIDTH)};
+    uint64_t start_ns = weir_now_ns();
+    weir_run_options_t options = {.size = sizeof options, .deadline_ns = start_ns + 20 * WEIR_MS};
+    weir_code_t code;
+    if (blocking) {
+        weir_status_t status = weir_session_run(session, &options, 1, in, 1, out);
+        code = weir_status_code(status);
+        weir_status_free(status);
+    } else {
+        outcome_begin(&outcome);
+        assert_null(weir_session_start(session, &options, 1, in, 1, out, on_done, &outcome));
+        code = await_outcome(&outcome);
+    }
+    assert_int_equal(code, WEIR_DEADLINE_EXCEEDED);
+    assert_true(weir_now_ns() - start_ns < 2000 * WEIR_MS);
+    // The device may still write into this session's memory: it is not used again.
+    weir_status_t status = weir_session_run(session, NULL, 1, in, 1, out);
+    assert_int_equal(weir_status_code(status), WEIR_UNAVAILABLE);
+    weir_status_free(status);
+    weir_session_free(session);
+    world_end(&world);
+}
+
+// Goal:   a run past its deadline ends in time even when the device never answers.
+static void deadline_ends_a_started_run(void **state)
+{
+    (void)state;
+    check_deadline(false);
+}
+
+static void deadline_ends_a_blocking_run(void **state)
+{
+    (void)state;
+    check_deadline(true);
+}
+
+// Goal:   a late write harms nothing: not the caller's buffers, not another session; when the
+// answer has
+//         come the session works again.
+// Method: the first launch answers after 150 ms, the run's deadline is 10 ms. The caller's memory
+// is
+//         overwritten at once; then other sessions run while the late answer is written.
+static void late_write_harms_nothing(void **state)
+{
+    (void)state;
+    world_t world;
+    weir_session_t *late, *other;
+    float x[2 * WIDTH], y[2 * WIDTH], guard[2 * WIDTH];
+    fill_input(x, 2, 1);
+    world_begin(&world, 2, "async.refuse=Exp,async.late_us=150000", "async,ref");
+    assert_null(weir_session_create(world.plan, NULL, &late));
+    weir_value_t in[] = {weir_f32(x, 2, 2, WIDTH)}, out[] = {weir_f32_out(y, 2 * WIDTH)};
+    weir_run_options_t options = {
+        .size = sizeof options, .deadline_ns = weir_now_ns() + 10 * WEIR_MS};
+    weir_status_t status = weir_session_run(late, &options, 1, in, 1, out);
+    assert_int_equal(weir_status_code(status), WEIR_DEADLINE_EXCEEDED);
+    weir_status_free(status);
+    memset(y, 0x55, sizeof y);
+    memset(guard, 0x55, sizeof guard);
+    float x2[2 * WIDTH], y2[2 * WIDTH];
+    fill_input(x2, 2, 2);
+    assert_null(weir_session_create(world.plan, NULL, &other));
+    weir_value_t in2[] = {weir_f32(x2, 2, 2, WIDTH)}, out2[] = {weir_f32_out(y2, 2 * WIDTH)};
+    // Goes on until the late answer has come and its session is free again.
+    weir_code_t code = WEIR_UNAVAILABLE;
+    for (uint64_t until = weir_now_ns() + 20000 * WEIR_MS;
+         code == WEIR_UNAVAILABLE && weir_now_ns() < until;) {
+        assert_null(weir_session_run(other, NULL, 1, in2, 1, out2));
+        weir_value_t probe[] = {weir_f32_out(y2, 2 * WIDTH)};
+        status = weir_session_run(late, NULL, 1, in2, 1, probe);
+        code = weir_status_code(status);
+        weir_status_free(status);
+    }
+    assert_int_equal(code, WEIR_OK);
+    expect_answer(x2, 2, y2);
+    assert_memory_equal(y, guard, sizeof y);
+    weir_session_free(late);
+    weir_session_free(other);
+    world_end(&world);
+}
+
+// Goal:   a session freed while its device still works: its memory is kept until the answer, then
+// freed. Method: the sanitizers watch the late write and the end.
+static void session_freed_before_the_answer(void **state)
+{
+    (void)state;
+    world_t world;
+    weir_session_t *session;
+    float x[2 * WIDTH], y[2 * WIDTH];
+    fill_input(x, 2, 1);
+    world_begin(&world, 2, "async.refuse=Exp,async.late_us=30000", "async,ref");
+    assert_null(weir_session_create(world.plan, NULL, &session));
+    weir_value_t in[] = {weir_f32(x, 2, 2, WIDTH)}, out[] = {weir_f32_out(y, 2 * WIDTH)};
+    weir_run_options_t options = {
+        .size = sizeof options, .deadline_ns = weir_now_ns() + 2 * WEIR_MS};
+    weir_status_t status = weir_session_run(session, &options, 1, in, 1, out);
+    assert_int_equal(weir_status_code(status), WEIR_DEADLINE_EXCEEDED);
+    weir_status_free(status);
+    weir_session_free(session);
+    assert_null(weir_session_create(world.plan, NULL, &session));
+    weir_value_t again[] = {weir_f32_out(y, 2 * WIDTH)};
+    assert_null(weir_session_run(session, NULL, 1, in, 1, again));
+    expect_answer(x, 2, y);
+    weir_session_free(session);
+    world_end(&world);
+}
+
+// Goal:   a lost device ends the run with its name and the cause; the session works again.
+static void failure_names_the_device(void **state)
+{
+    (void)state;
+    world_t world;
+    weir_session_t *session;
+    float x[2 * WIDTH], y[2 * WIDTH];
+    fill_input(x, 2, 1);
+    world_begin(&world, 2, "async.refuse=Exp,async.fail=2", "async,ref");
+    assert_null(weir_session_create(world.plan, NULL, &session));
+    weir_value_t in[] = {weir_f32(x, 2, 2, WIDTH)}, out[] = {weir_f32_out(y, 2 * WIDTH)};
+    weir_status_t status = weir_session_run(session, NULL, 1, in, 1, out);
+    assert_string_equal(
+        weir_status_text(status), "weir: DEVICE_LOST: device \"async\": launch 2 was made to fail");
+    weir_status_free(status);
+    weir_value_t again[] = {weir_f32_out(y, 2 * WIDTH)};
+    assert_null(weir_session_run(session, NULL, 1, in, 1, again));
+    expect_answer(x, 2, y);
+    weir_session_free(session);
+    world_end(&world);
+}
+
+// Goal:   one session, one run at a time: a second one is refused, not mixed in.
+static void second_run_is_refused(void **state)
+{
+    (void)state;
+    world_t world;
+    weir_session_t *session;
+    outcome_t outcome;
+    float x[2 * WIDTH], y[2 * WIDTH];
+    fill_input(x, 2, 1);
+    world_begin(&world, 2, "async.refuse=Exp,async.gate=2", "async,ref");
+    assert_null(weir_session_create(world.plan, NULL, &session));
+    weir_value_t in[] = {weir_f32(x, 2, 2, WIDTH)}, out[] = {weir_f32_out(y, 2 * WIDTH)};
+    outcome_begin(&outcome);
+    assert_null(weir_session_start(session, NULL, 1, in, 1, out, on_done, &outcome));
+    weir_status_t status = weir_session_run(session, NULL, 1, in, 1, out);
+    assert_int_equal(weir_status_code(status), WEIR_UNAVAILABLE);
+    weir_status_free(status);
+    // A second session's launch opens the gate for both.
+    weir_session_t *other;
+    float y2[2 * WIDTH];
+    weir_value_t out2[] = {weir_f32_out(y2, 2 * WIDTH)};
+    assert_null(weir_session_create(world.plan, NULL, &other));
+    assert_null(weir_session_run(other, NULL, 1, in, 1, out2));
+    assert_int_equal(await_outcome(&outcome), WEIR_OK);
+    expect_answer(x, 2, y);
+    weir_session_free(session);
+    weir_session_free(other);
+    world_end(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plan_alternates),
+        cmocka_unit_test(many_runs_in_flight),
+        cmocka_unit_test(blocking_run),
+        cmocka_unit_test(cancel_ends_a_wait),
+        cmocka_unit_test(cancel_stops_at_the_next_operator),
+        cmocka_unit_test(deadline_ends_a_started_run),
+        cmocka_unit_test(deadline_ends_a_blocking_run),
+        cmocka_unit_test(late_write_harms_nothing),
+        cmocka_unit_test(session_freed_before_the_answer),
+        cmocka_unit_test(failure_names_the_device),
+        cmocka_unit_test(second_run_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
