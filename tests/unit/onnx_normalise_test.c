@@ -66,7 +66,9 @@ static void expect_vector(
     assert_int_equal(tensor->dtype, WEIR_I64);
     assert_int_equal(tensor->rank, 1);
     assert_int_equal(tensor->count, count);
-    assert_int_equal(*(const int64_t *)tensor->data, first);
+    int64_t number; // the file's bytes lie where they lie
+    memcpy(&number, tensor->data, sizeof number);
+    assert_int_equal(number, first);
 }
 
 static double scalar_input(const loaded_t *loaded, const weir__node_t *node, uint32_t input)
@@ -74,7 +76,9 @@ static double scalar_input(const loaded_t *loaded, const weir__node_t *node, uin
     const weir__tensor_t *tensor = constant_input(loaded->graph, node, input);
     assert_int_equal(tensor->dtype, WEIR_F32);
     assert_int_equal(tensor->count, 1);
-    return (double)*(const float *)tensor->data;
+    float number;
+    memcpy(&number, tensor->data, sizeof number);
+    return (double)number;
 }
 
 // Goal: the table is sorted, its ranges do not overlap, and what it names exists.

@@ -1,0 +1,388 @@
+// Blobs: kept between openings, mapped and aligned; what is damaged is made again; nothing fails a
+// load. Labels: threads
+#include "tests/unit/cache_folder.h"
+#include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+static const weir__hash_t key = {1, 2};
+
+static void put_text(folder_t *folder, weir__cache_t *cache, weir__hash_t at, const char *text)
+{
+    weir__view_t view;
+    assert_null(weir__cache_put_data(cache, &folder->heap, at, text, strlen(text), &view));
+    assert_true(view.mapped);
+    assert_memory_equal(view.data, text, strlen(text));
+    weir__cache_view_release(&view);
+}
+
+static bool get_is(weir__cache_t *cache, weir__hash_t at, const char *text)
+{
+    weir__view_t view;
+    if (!weir__cache_get(cache, at, &view))
+        return false;
+    bool same = view.bytes == strlen(text) && memcmp(view.data, text, view.bytes) == 0 &&
+                (uintptr_t)view.data % 64 == 0 && view.mapped && weir__cache_view_verify(&view);
+    weir__cache_view_release(&view);
+    return same;
+}
+
+// Goal: a blob outlives the cache that made it, byte for byte; other keys find nothing.
+static void blob_outlives_the_cache(void **state)
+{
+    folder_t *folder = *state;
+    struct stat stat_of;
+    weir__cache_t *cache = open_cache(folder);
+    weir__view_t view;
+    put_text(folder, cache, key, "packed weights");
+    weir__cache_close(cache);
+    cache = open_cache(folder);
+    assert_true(get_is(cache, key, "packed weights"));
+    assert_false(weir__cache_get(cache, (weir__hash_t){1, 3}, &view));
+    put_text(folder, cache, key, "others");
+    assert_true(get_is(cache, key, "others"));
+    assert_int_equal(cache_files(folder, 0, NULL), 1);
+    assert_int_equal(stat(folder->cache_path, &stat_of), 0);
+    assert_int_equal(stat_of.st_mode & 0777, 0700);
+    put_text(folder, cache, (weir__hash_t){5, 5}, "");
+    assert_true(get_is(cache, (weir__hash_t){5, 5}, ""));
+    assert_int_equal(folder->warnings, 0);
+    weir__cache_close(cache);
+}
+
+// Goal: a view stays as it is when its file is replaced or removed, and when the cache is closed.
+static void view_outlives_its_file(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    weir__view_t view;
+    char path[700];
+    assert_null(weir__cache_put_data(cache, &folder->heap, key, "first", 5, &view));
+    put_text(folder, cache, key, "second");
+    cache_files(folder, 0, path);
+    assert_int_equal(unlink(path), 0);
+    weir__cache_close(cache);
+    assert_memory_equal(view.data, "first", 5);
+    weir__cache_view_release(&view);
+}
+
+static void damage(const char *path, long offset, size_t new_size)
+{
+    if (new_size) {
+        assert_int_equal(truncate(path, (off_t)new_size), 0);
+        return;
+    }
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, offset, offset < 0 ? SEEK_END : SEEK_SET), 0);
+    int byte = fgetc(file);
+    assert_int_equal(fseek(file, offset, offset < 0 ? SEEK_END : SEEK_SET), 0);
+    fputc(byte ^ 0x55, file);
+    fclose(file);
+}
+
+// Goal: whatever happened to a file, it is ignored with a warning, and then made again.
+static void blob_that_is_damaged_is_ignored(void **state)
+{
+    folder_t *folder = *state;
+    static const struct {
+        long offset;
+        size_t size;
+        const char *why;
+    } cases[] = {
+        {0, 0, "no cache file"},
+        {8, 0, "another version"},
+        {20, 0, "header is damaged"},
+        {32, 0, "header is damaged"},
+        {-1, 0, "not written to its end"},
+        {-32, 0, "not written to its end"},
+        {0, 4000, "too short"},
+        {0, 1, "too short"},
+        {0, 4200, "size is wrong"},
+        {0, 9000, "size is wrong"},
+    };
+    weir__cache_t *cache = open_cache(folder);
+    char path[700], *text = malloc(1001);
+    memset(text, 'x', 1000);
+    text[1000] = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        weir__view_t view;
+        put_text(folder, cache, key, text);
+        cache_files(folder, 0, path);
+        damage(path, cases[i].offset, cases[i].size);
+        folder->warnings = 0;
+        assert_false(weir__cache_get(cache, key, &view));
+        assert_int_equal(folder->warnings, 1);
+        if (!strstr(folder->warning, cases[i].why))
+            fail_msg("case %zu: %s", i, folder->warning);
+        put_text(folder, cache, key, text);
+        assert_true(get_is(cache, key, text));
+    }
+    free(text);
+    weir__cache_close(cache);
+}
+
+// Goal: a blob under another's name is not taken for it, and one that is no file is not opened.
+static void blob_of_another_key_is_ignored(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    weir__view_t view;
+    char first[700], second[700];
+    put_text(folder, cache, key, "mine");
+    cache_files(folder, 0, first);
+    put_text(folder, cache, (weir__hash_t){7, 7}, "other");
+    cache_files(folder, 0, second);
+    if (strcmp(first, second) == 0)
+        cache_files(folder, 1, second);
+    assert_int_equal(rename(second, first), 0);
+    assert_false(weir__cache_get(cache, key, &view));
+    assert_non_null(strstr(folder->warning, "something else"));
+    assert_int_equal(unlink(first), 0);
+    assert_int_equal(symlink("/etc/hostname", first), 0);
+    assert_false(weir__cache_get(cache, key, &view));
+    assert_int_equal(unlink(first), 0);
+    assert_int_equal(mkfifo(first, 0600), 0);
+    assert_false(weir__cache_get(cache, key, &view));
+    weir__cache_close(cache);
+}
+
+// Goal: a changed byte in the middle is found when all of it is checked (a get does not).
+static void verify_reads_all_of_it(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    weir__view_t view;
+    char path[700];
+    put_text(folder, cache, key, "0123456789");
+    cache_files(folder, 0, path);
+    damage(path, 4096 + 3, 0);
+    assert_true(weir__cache_get(cache, key, &view));
+    assert_false(weir__cache_view_verify(&view));
+    weir__cache_view_release(&view);
+    weir__cache_close(cache);
+}
+
+static weir_status_t refuse(void *user, void *destination, uint64_t bytes)
+{
+    (void)user;
+    (void)destination;
+    return WEIR_ERR(WEIR_UNSUPPORTED, "%u bytes", (unsigned)bytes);
+}
+
+// Goal: a writer that fails leaves nothing behind, on disk or in memory.
+static void put_leaves_nothing_when_it_fails(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    weir__view_t view;
+    expect_failure(weir__cache_put(cache, &folder->heap, key, 9, refuse, NULL, &view),
+        WEIR_UNSUPPORTED, "9 bytes");
+    assert_int_equal(cache_files(folder, 0, NULL), 0);
+    expect_failure(weir__cache_put(NULL, &folder->heap, key, 9, refuse, NULL, &view),
+        WEIR_UNSUPPORTED, "9 bytes");
+    weir__cache_close(cache);
+}
+
+// Goal: without a folder everything works in memory, with one warning when one was wanted.
+static void cache_works_without_a_folder(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache;
+    weir__view_t view;
+    char blocked[600];
+    snprintf(blocked, sizeof blocked, "%s/file/cache", folder->path);
+    write_at(in_model(folder, "../file"), "", 0);
+    const char *dirs[] = {"", blocked};
+    for (int i = 0; i < 2; i++) {
+        assert_null(weir__cache_open(&folder->heap, &folder->log, dirs[i], 0, &cache));
+        assert_false(weir__cache_is_on(cache));
+        assert_int_equal(folder->warnings, i);
+        assert_null(weir__cache_put_data(cache, &folder->heap, key, "abc", 3, &view));
+        assert_false(view.mapped);
+        assert_int_equal((uintptr_t)view.data % 64, 0);
+        assert_memory_equal(view.data, "abc", 3);
+        weir__cache_view_release(&view);
+        assert_false(weir__cache_get(cache, key, &view));
+        weir__cache_close(cache);
+    }
+}
+
+// Goal: a folder that anybody may write to is not trusted.
+static void cache_refuses_an_open_folder(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache;
+    assert_int_equal(mkdir(folder->cache_path, 0700), 0);
+    assert_int_equal(chmod(folder->cache_path, 0777), 0);
+    assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 0, &cache));
+    assert_false(weir__cache_is_on(cache));
+    assert_non_null(strstr(folder->warning, "others may write"));
+    weir__cache_close(cache);
+}
+
+// Goal: a folder without room is a warning and a blob in memory. Method: a limit on the size of
+// files.
+static void put_falls_back_when_the_disk_is_full(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    weir__view_t view;
+    const char text[20000] = "large";
+    struct rlimit before, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = (struct rlimit){16384, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    weir_status_t status =
+        weir__cache_put_data(cache, &folder->heap, key, text, sizeof text, &view);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_null(status);
+    assert_false(view.mapped);
+    assert_memory_equal(view.data, text, sizeof text);
+    weir__cache_view_release(&view);
+    assert_int_equal(folder->warnings, 1);
+    assert_non_null(strstr(folder->warning, "kept in memory"));
+    assert_int_equal(cache_files(folder, 0, NULL), 0);
+    weir__cache_close(cache);
+}
+
+// Goal: opening removes what was not used for the longest time, until the rest fits.
+static void open_removes_the_oldest(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    char path[700];
+    for (uint64_t i = 0; i < 4; i++)
+        put_text(folder, cache, (weir__hash_t){i, i}, "blob");
+    weir__cache_close(cache);
+    // Blob i was last used i hours after the epoch.
+    for (int i = 0; i < 4; i++) {
+        cache_files(folder, i, path);
+        const char *name = strrchr(path, '/') + 1;
+        char hex[33];
+        for (uint64_t j = 0; j < 4; j++) {
+            weir__hash_hex((weir__hash_t){j, j}, hex);
+            struct timespec times[2] = {{.tv_sec = (time_t)j * 3600}, {.tv_sec = (time_t)j * 3600}};
+            if (strncmp(name, hex, 32) == 0)
+                assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+        }
+    }
+    assert_null(
+        weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 3 * 4500, &cache));
+    assert_false(get_is(cache, (weir__hash_t){0, 0}, "blob"));
+    assert_true(get_is(cache, (weir__hash_t){1, 1}, "blob")); // now the one used last
+    weir__cache_close(cache);
+    assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 4500, &cache));
+    assert_int_equal(cache_files(folder, 0, NULL), 1);
+    assert_true(get_is(cache, (weir__hash_t){1, 1}, "blob"));
+    weir__cache_close(cache);
+}
+
+// Goal: strange files in the folder are left alone.
+static void open_leaves_strangers_alone(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    weir__cache_close(cache);
+    write_at(in_model(folder, "../cache/notes.txt"), "mine", 4);
+    assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 1, &cache));
+    assert_int_equal(cache_files(folder, 0, NULL), 1);
+    weir__cache_close(cache);
+}
+
+typedef struct worker {
+    folder_t *folder;
+    weir__cache_t *cache;
+    int failures;
+} worker_t;
+
+static void *work(void *user)
+{
+    worker_t *worker = user;
+    for (uint64_t i = 0; i < 50; i++) {
+        weir__view_t view;
+        weir__hash_t at = {i % 5, 9};
+        uint64_t bytes[64];
+        for (int j = 0; j < 64; j++)
+            bytes[j] = i % 5;
+        if (!weir__cache_get(worker->cache, at, &view)) {
+            weir_status_t status = weir__cache_put_data(
+                worker->cache, &worker->folder->heap, at, bytes, sizeof bytes, &view);
+            worker->failures += status != NULL;
+            weir_status_free(status);
+        }
+        worker->failures +=
+            view.bytes != sizeof bytes || memcmp(view.data, bytes, sizeof bytes) != 0;
+        weir__cache_view_release(&view);
+    }
+    return NULL;
+}
+
+// Goal: threads that make the same blobs at once all see whole ones.
+static void blobs_from_many_threads(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    pthread_t threads[4];
+    worker_t workers[4];
+    for (int i = 0; i < 4; i++) {
+        workers[i] = (worker_t){folder, cache, 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(workers[i].failures, 0);
+    }
+    assert_int_equal(cache_files(folder, 0, NULL), 5);
+    assert_int_equal(folder->warnings, 0);
+    weir__cache_close(cache);
+}
+
+// Goal: the default folder follows the environment.
+static void default_dir_follows_the_environment(void **state)
+{
+    (void)state;
+    char path[300], longer[4];
+    setenv("WEIR_CACHE_DIR", "/a/b", 1);
+    weir__cache_default_dir(path, sizeof path);
+    assert_string_equal(path, "/a/b");
+    setenv("WEIR_CACHE_DIR", "", 1);
+    weir__cache_default_dir(path, sizeof path);
+    assert_string_equal(path, "");
+    unsetenv("WEIR_CACHE_DIR");
+    setenv("XDG_CACHE_HOME", "/x", 1);
+    weir__cache_default_dir(path, sizeof path);
+    assert_string_equal(path, "/x/weir");
+    setenv("XDG_CACHE_HOME", "relative", 1);
+    setenv("HOME", "/h", 1);
+    weir__cache_default_dir(path, sizeof path);
+    assert_string_equal(path, "/h/.cache/weir");
+    weir__cache_default_dir(longer, sizeof longer);
+    assert_string_equal(longer, "");
+    unsetenv("HOME");
+    weir__cache_default_dir(path, sizeof path);
+    assert_string_equal(path, "");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, folder_setup, folder_teardown)
+
+int main(void)
+{
+    signal(SIGXFSZ, SIG_IGN);
+    const struct CMUnitTest tests[] = {
+        TEST(blob_outlives_the_cache),
+        TEST(view_outlives_its_file),
+        TEST(blob_that_is_damaged_is_ignored),
+        TEST(blob_of_another_key_is_ignored),
+        TEST(verify_reads_all_of_it),
+        TEST(put_leaves_nothing_when_it_fails),
+        TEST(cache_works_without_a_folder),
+        TEST(cache_refuses_an_open_folder),
+        TEST(put_falls_back_when_the_disk_is_full),
+        TEST(open_removes_the_oldest),
+        TEST(open_leaves_strangers_alone),
+        TEST(blobs_from_many_threads),
+        TEST(default_dir_follows_the_environment),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
