@@ -1,7 +1,7 @@
 // tests/unit/cache_folder.h: a folder of its own for each test of the cache, and what is found in
 // it.
-#ifndef TESTS_UNIT_CACHE_FOLDER_H
-#define TESTS_UNIT_CACHE_FOLDER_H
+#ifndef WEIR_UNIT_CACHE_FOLDER_H
+#define WEIR_UNIT_CACHE_FOLDER_H
 
 #include "engine/cache/cache.h"
 #include <dirent.h>

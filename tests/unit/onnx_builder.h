@@ -2,8 +2,8 @@
 //
 // A message is a growing run of bytes; a nested one is appended whole and freed. Nothing here is
 // shared with the reader, so a mistake about the format would have to be made twice.
-#ifndef TESTS_UNIT_ONNX_BUILDER_H
-#define TESTS_UNIT_ONNX_BUILDER_H
+#ifndef WEIR_UNIT_ONNX_BUILDER_H
+#define WEIR_UNIT_ONNX_BUILDER_H
 
 #include "engine/onnx/onnx.h"
 #include <setjmp.h>
