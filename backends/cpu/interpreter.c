@@ -98,8 +98,6 @@ void weir_cpu_interpreter_begin(weir_cpu_interpreter_t *in, const weir_cpu_progr
     in->scratch = scratch;
     const uint64_t count =
         weir_cpu_min(WEIR_CPU_TILE, weir_cpu_round_up(program->element_count, WEIR_K_LANES));
-    // Lanes past a short tile's end are computed and dropped; they shall not be garbage.
-    memset(scratch, 0, program->scratch_bytes);
     for (uint32_t i = 0; i < program->step_count; i++) {
         const weir_cpu_step_t *step = &program->steps[i];
         if (step->slot == WEIR_CPU_NONE)
@@ -152,6 +150,14 @@ static void *direct_output(
     return NULL;
 }
 
+// Lanes past a short tile's end are computed and dropped; they shall not be garbage.
+static void clear_lanes(
+    const weir_cpu_interpreter_t *in, const weir_cpu_step_t *step, uint64_t count, uint64_t lanes)
+{
+    const size_t bytes = step->dtype == WEIR_I64 ? 8 : 4;
+    memset((unsigned char *)slot_of(in, step) + count * bytes, 0, (lanes - count) * bytes);
+}
+
 static void tile_run(weir_cpu_interpreter_t *in, uint64_t first, uint64_t count)
 {
     const weir_cpu_program_t *program = in->program;
@@ -163,6 +169,8 @@ static void tile_run(weir_cpu_interpreter_t *in, uint64_t first, uint64_t count)
         // What is an output too must survive until the end, though its memory may be written
         // before.
         const int may_stay = lanes == count && !step->is_output;
+        if (lanes != count && step->kind != WEIR_CPU_STEP_MAP)
+            clear_lanes(in, step, count, lanes);
         if (step->kind == WEIR_CPU_STEP_LOAD) {
             const weir_cpu_view_t *view = &program->views[step->view];
             in->at[i] = view_tile(
