@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import shutil
 import statistics
 import subprocess
@@ -94,7 +95,7 @@ def identify_files(build):
             command + list(wanted), cwd=ROOT, capture_output=True, text=True, check=False
         )
         sys.stderr.write(result.stderr)
-        text = result.stdout.replace(folder + "/", "")
+        text = re.sub(f"{re.escape(folder)}/(\\S+) *", lambda m: f"{m[1]:44} ", result.stdout)
     print(f"{'file':44} {'type':14} score\n{text}", end="")
     found = {line.split()[0]: line.split()[1] for line in text.splitlines()}
     shown = {name.replace(folder + "/", ""): kind for name, kind in wanted.items()}
