@@ -4,9 +4,9 @@
 //
 // The ceiling is a loop of independent fused multiply-adds that touches registers only. Ceiling and
 // MatMul are timed in turns, each ratio from neighbours in time, so that a shared machine's drift
-// hits both; the figure is the median of the ratios. B is a constant, packed before. Prints a line
-// for people and a JSON line for each shape. Exit code 1: a shape stays under --min-ratio; 2: it
-// could not run.
+// hits both; the figure is the median of the ratios. Time is this thread's CPU time. B is a
+// constant, packed before. Prints a line for people and a JSON line for each shape. Exit code 1: a
+// shape stays under --min-ratio; 2: it could not run, or a product was wrong.
 #include <math.h>
 #include <time.h>
 #if defined(__x86_64__)
@@ -20,10 +20,11 @@
 #define SHAPES_MAX 16
 #define TURNS_MAX 1001
 
+// Of this thread's own work: what other processes of a shared machine take is not the kernel's.
 static double seconds(void)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
@@ -114,7 +115,7 @@ typedef struct shape {
 } shape_t;
 
 typedef struct result {
-    double ratio, best_ratio, gflops, ceiling;
+    double ratio, upper_ratio, gflops, ceiling;
 } result_t;
 
 static float *random_floats(int64_t count)
@@ -193,7 +194,7 @@ static int measure(cpu_host_t *host, const weir_kernel_t *kernel, const shape_t 
         if (turn < 2)
             continue;
         speeds[turn - 2] = speed;
-        ceilings[turn - 2] = 0.5 * (before + after);
+        ceilings[turn - 2] = fmax(before, after);
         ratios[turn - 2] = speed / ceilings[turn - 2];
     }
     const double error = spot_error(shape, a, b, c);
@@ -206,7 +207,7 @@ static int measure(cpu_host_t *host, const weir_kernel_t *kernel, const shape_t 
         return 2;
     }
     out_result->ratio = median(ratios, turns);
-    out_result->best_ratio = ratios[turns - 1]; // median() has sorted them
+    out_result->upper_ratio = ratios[turns * 9 / 10]; // median() has sorted them
     out_result->gflops = median(speeds, turns);
     out_result->ceiling = median(ceilings, turns);
     return 0;
@@ -258,15 +259,16 @@ int main(int argc, char **argv)
         const shape_t *s = &shapes[i];
         if (measure(&host, kernel, s, turns, &result))
             return 2;
-        printf("MatMul f32 %lldx%lldx%lld  %s  %.1f GFLOP/s of %.1f (%.1f %%, best turn %.1f %%)\n",
+        printf("MatMul f32 %lldx%lldx%lld  %s  %.1f GFLOP/s of %.1f (%.1f %%, nine in ten below "
+               "%.1f %%)\n",
             (long long)s->m, (long long)s->k, (long long)s->n, support.reason, result.gflops,
-            result.ceiling, 100 * result.ratio, 100 * result.best_ratio);
+            result.ceiling, 100 * result.ratio, 100 * result.upper_ratio);
         printf("{\"benchmark\":\"gemm_f32\",\"m\":%lld,\"k\":%lld,\"n\":%lld,\"isa\":\"%s\","
-               "\"gflops\":%.2f,\"ceiling_gflops\":%.2f,\"ratio\":%.4f,\"best_ratio\":%.4f,"
+               "\"gflops\":%.2f,\"ceiling_gflops\":%.2f,\"ratio\":%.4f,\"upper_ratio\":%.4f,"
                "\"turns\":%zu,"
                "\"build\":\"%s\"}\n",
             (long long)s->m, (long long)s->k, (long long)s->n, support.reason, result.gflops,
-            result.ceiling, result.ratio, result.best_ratio, turns, plugin->build);
+            result.ceiling, result.ratio, result.upper_ratio, turns, plugin->build);
         if (result.ratio < least)
             code = 1;
     }
