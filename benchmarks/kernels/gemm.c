@@ -9,6 +9,7 @@
 // shape stays under --min-ratio; 2: it could not run, or a product was wrong.
 #include <math.h>
 #include <time.h>
+#include <unistd.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
