@@ -381,7 +381,17 @@ def doc_links(files):
                     yield Finding(path, line, "doc-links", f"{target} does not exist")
 
 
+def decision_pages(files):
+    """Every page in docs/decisions is a row of the README there."""
+    index = files.get("docs/decisions/README.md", "")
+    for path in files:
+        name = path.rsplit("/", 1)[-1]
+        if path.startswith("docs/decisions/") and name != "README.md" and f"]({name})" not in index:
+            yield Finding("docs/decisions/README.md", 1, "decision-pages", f"has no row for {name}")
+
+
 RULES = [
     includes, file_length, columns, function_length, whitespace, head_comment, include_guards, words, calls,
     sleeps, back_doors, public_comments, plugin_hash, doc_links,
+    decision_pages,
 ]

@@ -120,6 +120,8 @@ TEXT_CASES = [
     _code("plugin-hash", _HASHED.format(rules.header_hash(_HASHED.format("0" * 16))), False, rules.PLUGIN_HEADER),
     _code("plugin-hash", "int a;\n", True, rules.PLUGIN_HEADER),
     ("doc-links", {"docs/a.md": "[b](b.md)\n"}, True),
+    ("decision-pages", {"docs/decisions/README.md": "", "docs/decisions/a.md": ""}, True),
+    ("decision-pages", {"docs/decisions/README.md": "[a](a.md)", "docs/decisions/a.md": ""}, False),
     ("doc-links", {"a.c": "// see docs/none.md\n"}, True),
     ("doc-links", {"docs/a.md": "[b](../c/b.md#x) [c](https://example.org)\n", "c/b.md": ""}, False),
 ]
