@@ -311,7 +311,16 @@ typedef struct weir_task {
 #define WEIR_KERNEL_EPILOGUE 1u // offers itself as an anchor with an epilogue (supports() has the say)
 #define WEIR_KERNEL_PROLOGUE 2u
 #define WEIR_KERNEL_STRIDES 4u // takes strided inputs
+#define WEIR_KERNEL_BLOCKED 16u // prefers the formats it names to row-major ones
 #define WEIR_KERNEL_INPLACE 8u // output 0 may be input 0's memory (Pointwise: any operand of equal shape)
+
+// Formats. An activation is an input that is no constant, or an output, of rank 4, [N, C, H, W]. A kernel
+// that names no formats takes and gives row-major ones. In WEIR_FORMAT_NCHW16C element (n, c, h, w) lies at
+// ((n * ceil(C / 16) + c / 16) * H * W + h * W + w) * 16 + c % 16, and what fills up the last block of
+// channels is 0: whoever writes the tensor writes those zeros too. The engine asks supports() with the
+// formats it has in mind (weir_tensor_t.format), puts "Reorder" nodes (one input, one output, equal dims,
+// other format) where formats change, and asks the device that wants a format for the Reorder kernel.
+#define WEIR_FORMAT_BIT(format) (1u << (format))
 
 typedef struct weir_kernel {
     weir_head_t head; // flags: WEIR_KERNEL_*
@@ -331,6 +340,10 @@ typedef struct weir_kernel {
     void (*tasks)(const weir_node_t *node, void *state, weir_tasks_t *out_tasks);
     // The only hot call: no allocation, no lock, no blocking. [A]
     weir_code_t (*run)(const weir_task_t *task);
+    // WEIR_FORMAT_BIT()s in which activations may lie; 0: row-major only. A kernel with WEIR_KERNEL_BLOCKED
+    // wants its formats for their own sake (Conv); others take them when their inputs come in them anyway.
+    uint32_t input_formats;
+    uint32_t output_formats;
 } weir_kernel_t;
 
 // ---------------------------------------------------------------------------------------------
