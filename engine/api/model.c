@@ -107,6 +107,25 @@ static weir_status_t check_time(const weir_model_t *model, uint64_t start_ns, co
         WEIR_LIMIT, "%s: loading took longer than limits.load_ns, it was %s", model->label, stage);
 }
 
+// Every value of the main graph becomes an output. The order is that of execution, so that the
+// first one that differs is where a difference began.
+static weir_status_t show_all_values(weir__graph_t *graph)
+{
+    weir__region_t *main = &graph->main;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < main->output_count; i++)
+        if (graph->values[main->outputs[i]].producer == WEIR__NONE)
+            main->outputs[kept++] = main->outputs[i];
+    main->output_count = kept;
+    for (uint32_t i = 0; i < main->node_count; i++) {
+        const weir__node_t *node = &graph->nodes[main->nodes[i]];
+        for (uint32_t j = 0; j < node->output_count; j++)
+            if (node->outputs[j] != WEIR__NONE)
+                WEIR_TRY(weir__graph_add_output(graph, main, node->outputs[j]));
+    }
+    return NULL;
+}
+
 static weir_status_t build(
     weir_model_t *model, const weir_model_options_t *options, uint64_t start_ns)
 {
@@ -121,6 +140,8 @@ static weir_status_t build(
     WEIR_TRY(weir__status_prefix(weir__graph_verify(graph), "%s", model->label));
     WEIR_TRY(weir__status_prefix(weir__graph_infer(graph), "%s", model->label));
     WEIR_TRY(check_time(model, start_ns, "being checked"));
+    if (options->all_outputs)
+        WEIR_TRY(show_all_values(graph));
     if (!options->keep_as_is) {
         evaluator_t evaluator = {.runtime = runtime, .graph = graph};
         WEIR_TRY(weir__status_prefix(
@@ -303,6 +324,23 @@ weir_status_t weir_model_output(const weir_model_t *model, uint32_t index, weir_
         return WEIR_ERR(WEIR_NOT_FOUND, "%s has %u outputs, number %u was asked for", model->label,
             model->graph->main.output_count, index);
     describe_port(model->graph, model->graph->main.outputs[index], out_port);
+    return NULL;
+}
+
+weir_status_t weir_model_producer(
+    const weir_model_t *model, uint32_t index, weir_producer_t *out_producer)
+{
+    weir_port_t port;
+    WEIR_TRY(weir_model_output(model, index, &port));
+    const weir__graph_t *graph = model->graph;
+    uint32_t producer = graph->values[graph->main.outputs[index]].producer;
+    if (producer == WEIR__NONE)
+        return WEIR_ERR(WEIR_NOT_FOUND,
+            "output \"%s\" of %s is an input or a constant: no node makes it", port.name,
+            model->label);
+    const weir__node_t *node = &graph->nodes[producer];
+    *out_producer = (weir_producer_t){
+        .op = node->op->name, .origin = node->origin_count ? node->origins[0] : ""};
     return NULL;
 }
 

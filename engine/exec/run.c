@@ -39,8 +39,34 @@ static weir_code_t run_tasks(void *user, uint32_t worker, uint64_t first, uint64
     return code;
 }
 
+// The workers of a run: claimed at the first step that has work for them, because waking one costs
+// more than a small run.
+typedef struct crew {
+    bool claimed;
+    weir__lease_t lease;
+} crew_t;
+
+static weir_code_t run_phase(crew_t *crew, phase_t *phase, uint64_t task_count)
+{
+    weir_session_t *session = phase->session;
+    if (!(phase->step->wide_phases >> phase->task.phase & 1) || session->threads < 2)
+        return task_count ? run_tasks(phase, 0, 0, task_count) : WEIR_OK;
+    if (!crew->claimed) {
+        weir__lease_begin(session->runtime->team, session->threads, &crew->lease);
+        crew->claimed = true;
+    }
+    return weir__lease_run(&crew->lease, task_count, run_tasks, phase);
+}
+
+static void dismiss(crew_t *crew)
+{
+    if (crew->claimed)
+        weir__lease_end(&crew->lease);
+    crew->claimed = false;
+}
+
 static weir_status_t run_kernel(
-    weir_session_t *session, weir__lease_t *lease, weir__bound_t *bound, const weir__step_t *step)
+    weir_session_t *session, crew_t *crew, weir__bound_t *bound, const weir__step_t *step)
 {
     phase_t phase = {.session = session, .step = step};
     phase.task = (weir_task_t){.head = WEIR_HEAD(weir_task_t),
@@ -52,7 +78,7 @@ static weir_status_t run_kernel(
     weir_code_t code = WEIR_OK;
     for (uint32_t p = 0; p < step->tasks.phase_count && code == WEIR_OK; p++) {
         phase.task.phase = p;
-        code = weir__lease_run(lease, step->tasks.task_count[p], run_tasks, &phase);
+        code = run_phase(crew, &phase, step->tasks.task_count[p]);
     }
     if (code == WEIR_OK)
         return NULL;
@@ -257,6 +283,8 @@ static weir_status_t enter_child(weir_session_t *session, weir__spec_t *spec)
     } else {
         weir__spec_release(child); // `bound` has a reference already
     }
+    if (session->profile.on)
+        WEIR_TRY(weir__profile_reserve(session, child->step_count));
     weir__bind_inputs(session, bound, run->inputs);
     run->chain[run->chain_length++] = bound;
     run->next_step = 0;
@@ -275,9 +303,21 @@ static weir_status_t interrupted(const weir__run_t *run)
     return NULL;
 }
 
+static void note_start(weir_session_t *session, const weir__step_t *step)
+{
+    weir__profile_t *profile = &session->profile;
+    profile->steps[profile->count] = (weir__profiled_t){.step = step, .start_ns = weir__now_ns()};
+}
+
+static void note_end(weir_session_t *session)
+{
+    weir__profile_t *profile = &session->profile;
+    profile->steps[profile->count++].end_ns = weir__now_ns();
+}
+
 // One step, or the end of a specialization. *out_wait: a launch is under way.
 static weir_status_t step_once(
-    weir_session_t *session, weir__lease_t *lease, bool *out_done, bool *out_wait)
+    weir_session_t *session, crew_t *crew, bool *out_done, bool *out_wait)
 {
     weir__run_t *run = &session->run;
     weir__bound_t *bound = run->chain[run->chain_length - 1];
@@ -287,8 +327,10 @@ static weir_status_t step_once(
         return spec->complete ? write_outputs(session, spec) : enter_child(session, spec);
     }
     const weir__step_t *step = &spec->steps[run->next_step];
+    if (session->profile.on && !run->launched)
+        note_start(session, step);
     if (!step->slice) {
-        WEIR_TRY(run_kernel(session, lease, bound, step));
+        WEIR_TRY(run_kernel(session, crew, bound, step));
     } else if (!run->launched) {
         WEIR_TRY(launch(session, bound, step));
         run->launched = *out_wait = true;
@@ -297,6 +339,8 @@ static weir_status_t step_once(
         run->launched = false;
         WEIR_TRY(launch_result(session, step));
     }
+    if (session->profile.on)
+        note_end(session);
     run->next_step++;
     run->steps_done++;
     return NULL;
@@ -306,23 +350,22 @@ static weir_status_t step_once(
 static bool make_steps(weir_session_t *session)
 {
     weir__run_t *run = &session->run;
-    weir__lease_t lease;
+    crew_t crew;
+    crew.claimed = false; // the rest is for weir__lease_begin() to fill in
     if (atomic_load(&run->state) == WOKEN)
         resume(session);
-    weir__lease_begin(session->runtime->team, session->threads, &lease);
     for (bool done = false, wait = false; !done && !run->status; wait = false) {
         run->status = interrupted(run);
         if (!run->status)
-            run->status = step_once(session, &lease, &done, &wait);
+            run->status = step_once(session, &crew, &done, &wait);
         if (!wait)
             continue;
         // Workers are for computing: a run that waits has none.
-        weir__lease_end(&lease);
+        dismiss(&crew);
         if (suspend(session))
             return false;
-        weir__lease_begin(session->runtime->team, session->threads, &lease);
     }
-    weir__lease_end(&lease);
+    dismiss(&crew);
     return true;
 }
 

@@ -77,6 +77,7 @@ void weir_session_free(weir_session_t *session)
             weir__heap_free(&runtime->heap, session->arena);
     }
     weir__heap_free(&runtime->heap, session->scratch);
+    weir__heap_free(&runtime->heap, session->profile.steps);
     weir__heap_free(&runtime->heap, session);
     weir_plan_free(plan);
 }
@@ -138,6 +139,8 @@ static weir_status_t begin(weir_session_t *session)
     weir__run_t *run = &session->run;
     weir__bound_t *bound;
     WEIR_TRY(find_root(session, run->inputs, &bound));
+    if (session->profile.on)
+        WEIR_TRY(weir__profile_reserve(session, bound->spec->step_count));
     weir__bind_inputs(session, bound, run->inputs);
     const weir__region_t *main = &session->plan->model->graph->main;
     for (uint32_t i = 0; i < main->input_count; i++) {
@@ -158,6 +161,7 @@ static weir_status_t claim(weir_session_t *session, const weir_run_options_t *op
         return weir__status_static(WEIR_UNAVAILABLE);
     weir_status_t status = NULL;
     const weir_model_t *model = session->plan->model;
+    uint64_t start_ns = options && options->profile_level ? weir__now_ns() : 0;
     if (weir__session_is_quarantined(session))
         status = weir__status_static(WEIR_UNAVAILABLE);
     else if (output_count != model->graph->main.output_count)
@@ -179,6 +183,9 @@ static weir_status_t claim(weir_session_t *session, const weir_run_options_t *op
     run->status = NULL;
     run->chain_length = run->next_step = run->steps_done = 0;
     run->launched = false;
+    session->profile.on = run->options.profile_level > 0;
+    session->profile.count = 0;
+    session->profile.start_ns = start_ns;
     run->failure[0] = '\0';
     atomic_store_explicit(&run->failure_taken, 0, memory_order_relaxed);
     return NULL;
@@ -190,6 +197,8 @@ static weir_status_t finish(weir_session_t *session)
     weir_status_t status = session->run.status;
     session->info.run_count++;
     session->info.step_count = session->run.steps_done;
+    if (session->profile.on)
+        session->profile.end_ns = weir__now_ns();
     atomic_store_explicit(&session->busy, 0, memory_order_release);
     return status;
 }

@@ -37,6 +37,21 @@ typedef struct weir__bound {
     uint32_t patch_count;
 } weir__bound_t;
 
+// ---- What a profiled run notes (run.c, profile.c)
+// -------------------------------------------------------
+
+typedef struct weir__profiled {
+    const weir__step_t *step; // of a specialization that a bound of this session holds
+    uint64_t start_ns, end_ns;
+} weir__profiled_t;
+
+typedef struct weir__profile {
+    bool on; // the last run was profiled
+    weir__profiled_t *steps;
+    uint32_t count, capacity;
+    uint64_t start_ns, end_ns;
+} weir__profile_t;
+
 // ---- The session
 // -------------------------------------------------------------------------------------
 
@@ -88,6 +103,7 @@ struct weir_session {
     uint64_t timeline;       // 0: not made yet
     uint64_t timeline_value; // last one handed to a device; larger than reached: it still works
     weir__run_t run;
+    weir__profile_t profile;
     weir_session_info_t info;
 };
 
@@ -104,6 +120,9 @@ void weir__bind_inputs(weir_session_t *session, weir__bound_t *bound, const weir
 // Where a slot's bytes lie in this run.
 void *weir__slot_data(
     const weir_session_t *session, const weir__slot_t *slot, const weir_value_t *inputs);
+
+// profile.c: room for so many steps more, so that a step that is noted allocates nothing.
+weir_status_t weir__profile_reserve(weir_session_t *session, uint32_t step_count);
 
 // run.c: makes steps until the run ends (true: run.status says how) or waits for a device (false:
 // another thread may already be going on with it, so it must not be touched).

@@ -22,6 +22,7 @@ typedef enum weir__slot_kind {
 typedef struct weir__slot {
     weir__slot_kind_t kind;
     weir__type_t type; // concrete
+    uint32_t format;
     uint64_t count, bytes;
     struct weir__slot *root;        // whose memory it shares; itself when it has its own
     uint64_t offset;                // of a root in the arena
@@ -43,9 +44,11 @@ typedef struct weir__step {
     uint32_t slot_count;
     uint32_t first_tensor; // where its tensors (bindings) start in a session's table
     weir_tasks_t tasks;
+    uint32_t wide_phases;   // bit p: phase p is worth more than one thread
     uint64_t scratch_bytes; // per worker
     uint64_t shared_bytes, shared_offset;
     const weir__plan_slice_t *slice; // of a launch
+    const weir_slice_t *slice_view;
     weir_handle_t specialization;
 } weir__step_t;
 
@@ -66,7 +69,7 @@ struct weir__spec {
     weir__zone_t zone;
     int64_t *key; // input ranks and dims; of a child: the bytes that were read
     uint64_t key_bytes;
-    weir__slot_t **slot_of_value; // [graph->value_count]; NULL: not made yet
+    weir__slot_t **slot_of_value; // [weir__plan_value_count()]; NULL: not made yet
     weir__step_t *steps;
     uint32_t step_count, step_capacity;
     uint32_t tensor_count; // entries a session's table needs

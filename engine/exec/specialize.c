@@ -2,6 +2,7 @@
 #include "engine/exec/spec.h"
 
 #include "engine/base/size.h"
+#include "engine/exec/cost.h"
 #include "engine/plan/fuse.h"
 #include <stdio.h>
 #include <string.h>
@@ -18,17 +19,19 @@ typedef struct maker {
 // ---- Slots
 // -----------------------------------------------------------------------------------------
 
-static weir__slot_t *new_slot(maker_t *maker, weir__slot_kind_t kind, const weir__type_t *type)
+static weir__slot_t *new_slot(
+    maker_t *maker, weir__slot_kind_t kind, const weir__type_t *type, uint32_t format)
 {
     weir__slot_t *slot = weir__zone_alloc(&maker->spec->zone, sizeof *slot);
     if (!slot)
         return NULL;
     slot->kind = kind;
     slot->type = *type;
+    slot->format = format;
     slot->root = slot;
     slot->first_step = UINT32_MAX;
     if (!weir__dims_count(type->dims, (uint32_t)type->rank, &slot->count) ||
-        !weir__tensor_bytes(type->dims, (uint32_t)type->rank, type->dtype, &slot->bytes))
+        !weir__format_bytes(format, type->dims, (uint32_t)type->rank, type->dtype, &slot->bytes))
         slot->bytes = UINT64_MAX; // refused by check_size
     return slot;
 }
@@ -47,7 +50,7 @@ static weir__slot_t *constant_slot(maker_t *maker, const weir__tensor_t *constan
 {
     weir__type_t type = {.dtype = constant->dtype, .rank = (int32_t)constant->rank};
     memcpy(type.dims, constant->dims, constant->rank * sizeof type.dims[0]);
-    weir__slot_t *slot = new_slot(maker, WEIR__SLOT_CONSTANT, &type);
+    weir__slot_t *slot = new_slot(maker, WEIR__SLOT_CONSTANT, &type, 0);
     if (slot) {
         slot->data = constant->data;
         slot->known = constant;
@@ -59,7 +62,7 @@ static weir__slot_t *constant_slot(maker_t *maker, const weir__tensor_t *constan
 static weir__slot_t *slot_of(maker_t *maker, uint32_t value)
 {
     weir__slot_t **slot = &maker->spec->slot_of_value[value];
-    if (!*slot && maker->graph->values[value].constant)
+    if (!*slot && value < maker->graph->value_count && maker->graph->values[value].constant)
         *slot = constant_slot(maker, maker->graph->values[value].constant);
     return *slot;
 }
@@ -84,7 +87,7 @@ static weir_status_t read_operands(
         operands->inputs[i] = slot_of(maker, node->inputs[i]);
         if (!operands->inputs[i])
             return WEIR_ERR(WEIR_INTERNAL, "%s: its input \"%s\" was not made", node->label,
-                maker->graph->values[node->inputs[i]].name);
+                maker->graph->values[weir__plan_original(maker->plan, node->inputs[i])].name);
     }
     return NULL;
 }
@@ -107,6 +110,10 @@ static weir_status_t broadcast_operands(const weir__plan_node_t *node, const ope
 static weir_status_t infer_group(const weir__plan_node_t *node, operands_t *operands)
 {
     weir__type_t *type = &operands->outputs[0];
+    if (!node->body) { // Reorder
+        *type = operands->inputs[0]->type;
+        return NULL;
+    }
     type->rank = -1;
     WEIR_TRY(broadcast_operands(node, operands, node->body, type));
     if (type->rank < 0)
@@ -155,12 +162,13 @@ static weir_tensor_t tensor_of(const weir__slot_t *slot)
         .dims = slot->type.dims,
         .dtype = slot->type.dtype,
         .rank = (uint32_t)slot->type.rank,
+        .format = slot->format,
         .flags = slot->kind == WEIR__SLOT_CONSTANT ? WEIR_TENSOR_CONSTANT : 0};
 }
 
 static bool can_evaluate(const weir__plan_node_t *node, const operands_t *operands)
 {
-    if (node->epilogue || node->prologue)
+    if (node->epilogue || node->prologue || (!node->anchor && !node->body))
         return false;
     bool dims_only = node->anchor && (node->anchor->op->flags & WEIR__OP_DIMS_ONLY);
     for (uint32_t i = 0; i < node->input_count; i++)
@@ -302,6 +310,7 @@ static weir_status_t prepare_kernel(
     if (step->tasks.phase_count > WEIR_PHASES_MAX)
         return WEIR_ERR(WEIR_INTERNAL, "%s: kernel \"%s\" has %u phases, at most %d are allowed",
             node->label, step->kernel->name, step->tasks.phase_count, WEIR_PHASES_MAX);
+    step->wide_phases = weir__step_wide_phases(step);
     step->shared_bytes = prepared.shared_bytes;
     if (!weir__align_u64(prepared.scratch_bytes, 64, &step->scratch_bytes))
         return weir__status_no_memory();
@@ -372,6 +381,7 @@ static weir_status_t make_launch(maker_t *maker, const weir__plan_slice_t *slice
                 "a slice of device \"%s\" reads a value that was not made", slice->device->name);
     }
     WEIR_TRY(weir__slice_view(&spec->zone, slice, slice_tensor, maker, &view));
+    step->slice_view = view;
     weir_code_t code = step->plugin->device.specialize(slice->program, view, &step->specialization);
     return weir__plugin_status(step->plugin, code, "specialize");
 }
@@ -481,7 +491,7 @@ static weir_status_t new_spec(weir_plan_t *plan, weir__spec_t **out_spec)
     weir__zone_init(&spec->zone, &runtime->heap, runtime->limits.graph_bytes);
     *out_spec = spec;
     spec->slot_of_value =
-        weir__zone_array(&spec->zone, plan->model->graph->value_count, sizeof *spec->slot_of_value);
+        weir__zone_array(&spec->zone, weir__plan_value_count(plan), sizeof *spec->slot_of_value);
     return spec->slot_of_value ? NULL : weir__status_no_memory();
 }
 
@@ -515,7 +525,7 @@ static weir_status_t set_inputs(maker_t *maker, const weir_value_t *inputs)
             *key++ = type.dims[d] = inputs[i].dims[d];
         // A device must never read the caller's memory: a run can end before the device does.
         weir__slot_t *slot =
-            new_slot(maker, maker->plan->slice_count ? WEIR__SLOT_ARENA : WEIR__SLOT_INPUT, &type);
+            new_slot(maker, maker->plan->slice_count ? WEIR__SLOT_ARENA : WEIR__SLOT_INPUT, &type, 0);
         if (!slot)
             return weir__status_no_memory();
         slot->input = i;
@@ -589,7 +599,7 @@ weir_status_t weir__spec_create_child(
     if (!status) {
         maker.spec->parent = parent;
         memcpy(maker.spec->slot_of_value, parent->slot_of_value,
-            maker.graph->value_count * sizeof *parent->slot_of_value);
+            weir__plan_value_count(plan) * sizeof *parent->slot_of_value);
         memcpy(maker.spec->frames, parent->frames, sizeof parent->frames);
         maker.spec->frame_count = parent->frame_count;
         maker.spec->arena_bytes = parent->arena_bytes;

@@ -60,7 +60,14 @@ typedef struct weir__plan_slice {
     uint32_t **member_inputs, **member_outputs; // tensor numbers
     uint32_t *inputs, *outputs;                 // tensor numbers
     uint32_t input_count, output_count;
+    const char *origins; // of all members, joined by '+'
 } weir__plan_slice_t;
+
+// A value of the graph in another format than row-major; its number is graph->value_count + its place.
+typedef struct weir__own_value {
+    uint32_t original;
+    uint32_t format;
+} weir__own_value_t;
 
 struct weir_plan {
     atomic_uint references;
@@ -68,6 +75,8 @@ struct weir_plan {
     weir__runtime_t *runtime;
     weir__zone_t zone;
     weir__plan_region_t main;
+    weir__own_value_t *own_values;
+    uint32_t own_count, own_capacity;
     weir__plan_slice_t *slices;
     uint32_t slice_count, slice_capacity;
     // Who may read each value: plan nodes of all regions, region outputs. [graph->value_count]
@@ -99,6 +108,8 @@ weir_status_t weir__plan_place(weir_plan_t *plan, const weir__region_t *source,
 // fuse.c: joins elementwise nodes into Pointwise groups and epilogues, where the chosen kernels
 // take them.
 weir_status_t weir__plan_fuse(weir_plan_t *plan, weir__plan_region_t *region);
+// format.c: chooses the format of each activation and puts Reorder nodes where it changes.
+weir_status_t weir__plan_format(weir_plan_t *plan, weir__plan_region_t *region);
 // slice.c: collects neighbours on one device into slices and compiles them.
 weir_status_t weir__plan_slice(weir_plan_t *plan, weir__plan_region_t *region);
 // Builds what a plugin sees of a slice in `zone`. tensor() fills in one tensor by value number.
@@ -109,11 +120,31 @@ weir_status_t weir__slice_view(weir__zone_t *zone, const weir__plan_slice_t *sli
 weir_status_t weir__plan_pack(weir_plan_t *plan, weir__plan_region_t *region);
 void weir__plan_unpack(weir_plan_t *plan, weir__plan_region_t *region);
 
+// The graph's value behind a number, and the format of the number's own form.
+static inline uint32_t weir__plan_original(const weir_plan_t *plan, uint32_t value)
+{
+    uint32_t count = plan->model->graph->value_count;
+    return value < count || value == WEIR__NONE ? value : plan->own_values[value - count].original;
+}
+static inline uint32_t weir__plan_format_of(const weir_plan_t *plan, uint32_t value)
+{
+    uint32_t count = plan->model->graph->value_count;
+    return value < count || value == WEIR__NONE ? WEIR_FORMAT_ROW_MAJOR
+                                                : plan->own_values[value - count].format;
+}
+static inline uint32_t weir__plan_value_count(const weir_plan_t *plan)
+{
+    return plan->model->graph->value_count + plan->own_count;
+}
+// Bytes of a tensor of concrete dims in a format; false: they do not fit.
+bool weir__format_bytes(
+    uint32_t format, const int64_t *dims, uint32_t rank, weir_dtype_t dtype, uint64_t *out_bytes);
+
 // ---- Node views (view.c) ----------------------------------------------------------------------
 
 // Fills a plugin's tensor from a value of the graph (types may be symbolic). value WEIR__NONE:
 // absent. The tensor borrows the value's dims. false: the rank is not known.
-bool weir__view_tensor(const weir__graph_t *graph, uint32_t value, weir_tensor_t *out_tensor);
+bool weir__view_tensor(const weir_plan_t *plan, uint32_t value, weir_tensor_t *out_tensor);
 // Fills a plugin's node (tensors [input_count + output_count] are the caller's). false: an unknown
 // rank.
 bool weir__view_node(const weir_plan_t *plan, const weir__plan_node_t *node, weir_tensor_t *tensors,

@@ -154,14 +154,37 @@ weir_status_t weir__slice_view(weir__zone_t *zone, const weir__plan_slice_t *sli
 
 static void symbolic_tensor(void *user, uint32_t value, weir_tensor_t *out_tensor)
 {
-    const weir_plan_t *plan = user;
-    weir__view_tensor(plan->model->graph, value, out_tensor);
+    weir__view_tensor(user, value, out_tensor);
+}
+
+// The ONNX names of all members, for messages and profiles.
+static weir_status_t join_origins(weir_plan_t *plan, weir__plan_slice_t *slice)
+{
+    size_t length = 1;
+    for (uint32_t m = 0; m < slice->member_count; m++)
+        length += strlen(slice->region->nodes[slice->members[m]].origins) + 1;
+    char *origins = weir__zone_alloc(&plan->zone, length);
+    if (!origins)
+        return weir__status_no_memory();
+    char *at = origins;
+    for (uint32_t m = 0; m < slice->member_count; m++) {
+        const char *name = slice->region->nodes[slice->members[m]].origins;
+        size_t bytes = strlen(name);
+        if (m)
+            *at++ = '+';
+        memcpy(at, name, bytes);
+        at += bytes;
+    }
+    *at = '\0';
+    slice->origins = origins;
+    return NULL;
 }
 
 static weir_status_t compile(weir_plan_t *plan, weir__plan_slice_t *slice)
 {
     weir_slice_t *view;
     WEIR_TRY(number_tensors(plan, slice));
+    WEIR_TRY(join_origins(plan, slice));
     WEIR_TRY(weir__slice_view(&plan->zone, slice, symbolic_tensor, plan, &view));
     weir__plugin_t *plugin = slice->device->plugin;
     weir_code_t code = plugin->device.compile(slice->device->handle, view, &slice->program);

@@ -14,6 +14,10 @@ typedef struct weir_model_options {
     uint32_t size; // sizeof(weir_model_options_t)
     // 1: the graph as the file has it, only checked and normalised: no folding, no rewriting.
     uint32_t keep_as_is;
+    // 1: the outputs are the values that nodes of the main graph make, in order of execution, and what
+    // else the file declares as an output; for comparing devices node by node. With keep_as_is they
+    // have their ONNX names.
+    uint32_t all_outputs;
 } weir_model_options_t;
 
 // Reads, checks and simplifies an ONNX file. The file is read once: overwriting it later changes nothing.
@@ -56,6 +60,17 @@ WEIR_API WEIR_MUST_USE weir_status_t weir_model_input(
 // As above. Threads: any. Errors: NOT_FOUND.
 WEIR_API WEIR_MUST_USE weir_status_t weir_model_output(
     const weir_model_t *model, uint32_t index, weir_port_t *out_port);
+
+// The node that makes an output.
+typedef struct weir_producer {
+    const char *op;     // "MatMul"
+    const char *origin; // the ONNX node's name; "" when it has none
+} weir_producer_t;
+
+// What makes output `index`. Owns: names live as long as the model. Threads: any.
+// Errors: NOT_FOUND past the last one, or for an output that is an input or a constant.
+WEIR_API WEIR_MUST_USE weir_status_t weir_model_producer(
+    const weir_model_t *model, uint32_t index, weir_producer_t *out_producer);
 
 typedef struct weir_model_info {
     uint32_t size; // sizeof(weir_model_info_t), set by the caller

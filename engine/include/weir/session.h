@@ -38,7 +38,7 @@ WEIR_API void weir_cancel_free(weir_cancel_t *cancel);
 
 typedef struct weir_run_options {
     uint32_t size; // sizeof(weir_run_options_t)
-    uint32_t profile_level; // reserved, 0
+    uint32_t profile_level; // 0: none; 1: the time of each step, see weir/profile.h
     uint64_t deadline_ns;   // of weir_now_ns(); 0: none
     weir_cancel_t *cancel;  // NULL: none
     uint64_t request_id;    // for the log

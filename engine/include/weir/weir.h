@@ -7,6 +7,7 @@
 #include <weir/log.h>
 #include <weir/model.h>
 #include <weir/plan.h>
+#include <weir/profile.h>
 #include <weir/session.h>
 #include <weir/status.h>
 #include <weir/value.h>

@@ -106,7 +106,7 @@ class DeviceDescription(Structure):
 
 
 class ModelOptions(Structure):
-    _fields_ = [("size", c_uint32), ("keep_as_is", c_uint32)]
+    _fields_ = [("size", c_uint32), ("keep_as_is", c_uint32), ("all_outputs", c_uint32)]
 
 
 class Port(Structure):
@@ -117,6 +117,10 @@ class Port(Structure):
         ("dims", c_int64 * RANK_MAX),
         ("dim_names", c_char_p * RANK_MAX),
     ]
+
+
+class Producer(Structure):
+    _fields_ = [("op", c_char_p), ("origin", c_char_p)]
 
 
 class ModelInfo(Structure):
@@ -197,6 +201,32 @@ class SessionInfo(Structure):
     ]
 
 
+class ProfileRun(Structure):
+    _fields_ = [
+        ("size", c_uint32),
+        ("step_count", c_uint32),
+        ("start_ns", c_uint64),
+        ("duration_ns", c_uint64),
+    ]
+
+
+class ProfileStep(Structure):
+    _fields_ = [
+        ("size", c_uint32),
+        ("reserved", c_uint32),
+        ("op", c_char_p),
+        ("origins", c_char_p),
+        ("device", c_char_p),
+        ("kernel", c_char_p),
+        ("fused", c_char_p),
+        ("start_ns", c_uint64),
+        ("duration_ns", c_uint64),
+        ("bytes", c_uint64),
+        ("flop", c_uint64),
+        ("shape", c_char * 128),
+    ]
+
+
 class Value(Structure):
     _fields_ = [
         ("data", c_void_p),
@@ -217,6 +247,7 @@ STRUCTS = {
     "weir_device_description_t": DeviceDescription,
     "weir_model_options_t": ModelOptions,
     "weir_port_t": Port,
+    "weir_producer_t": Producer,
     "weir_model_info_t": ModelInfo,
     "weir_tally_t": Tally,
     "weir_plan_options_t": PlanOptions,
@@ -225,6 +256,8 @@ STRUCTS = {
     "weir_session_options_t": SessionOptions,
     "weir_run_options_t": RunOptions,
     "weir_session_info_t": SessionInfo,
+    "weir_profile_run_t": ProfileRun,
+    "weir_profile_step_t": ProfileStep,
     "weir_value_t": Value,
 }
 
@@ -258,6 +291,7 @@ FUNCTIONS = {
     "weir_model_output_count": (c_uint32, [_HANDLE]),
     "weir_model_input": (_STATUS, [_HANDLE, c_uint32, POINTER(Port)]),
     "weir_model_output": (_STATUS, [_HANDLE, c_uint32, POINTER(Port)]),
+    "weir_model_producer": (_STATUS, [_HANDLE, c_uint32, POINTER(Producer)]),
     "weir_model_describe": (None, [_HANDLE, POINTER(ModelInfo)]),
     "weir_plan_create": (_STATUS, [_HANDLE, POINTER(PlanOptions), POINTER(_HANDLE)]),
     "weir_plan_free": (None, [_HANDLE]),
@@ -270,6 +304,8 @@ FUNCTIONS = {
         [_HANDLE, POINTER(RunOptions), c_size_t, POINTER(Value), c_size_t, POINTER(Value)],
     ),
     "weir_session_describe": (None, [_HANDLE, POINTER(SessionInfo)]),
+    "weir_session_profile_run": (None, [_HANDLE, POINTER(ProfileRun)]),
+    "weir_session_profile": (c_int, [_HANDLE, c_uint32, POINTER(ProfileStep)]),
     "weir_cancel_create": (_STATUS, [POINTER(_HANDLE)]),
     "weir_cancel_trigger": (None, [_HANDLE]),
     "weir_cancel_free": (None, [_HANDLE]),
