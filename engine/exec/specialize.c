@@ -166,7 +166,8 @@ static weir_tensor_t tensor_of(const weir__slot_t *slot)
         .flags = slot->kind == WEIR__SLOT_CONSTANT ? WEIR_TENSOR_CONSTANT : 0};
 }
 
-static bool can_evaluate(const weir__plan_node_t *node, const operands_t *operands)
+static bool can_evaluate(
+    const maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
 {
     if (node->epilogue || node->prologue || (!node->anchor && !node->body))
         return false;
@@ -178,7 +179,8 @@ static bool can_evaluate(const weir__plan_node_t *node, const operands_t *operan
     for (uint32_t i = 0; i < node->output_count; i++) {
         uint64_t bytes;
         const weir__type_t *type = &operands->outputs[i];
-        if (!weir__tensor_bytes(type->dims, (uint32_t)type->rank, type->dtype, &bytes) ||
+        if (weir__plan_format_of(maker->plan, node->outputs[i]) ||
+            !weir__tensor_bytes(type->dims, (uint32_t)type->rank, type->dtype, &bytes) ||
             bytes > KNOWN_BYTES_MAX)
             return false;
     }
@@ -196,13 +198,16 @@ static weir_status_t evaluate(
         view.op = "Pointwise";
     view.inputs = tensors;
     view.outputs = tensors + node->input_count;
-    for (uint32_t i = 0; i < node->input_count; i++)
+    for (uint32_t i = 0; i < node->input_count; i++) {
         tensors[i] = tensor_of(operands->inputs[i]);
+        if (operands->inputs[i] && operands->inputs[i]->known) // read during the run: not in the slot
+            tensors[i].data = (void *)(uintptr_t)operands->inputs[i]->known->data;
+    }
     for (uint32_t i = 0; i < node->output_count; i++) {
         tensors[node->input_count + i] = (weir_tensor_t){.dtype = 0};
         if (node->outputs[i] == WEIR__NONE)
             continue;
-        weir__slot_t *slot = new_slot(maker, WEIR__SLOT_CONSTANT, &operands->outputs[i]);
+        weir__slot_t *slot = new_slot(maker, WEIR__SLOT_CONSTANT, &operands->outputs[i], 0);
         weir__tensor_t *known = weir__zone_alloc(zone, sizeof *known);
         void *data = slot ? weir__zone_alloc(zone, slot->bytes + 64) : NULL;
         if (!known || !data)
@@ -253,7 +258,8 @@ static weir_status_t make_outputs(
     for (uint32_t i = 0; i < node->output_count; i++) {
         if (node->outputs[i] == WEIR__NONE)
             continue;
-        weir__slot_t *slot = new_slot(maker, WEIR__SLOT_ARENA, &operands->outputs[i]);
+        weir__slot_t *slot = new_slot(maker, WEIR__SLOT_ARENA, &operands->outputs[i],
+            weir__plan_format_of(maker->plan, node->outputs[i]));
         if (!slot)
             return weir__status_no_memory();
         WEIR_TRY(check_size(maker, slot, node->label));
@@ -444,7 +450,7 @@ static weir_status_t visit(maker_t *maker, const weir__plan_node_t *node, uint32
         return enter_branch(maker, node, operands);
     WEIR_TRY(node->anchor ? infer_anchor(node, operands) : infer_group(node, operands));
     bool is_view = node->anchor && (node->anchor->op->flags & WEIR__OP_VIEW);
-    if (node->slice == UINT32_MAX && can_evaluate(node, operands))
+    if (node->slice == UINT32_MAX && can_evaluate(maker, node, operands))
         return evaluate(maker, node, operands);
     WEIR_TRY(make_outputs(maker, node, operands));
     if (is_view)

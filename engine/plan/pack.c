@@ -53,6 +53,9 @@ static weir__hash_t hash_attributes(const weir_node_t *view)
         if (attribute->type == WEIR_ATTR_INTS)
             hash = weir__hash_join(
                 hash, weir__hash128(attribute->ints, attribute->count * sizeof(int64_t)));
+        if (attribute->type == WEIR_ATTR_FLOATS)
+            hash = weir__hash_join(
+                hash, weir__hash128(attribute->floats, attribute->count * sizeof(float)));
     }
     return hash;
 }

@@ -109,6 +109,7 @@ static weir_status_t build(weir_plan_t *plan, const weir_plan_options_t *options
     count_region_uses(plan, &graph->main);
     WEIR_TRY(weir__plan_place(plan, &graph->main, &devices, &plan->main));
     WEIR_TRY(weir__plan_fuse(plan, &plan->main));
+    WEIR_TRY(weir__plan_format(plan, &plan->main));
     WEIR_TRY(weir__plan_slice(plan, &plan->main));
     WEIR_TRY(weir__plan_pack(plan, &plan->main));
     return make_listing(plan);

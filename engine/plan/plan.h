@@ -63,7 +63,8 @@ typedef struct weir__plan_slice {
     const char *origins; // of all members, joined by '+'
 } weir__plan_slice_t;
 
-// A value of the graph in another format than row-major; its number is graph->value_count + its place.
+// A value of the graph in another format than row-major; its number is graph->value_count + its
+// place.
 typedef struct weir__own_value {
     uint32_t original;
     uint32_t format;

@@ -4,13 +4,20 @@
 #include <string.h>
 
 // Does nothing stand between this node and the slice before it? Shape arithmetic is worked out
-// while specializing and a view moves nothing.
+// while specializing and a view moves nothing, unless its shape is data: then a specialization ends
+// there, and with it the slice.
 static bool is_transparent(const weir_plan_t *plan, const weir__plan_node_t *node)
 {
-    if (node->anchor && (node->anchor->op->flags & WEIR__OP_VIEW))
+    if (node->anchor && (node->anchor->op->flags & WEIR__OP_VIEW)) {
+        for (uint32_t i = 0; i < node->input_count && i < 32; i++)
+            if ((node->anchor->op->value_inputs >> i & 1) && node->inputs[i] != WEIR__NONE &&
+                !plan->size_known[node->inputs[i]])
+                return false;
         return true;
+    }
     for (uint32_t i = 0; i < node->output_count; i++)
-        if (node->outputs[i] != WEIR__NONE && !plan->size_known[node->outputs[i]])
+        if (node->outputs[i] != WEIR__NONE &&
+            !plan->size_known[weir__plan_original(plan, node->outputs[i])])
             return false;
     return node->is_shape;
 }

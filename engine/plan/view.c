@@ -5,13 +5,26 @@
 #include "engine/base/size.h"
 #include <string.h>
 
-bool weir__view_tensor(const weir__graph_t *graph, uint32_t value, weir_tensor_t *out_tensor)
+bool weir__format_bytes(
+    uint32_t format, const int64_t *dims, uint32_t rank, weir_dtype_t dtype, uint64_t *out_bytes)
+{
+    if (format != WEIR_FORMAT_NCHW16C)
+        return weir__tensor_bytes(dims, rank, dtype, out_bytes);
+    int64_t padded[4] = {dims[0], 0, dims[2], dims[3]};
+    if (!weir__add_i64(dims[1], 15, &padded[1]))
+        return false;
+    padded[1] = padded[1] / 16 * 16;
+    return weir__tensor_bytes(padded, 4, dtype, out_bytes);
+}
+
+bool weir__view_tensor(const weir_plan_t *plan, uint32_t value, weir_tensor_t *out_tensor)
 {
     memset(out_tensor, 0, sizeof *out_tensor);
     if (value == WEIR__NONE)
         return true;
-    const weir__value_t *source = &graph->values[value];
+    const weir__value_t *source = &plan->model->graph->values[weir__plan_original(plan, value)];
     out_tensor->dtype = source->type.dtype;
+    out_tensor->format = weir__plan_format_of(plan, value);
     if (source->constant) {
         const weir__tensor_t *constant = source->constant;
         out_tensor->data = (void *)(uintptr_t)constant->data;
@@ -27,10 +40,10 @@ bool weir__view_tensor(const weir__graph_t *graph, uint32_t value, weir_tensor_t
     out_tensor->rank = (uint32_t)source->type.rank;
     out_tensor->dims = source->type.dims;
     uint64_t count;
-    if (weir__dims_count(source->type.dims, out_tensor->rank, &count)) {
+    if (weir__dims_count(source->type.dims, out_tensor->rank, &count) &&
+        weir__format_bytes(out_tensor->format, source->type.dims, out_tensor->rank,
+            out_tensor->dtype, &out_tensor->bytes))
         out_tensor->element_count = count;
-        out_tensor->bytes = count * weir_dtype_bytes(out_tensor->dtype);
-    }
     return true;
 }
 
@@ -57,15 +70,14 @@ void weir__view_head(const weir__plan_node_t *node, weir_node_t *out_node)
 bool weir__view_node(const weir_plan_t *plan, const weir__plan_node_t *node, weir_tensor_t *tensors,
     weir_node_t *out_node)
 {
-    const weir__graph_t *graph = plan->model->graph;
     weir__view_head(node, out_node);
     out_node->inputs = tensors;
     out_node->outputs = tensors + node->input_count;
     bool known = true;
     for (uint32_t i = 0; i < node->input_count; i++)
-        known &= weir__view_tensor(graph, node->inputs[i], &tensors[i]);
+        known &= weir__view_tensor(plan, node->inputs[i], &tensors[i]);
     for (uint32_t i = 0; i < node->output_count; i++)
-        known &= weir__view_tensor(graph, node->outputs[i], &tensors[node->input_count + i]);
+        known &= weir__view_tensor(plan, node->outputs[i], &tensors[node->input_count + i]);
     return known;
 }
 

@@ -12,8 +12,8 @@ extern "C" {
 
 typedef struct weir_engine weir_engine_t;
 
-// Where memory comes from. Both are called from any thread. alloc returns memory aligned to `alignment`
-// (a power of two) or NULL; free gets what alloc returned.
+// Where memory comes from. Both are called from any thread. alloc returns memory aligned to
+// `alignment` (a power of two) or NULL; free gets what alloc returned.
 typedef struct weir_allocator {
     void *user_data;
     void *(*alloc)(void *user_data, size_t bytes, size_t alignment);
@@ -22,8 +22,8 @@ typedef struct weir_allocator {
 
 typedef struct weir_engine_options {
     uint32_t size; // sizeof(weir_engine_options_t)
-    // Threads that compute, the caller of weir_session_run() included. 0: as many as this process may
-    // use (affinity mask and cgroup quota).
+    // Threads that compute, the caller of weir_session_run() included. 0: as many as this process
+    // may use (affinity mask and cgroup quota).
     uint32_t threads;
     // Folders and plugin files, colon-separated, searched before the installed ones.
     // NULL: the environment's WEIR_PLUGIN_PATH. Never the working directory unless it says so.
@@ -31,10 +31,11 @@ typedef struct weir_engine_options {
     // Where packed weights are kept between processes. NULL: the environment's WEIR_CACHE_DIR, else
     // weir/ below XDG_CACHE_HOME or ~/.cache. "": no cache.
     const char *cache_dir;
-    const char *plugin_options; // "cpu.isa=avx2,cpu.x=1"; NULL: none. An unknown option is an error.
-    const weir_limits_t *limits;         // NULL: defaults
-    const weir_allocator_t *allocator;   // NULL: the C library
-    weir_log_fn log;                     // NULL: silent
+    const char
+        *plugin_options; // "cpu.isa=avx2,cpu.x=1"; NULL: none. An unknown option is an error.
+    const weir_limits_t *limits;       // NULL: defaults
+    const weir_allocator_t *allocator; // NULL: the C library
+    weir_log_fn log;                   // NULL: silent
     void *log_user_data;
     weir_log_level_t log_level; // the most talkative level passed on; 0: errors only
 } weir_engine_options_t;
@@ -43,7 +44,8 @@ typedef struct weir_engine_options {
 // options: NULL for defaults that suit this machine.
 // Owns:    the caller frees the engine after every object made from it.
 // Threads: any.
-// Errors:  INVALID_ARGUMENT (options), RESOURCE_EXHAUSTED. A plugin that cannot work is not an error: see
+// Errors:  INVALID_ARGUMENT (options), RESOURCE_EXHAUSTED. A plugin that cannot work is not an
+// error: see
 //          weir_device_describe().
 WEIR_API WEIR_MUST_USE weir_status_t weir_engine_create(
     const weir_engine_options_t *options, weir_engine_t **out_engine);
@@ -55,10 +57,10 @@ WEIR_API void weir_engine_free(weir_engine_t *engine);
 typedef struct weir_device_description {
     uint32_t size; // sizeof(weir_device_description_t), set by the caller
     uint32_t usable;
-    char name[64];      // "cpu", "ref", "async:0"
-    char version[32];   // of the plugin
-    char text[256];     // what it is, or why it is not usable
-    char path[512];     // of the plugin file; "" for what is linked in
+    char name[64];    // "cpu", "ref", "async:0"
+    char version[32]; // of the plugin
+    char text[256];   // what it is, or why it is not usable
+    char path[512];   // of the plugin file; "" for what is linked in
 } weir_device_description_t;
 
 // Devices in the order in which plans prefer them, then those that cannot be used, with the reason.
@@ -72,8 +74,8 @@ WEIR_API WEIR_MUST_USE weir_status_t weir_device_describe(
 // Threads that compute, the caller's included. Threads: any. Errors: none.
 WEIR_API uint32_t weir_engine_threads(const weir_engine_t *engine);
 
-// Bytes that the engine holds now and held at most, packed weights in mapped cache files not included.
-// Threads: any. Errors: none.
+// Bytes that the engine holds now and held at most, packed weights in mapped cache files not
+// included. Threads: any. Errors: none.
 WEIR_API void weir_engine_memory(
     const weir_engine_t *engine, uint64_t *out_now_bytes, uint64_t *out_peak_bytes);
 

@@ -21,7 +21,8 @@ typedef struct weir_plan_options {
 // options: NULL for the best devices there are.
 // Owns:    *out_plan is one reference, the caller's; the plan keeps the model alive.
 // Threads: any.
-// Errors:  NOT_FOUND (a device or plugin that is not there), UNSUPPORTED (a node that no device can run, by
+// Errors:  NOT_FOUND (a device or plugin that is not there), UNSUPPORTED (a node that no device can
+// run, by
 //          its ONNX name), RESOURCE_EXHAUSTED, LIMIT.
 WEIR_API WEIR_MUST_USE weir_status_t weir_plan_create(
     weir_model_t *model, const weir_plan_options_t *options, weir_plan_t **out_plan);
@@ -37,14 +38,14 @@ WEIR_API weir_model_t *weir_plan_model(const weir_plan_t *plan);
 
 // A node of the plan, in the order of execution.
 typedef struct weir_plan_node {
-    uint32_t size; // sizeof(weir_plan_node_t), set by the caller
-    uint32_t depth;       // 0: main graph; 1: inside an If …
-    const char *op;       // "MatMul", "Pointwise" …
-    const char *origins;  // ONNX node names, joined by '+'
-    const char *device;   // "cpu"
-    const char *kernel;   // the kernel's name
-    const char *fused;    // "Add+Gelu" as epilogue or body; "" when nothing is
-    const char *why;      // why devices preferred to this one did not take it; "" when none is
+    uint32_t size;       // sizeof(weir_plan_node_t), set by the caller
+    uint32_t depth;      // 0: main graph; 1: inside an If …
+    const char *op;      // "MatMul", "Pointwise" …
+    const char *origins; // ONNX node names, joined by '+'
+    const char *device;  // "cpu"
+    const char *kernel;  // the kernel's name
+    const char *fused;   // "Add+Gelu" as epilogue or body; "" when nothing is
+    const char *why;     // why devices preferred to this one did not take it; "" when none is
 } weir_plan_node_t;
 
 // Fills *out_node and returns 1; 0 past the last node.
@@ -54,9 +55,9 @@ WEIR_API int weir_plan_node(const weir_plan_t *plan, uint32_t index, weir_plan_n
 typedef struct weir_plan_info {
     uint32_t size; // sizeof(weir_plan_info_t), set by the caller
     uint32_t node_count;
-    uint32_t ref_node_count;  // of those, how many run on the plain C device
+    uint32_t ref_node_count; // of those, how many run on the plain C device
     uint32_t reserved;
-    uint64_t packed_bytes;    // weights packed for this plan
+    uint64_t packed_bytes;        // weights packed for this plan
     uint64_t packed_cached_bytes; // of those, found in the cache
     uint64_t create_ns;
 } weir_plan_info_t;

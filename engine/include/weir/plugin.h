@@ -1,19 +1,22 @@
 // weir/plugin.h: the plugin ABI, version 0.
 //
 // A plugin is a shared object that exports one symbol, weir_plugin_v0. It offers operators for host
-// memory (level L0: a table of kernels) and, if it likes, devices (L1: memory and a queue; L2: timelines,
-// compiled programs, artifacts). This header stands alone: a plugin includes nothing else of weir and
-// links nothing of weir.
+// memory (level L0: a table of kernels) and, if it likes, devices (L1: memory and a queue; L2:
+// timelines, compiled programs, artifacts). This header stands alone: a plugin includes nothing
+// else of weir and links nothing of weir.
 //
 // Rules that hold for every struct and call here:
 //  - A struct that crosses the border starts with weir_head_t; `size` is the maker's sizeof. The
-//    receiver copies min(size, its own size) bytes into a zeroed struct of its own. A zero field means
-//    "as before this field existed".
-//  - Every pointer in a call has a length and dies with the call, unless the comment says otherwise.
+//    receiver copies min(size, its own size) bytes into a zeroed struct of its own. A zero field
+//    means "as before this field existed".
+//  - Every pointer in a call has a length and dies with the call, unless the comment says
+//  otherwise.
 //    Strings are NUL-terminated UTF-8.
-//  - A plugin never aborts, exits, prints, installs signal handlers or throws across the border, and
+//  - A plugin never aborts, exits, prints, installs signal handlers or throws across the border,
+//  and
 //    has no compute threads of its own: kernels expose tasks, the engine runs them.
-//  - Threading marks: [A] any thread, any time; [D] one call at a time per device; [Q] one at a time per
+//  - Threading marks: [A] any thread, any time; [D] one call at a time per device; [Q] one at a
+//  time per
 //    queue; [+] may block. Calls marked none of these are made once, at load.
 //
 // Version 0 demands that plugin and engine were built from the very same header: header_hash is
@@ -78,7 +81,10 @@ typedef struct weir_head {
     uint32_t size; // sizeof the struct that it starts, as its maker compiled it
     uint32_t flags;
 } weir_head_t;
-#define WEIR_HEAD(type) {(uint32_t)sizeof(type), 0}
+#define WEIR_HEAD(type)                                                                            \
+    {                                                                                              \
+        (uint32_t)sizeof(type), 0                                                                  \
+    }
 
 // An array of structs whose size the receiver may not know: element i lies at data + i * stride.
 typedef struct weir_array {
@@ -86,7 +92,10 @@ typedef struct weir_array {
     uint32_t count;
     uint32_t stride;
 } weir_array_t;
-#define WEIR_ARRAY(a) {(a), (uint32_t)(sizeof(a) / sizeof((a)[0])), (uint32_t)sizeof((a)[0])}
+#define WEIR_ARRAY(a)                                                                              \
+    {                                                                                              \
+        (a), (uint32_t)(sizeof(a) / sizeof((a)[0])), (uint32_t)sizeof((a)[0])                      \
+    }
 
 #define WEIR_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define WEIR_MAX(a, b) ((a) > (b) ? (a) : (b))
@@ -106,8 +115,9 @@ typedef struct weir_array {
 #define WEIR_TENSOR_CONSTANT 1u // data is there when the plan is made and never changes
 
 // A tensor of a node. dtype 0 (then rank 0, data NULL): an optional input or output that is absent.
-// While a plan is made dims may be symbolic (negative; equal symbols are equal sizes) and data is NULL
-// but for constants. In prepare(), tasks() and run() every dim is >= 0; in run() data is there.
+// While a plan is made dims may be symbolic (negative; equal symbols are equal sizes) and data is
+// NULL but for constants. In prepare(), tasks() and run() every dim is >= 0; in run() data is
+// there.
 typedef struct weir_tensor {
     void *data;             // inputs are read only
     uint64_t bytes;         // size of the memory behind data
@@ -120,7 +130,13 @@ typedef struct weir_tensor {
     uint32_t flags;  // WEIR_TENSOR_*
 } weir_tensor_t;
 
-enum { WEIR_ATTR_INT = 1, WEIR_ATTR_FLOAT = 2, WEIR_ATTR_STRING = 3, WEIR_ATTR_INTS = 4, WEIR_ATTR_FLOATS = 5 };
+enum {
+    WEIR_ATTR_INT = 1,
+    WEIR_ATTR_FLOAT = 2,
+    WEIR_ATTR_STRING = 3,
+    WEIR_ATTR_INTS = 4,
+    WEIR_ATTR_FLOATS = 5
+};
 
 // An attribute of an operator, defaults filled in. ints/floats hold `count` values.
 typedef struct weir_attribute {
@@ -138,16 +154,18 @@ typedef struct weir_attribute {
 // Expressions: the one construct that carries fusion
 // ---------------------------------------------------------------------------------------------
 
-// An expression is a straight-line program over elements. Instruction i defines value i from earlier
-// values a, b, c. It is evaluated for each element of the result shape; WEIR_OP_LOAD k reads operand k
-// of the node (inputs[first_operand + k]) broadcast by numpy's rule. Alone it is the body of a
-// "Pointwise" node. As an epilogue it is applied to the anchor's result (WEIR_OP_ANCHOR), as a prologue
-// to the anchor's input 0 (WEIR_OP_ANCHOR too), before the anchor reads it.
+// An expression is a straight-line program over elements. Instruction i defines value i from
+// earlier values a, b, c. It is evaluated for each element of the result shape; WEIR_OP_LOAD k
+// reads operand k of the node (inputs[first_operand + k]) broadcast by numpy's rule. Alone it is
+// the body of a "Pointwise" node. As an epilogue it is applied to the anchor's result
+// (WEIR_OP_ANCHOR), as a prologue to the anchor's input 0 (WEIR_OP_ANCHOR too), before the anchor
+// reads it.
 //
-// Rules: floating point is computed in the result's dtype (f16 and bf16 in f32, rounded at the end), NaN
-// propagates (MIN, MAX, CLAMP, RELU too). Integers wrap. Integer DIV truncates; a divisor of 0 is
-// INVALID_ARGUMENT. MOD has the sign of the divisor, FMOD that of the dividend. Comparisons and logic
-// give BOOL. CAST float->int truncates and saturates (NaN -> 0); float or int -> bool is != 0.
+// Rules: floating point is computed in the result's dtype (f16 and bf16 in f32, rounded at the
+// end), NaN propagates (MIN, MAX, CLAMP, RELU too). Integers wrap. Integer DIV truncates; a divisor
+// of 0 is INVALID_ARGUMENT. MOD has the sign of the divisor, FMOD that of the dividend. Comparisons
+// and logic give BOOL. CAST float->int truncates and saturates (NaN -> 0); float or int -> bool is
+// != 0.
 typedef uint32_t weir_opcode_t;
 enum {
     WEIR_OP_NONE = 0,
@@ -156,20 +174,52 @@ enum {
     WEIR_OP_ANCHOR = 2, // the anchor's result
     WEIR_OP_CONST = 3,  // imm[0] (floats) or integer (others)
     // unary, value a
-    WEIR_OP_IDENTITY = 16, WEIR_OP_NEG, WEIR_OP_ABS, WEIR_OP_SIGN, WEIR_OP_RECIPROCAL, WEIR_OP_SQRT,
-    WEIR_OP_EXP, WEIR_OP_LOG, WEIR_OP_ERF, WEIR_OP_SIN, WEIR_OP_COS, WEIR_OP_TANH, WEIR_OP_SIGMOID,
-    WEIR_OP_SOFTPLUS, WEIR_OP_RELU, WEIR_OP_FLOOR, WEIR_OP_CEIL, WEIR_OP_ROUND, WEIR_OP_NOT,
-    WEIR_OP_ISNAN, WEIR_OP_CAST, // CAST: to the instruction's dtype
-    WEIR_OP_GELU,                // 0.5 x (1 + erf(x / sqrt 2))
-    WEIR_OP_GELU_TANH,           // 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
-    WEIR_OP_HARD_SIGMOID,        // max(0, min(1, imm[0] x + imm[1]))
-    WEIR_OP_HARD_SWISH,          // x max(0, min(1, x / 6 + 0.5))
-    WEIR_OP_LEAKY_RELU,          // x < 0 ? imm[0] x : x
-    WEIR_OP_ELU,                 // x < 0 ? imm[0] (exp(x) - 1) : x
+    WEIR_OP_IDENTITY = 16,
+    WEIR_OP_NEG,
+    WEIR_OP_ABS,
+    WEIR_OP_SIGN,
+    WEIR_OP_RECIPROCAL,
+    WEIR_OP_SQRT,
+    WEIR_OP_EXP,
+    WEIR_OP_LOG,
+    WEIR_OP_ERF,
+    WEIR_OP_SIN,
+    WEIR_OP_COS,
+    WEIR_OP_TANH,
+    WEIR_OP_SIGMOID,
+    WEIR_OP_SOFTPLUS,
+    WEIR_OP_RELU,
+    WEIR_OP_FLOOR,
+    WEIR_OP_CEIL,
+    WEIR_OP_ROUND,
+    WEIR_OP_NOT,
+    WEIR_OP_ISNAN,
+    WEIR_OP_CAST,         // CAST: to the instruction's dtype
+    WEIR_OP_GELU,         // 0.5 x (1 + erf(x / sqrt 2))
+    WEIR_OP_GELU_TANH,    // 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
+    WEIR_OP_HARD_SIGMOID, // max(0, min(1, imm[0] x + imm[1]))
+    WEIR_OP_HARD_SWISH,   // x max(0, min(1, x / 6 + 0.5))
+    WEIR_OP_LEAKY_RELU,   // x < 0 ? imm[0] x : x
+    WEIR_OP_ELU,          // x < 0 ? imm[0] (exp(x) - 1) : x
     // binary, values a and b
-    WEIR_OP_ADD = 64, WEIR_OP_SUB, WEIR_OP_MUL, WEIR_OP_DIV, WEIR_OP_POW, WEIR_OP_MOD, WEIR_OP_FMOD,
-    WEIR_OP_MIN, WEIR_OP_MAX, WEIR_OP_AND, WEIR_OP_OR, WEIR_OP_XOR, WEIR_OP_EQ, WEIR_OP_LT, WEIR_OP_LE,
-    WEIR_OP_GT, WEIR_OP_GE, WEIR_OP_PRELU, // PRELU: a < 0 ? a * b : a
+    WEIR_OP_ADD = 64,
+    WEIR_OP_SUB,
+    WEIR_OP_MUL,
+    WEIR_OP_DIV,
+    WEIR_OP_POW,
+    WEIR_OP_MOD,
+    WEIR_OP_FMOD,
+    WEIR_OP_MIN,
+    WEIR_OP_MAX,
+    WEIR_OP_AND,
+    WEIR_OP_OR,
+    WEIR_OP_XOR,
+    WEIR_OP_EQ,
+    WEIR_OP_LT,
+    WEIR_OP_LE,
+    WEIR_OP_GT,
+    WEIR_OP_GE,
+    WEIR_OP_PRELU, // PRELU: a < 0 ? a * b : a
     // ternary, values a, b and c
     WEIR_OP_SELECT = 96, // a ? b : c
     WEIR_OP_CLAMP,       // min(max(a, b), c)
@@ -197,8 +247,9 @@ typedef struct weir_expression {
     const uint16_t *outputs; // [output_count] values; output j is the node's output j
 } weir_expression_t;
 
-// A node as a plugin sees it. Operators and revisions: docs/plugins.md. Elementwise operators come under
-// their own name ("Relu") to a kernel of that name, and as "Pointwise" with `body` to a kernel of that.
+// A node as a plugin sees it. Operators and revisions: docs/operators.md. Elementwise operators
+// come under their own name ("Relu") to a kernel of that name, and as "Pointwise" with `body` to a
+// kernel of that.
 typedef struct weir_node {
     weir_head_t head;
     const char *op;
@@ -232,35 +283,38 @@ struct weir_host {
     weir_code_t (*fail)(const weir_host_t *host, weir_code_t code, const char *format, ...);
     // level: 0 error, 1 warning, 2 info, 3 debug. [A]
     void (*log)(const weir_host_t *host, int32_t level, const char *text);
-    // Runs body(user, i) for i in [0, count) on the engine's team; for packing and compiling only. [A+]
-    weir_code_t (*parallel_for)(
-        const weir_host_t *host, uint64_t count, weir_code_t (*body)(void *user, uint64_t i), void *user);
+    // Runs body(user, i) for i in [0, count) on the engine's team; for packing and compiling only.
+    // [A+]
+    weir_code_t (*parallel_for)(const weir_host_t *host, uint64_t count,
+        weir_code_t (*body)(void *user, uint64_t i), void *user);
     // The value of one of the plugin's options, or NULL. Lives as long as the engine. [A]
     const char *(*option)(const weir_host_t *host, const char *name);
     // A counted helper thread (I/O, reaping; never compute of L0 kernels). [A]
-    weir_code_t (*thread_start)(
-        const weir_host_t *host, const char *name, void (*body)(void *user), void *user, void **out_thread);
+    weir_code_t (*thread_start)(const weir_host_t *host, const char *name, void (*body)(void *user),
+        void *user, void **out_thread);
     void (*thread_join)(const weir_host_t *host, void *thread); // [A+]
-    // Timelines of the engine: 64-bit counters that only grow. Signalling wakes every run that waits for
-    // that value or a smaller one. A failure is sticky and reaches every waiter. [A]
+    // Timelines of the engine: 64-bit counters that only grow. Signalling wakes every run that
+    // waits for that value or a smaller one. A failure is sticky and reaches every waiter. [A]
     weir_code_t (*timeline_signal)(const weir_host_t *host, uint64_t timeline, uint64_t value);
     weir_code_t (*timeline_fail)(
         const weir_host_t *host, uint64_t timeline, weir_code_t code, const char *text);
     // The artifact cache: views are mapped and live until blob_release. [A+]
     weir_code_t (*blob_get)(
         const weir_host_t *host, const char *key, const void **out_data, uint64_t *out_bytes);
-    weir_code_t (*blob_put)(const weir_host_t *host, const char *key, const void *data, uint64_t bytes);
+    weir_code_t (*blob_put)(
+        const weir_host_t *host, const char *key, const void *data, uint64_t bytes);
     void (*blob_release)(const weir_host_t *host, const void *data);
-    void (*trace)(const weir_host_t *host, const weir_trace_record_t *records, uint32_t count); // [A]
-    const char *(*plugin_dir)(const weir_host_t *host);                                        // [A]
+    void (*trace)(
+        const weir_host_t *host, const weir_trace_record_t *records, uint32_t count); // [A]
+    const char *(*plugin_dir)(const weir_host_t *host);                               // [A]
 };
 
 // ---------------------------------------------------------------------------------------------
 // L0: kernels for host memory
 // ---------------------------------------------------------------------------------------------
 
-// The answer to supports(). cost_ns: an estimate for one run at the node's dims (symbolic dims as you
-// like); 0: unknown. reason: for a "no", a few words for a person.
+// The answer to supports(). cost_ns: an estimate for one run at the node's dims (symbolic dims as
+// you like); 0: unknown. reason: for a "no", a few words for a person.
 typedef struct weir_support {
     weir_head_t head;
     uint64_t cost_ns;
@@ -270,7 +324,8 @@ typedef struct weir_support {
 // How the kernel wants a constant input to lie. format 0: as it is.
 typedef struct weir_packing {
     weir_head_t head;
-    uint32_t format; // >= WEIR_FORMAT_OWN; names the layout, ISA included: it is part of the cache key
+    uint32_t
+        format; // >= WEIR_FORMAT_OWN; names the layout, ISA included: it is part of the cache key
     uint32_t reserved;
     uint64_t bytes;
 } weir_packing_t;
@@ -308,18 +363,22 @@ typedef struct weir_task {
     char *error;   // [error_bytes] a kernel that fails may say why here
 } weir_task_t;
 
-#define WEIR_KERNEL_EPILOGUE 1u // offers itself as an anchor with an epilogue (supports() has the say)
+#define WEIR_KERNEL_EPILOGUE                                                                       \
+    1u // offers itself as an anchor with an epilogue (supports() has the say)
 #define WEIR_KERNEL_PROLOGUE 2u
-#define WEIR_KERNEL_STRIDES 4u // takes strided inputs
+#define WEIR_KERNEL_STRIDES 4u  // takes strided inputs
 #define WEIR_KERNEL_BLOCKED 16u // prefers the formats it names to row-major ones
-#define WEIR_KERNEL_INPLACE 8u // output 0 may be input 0's memory (Pointwise: any operand of equal shape)
+#define WEIR_KERNEL_INPLACE                                                                        \
+    8u // output 0 may be input 0's memory (Pointwise: any operand of equal shape)
 
-// Formats. An activation is an input that is no constant, or an output, of rank 4, [N, C, H, W]. A kernel
-// that names no formats takes and gives row-major ones. In WEIR_FORMAT_NCHW16C element (n, c, h, w) lies at
-// ((n * ceil(C / 16) + c / 16) * H * W + h * W + w) * 16 + c % 16, and what fills up the last block of
-// channels is 0: whoever writes the tensor writes those zeros too. The engine asks supports() with the
-// formats it has in mind (weir_tensor_t.format), puts "Reorder" nodes (one input, one output, equal dims,
-// other format) where formats change, and asks the device that wants a format for the Reorder kernel.
+// Formats. An activation is an input that is no constant, or an output, of rank 4, [N, C, H, W]. A
+// kernel that names no formats takes and gives row-major ones. In WEIR_FORMAT_NCHW16C element (n,
+// c, h, w) lies at
+// ((n * ceil(C / 16) + c / 16) * H * W + h * W + w) * 16 + c % 16, and what fills up the last block
+// of channels is 0: whoever writes the tensor writes those zeros too. The engine asks supports()
+// with the formats it has in mind (weir_tensor_t.format), puts "Reorder" nodes (one input, one
+// output, equal dims, other format) where formats change, and asks the device that wants a format
+// for the Reorder kernel.
 #define WEIR_FORMAT_BIT(format) (1u << (format))
 
 typedef struct weir_kernel {
@@ -327,21 +386,24 @@ typedef struct weir_kernel {
     const char *op;
     const char *name; // for profile and explain; NULL: op
     uint32_t revision;
-    weir_dtype_t dtypes; // what input 0 (a node without inputs: output 0) may be; 0: supports() has the say
+    weir_dtype_t
+        dtypes; // what input 0 (a node without inputs: output 0) may be; 0: supports() has the say
     // Can this kernel run this node? Dims may be symbolic. NULL: always. Pure. [A]
     weir_code_t (*supports)(const weir_node_t *node, weir_support_t *out_support);
     // How constant input `input` should lie, and making it so. NULL: never packed. [A]
     weir_code_t (*pack_query)(const weir_node_t *node, uint32_t input, weir_packing_t *out_packing);
     weir_code_t (*pack)(const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes);
     // Once per concrete dims. NULL: no state, no scratch. [A]
-    weir_code_t (*prepare)(const weir_host_t *host, const weir_node_t *node, weir_prepared_t *out_prepared);
+    weir_code_t (*prepare)(
+        const weir_host_t *host, const weir_node_t *node, weir_prepared_t *out_prepared);
     void (*release)(const weir_host_t *host, void *state); // [A]
     // How the work divides; must depend on nothing but the node and its dims. NULL: one task. [A]
     void (*tasks)(const weir_node_t *node, void *state, weir_tasks_t *out_tasks);
     // The only hot call: no allocation, no lock, no blocking. [A]
     weir_code_t (*run)(const weir_task_t *task);
-    // WEIR_FORMAT_BIT()s in which activations may lie; 0: row-major only. A kernel with WEIR_KERNEL_BLOCKED
-    // wants its formats for their own sake (Conv); others take them when their inputs come in them anyway.
+    // WEIR_FORMAT_BIT()s in which activations may lie; 0: row-major only. A kernel with
+    // WEIR_KERNEL_BLOCKED wants its formats for their own sake (Conv); others take them when their
+    // inputs come in them anyway.
     uint32_t input_formats;
     uint32_t output_formats;
 } weir_kernel_t;
@@ -365,12 +427,12 @@ typedef struct weir_device_info {
     uint64_t memory_bytes;
 } weir_device_info_t;
 
-// A slice as its device sees it: flat arrays. Tensors that no node of the slice makes and that are not
-// constants are its inputs.
+// A slice as its device sees it: flat arrays. Tensors that no node of the slice makes and that are
+// not constants are its inputs.
 typedef struct weir_slice_node {
-    weir_node_t node;          // inputs/outputs point at copies of the tensors below
-    const uint32_t *inputs;    // [node.input_count] tensor numbers; UINT32_MAX: absent
-    const uint32_t *outputs;   // [node.output_count]
+    weir_node_t node;        // inputs/outputs point at copies of the tensors below
+    const uint32_t *inputs;  // [node.input_count] tensor numbers; UINT32_MAX: absent
+    const uint32_t *outputs; // [node.output_count]
 } weir_slice_node_t;
 
 typedef struct weir_slice {
@@ -407,51 +469,67 @@ typedef struct weir_copy_region {
     weir_binding_t from, to;
 } weir_copy_region_t;
 
-enum { WEIR_MEMORY_DEVICE = 1, WEIR_MEMORY_PINNED = 2, WEIR_MEMORY_SHARED = 3, WEIR_MEMORY_HOST = 4 };
+enum {
+    WEIR_MEMORY_DEVICE = 1,
+    WEIR_MEMORY_PINNED = 2,
+    WEIR_MEMORY_SHARED = 3,
+    WEIR_MEMORY_HOST = 4
+};
 enum { WEIR_REPLAY_NONE = 0, WEIR_REPLAY_REBIND = 1, WEIR_REPLAY_FIXED = 2 };
 
-// The table of a plugin that has devices. L1: up to memory_info. NULL entries are levels not offered.
+// The table of a plugin that has devices. L1: up to memory_info. NULL entries are levels not
+// offered.
 typedef struct weir_device_table {
     weir_head_t head;
     // info of device `index`; NOT_FOUND past the last. Creates no device context. [A]
     weir_code_t (*enumerate)(const weir_host_t *host, uint32_t index, weir_device_info_t *out_info);
     weir_code_t (*open)(const weir_host_t *host, uint32_t index, weir_handle_t *out_device); // [+]
-    void (*close)(weir_handle_t device);                                                   // [+]
+    void (*close)(weir_handle_t device);                                                     // [+]
     // L1: memory and one in-order queue.
-    weir_code_t (*alloc)(weir_handle_t device, uint32_t memory, uint64_t bytes, weir_handle_t *out_buffer); // [A]
-    void (*free)(weir_handle_t device, weir_handle_t buffer);                                          // [A]
-    weir_code_t (*map)(weir_handle_t device, weir_handle_t buffer, void **out_pointer);                // [A]
-    void (*unmap)(weir_handle_t device, weir_handle_t buffer);                                         // [A]
-    weir_code_t (*wrap_host)(weir_handle_t device, void *memory, uint64_t bytes, weir_handle_t *out_buffer);
+    weir_code_t (*alloc)(
+        weir_handle_t device, uint32_t memory, uint64_t bytes, weir_handle_t *out_buffer); // [A]
+    void (*free)(weir_handle_t device, weir_handle_t buffer);                              // [A]
+    weir_code_t (*map)(weir_handle_t device, weir_handle_t buffer, void **out_pointer);    // [A]
+    void (*unmap)(weir_handle_t device, weir_handle_t buffer);                             // [A]
+    weir_code_t (*wrap_host)(
+        weir_handle_t device, void *memory, uint64_t bytes, weir_handle_t *out_buffer);
     weir_code_t (*queue_create)(weir_handle_t device, weir_handle_t *out_queue); // [D]
     void (*queue_destroy)(weir_handle_t device, weir_handle_t queue);            // [D]
-    weir_code_t (*copy)(weir_handle_t queue, const weir_copy_region_t *regions, uint32_t region_count,
-        const weir_timeline_point_t *waits, uint32_t wait_count, const weir_timeline_point_t *signals,
-        uint32_t signal_count);                           // [Q]
-    weir_code_t (*wait_idle)(weir_handle_t device);       // [A+]
-    weir_code_t (*memory_info)(weir_handle_t device, uint64_t *out_used, uint64_t *out_total); // [A]
-    // L2: which nodes, whole programs, one launch. claims[node_count] are zeroed but for their heads. [A]
+    weir_code_t (*copy)(weir_handle_t queue, const weir_copy_region_t *regions,
+        uint32_t region_count, const weir_timeline_point_t *waits, uint32_t wait_count,
+        const weir_timeline_point_t *signals,
+        uint32_t signal_count);                     // [Q]
+    weir_code_t (*wait_idle)(weir_handle_t device); // [A+]
+    weir_code_t (*memory_info)(
+        weir_handle_t device, uint64_t *out_used, uint64_t *out_total); // [A]
+    // L2: which nodes, whole programs, one launch. claims[node_count] are zeroed but for their
+    // heads. [A]
     weir_code_t (*claim)(weir_handle_t device, const weir_slice_t *graph, weir_claim_t *claims);
     // Once per plan; dims may be symbolic. The slice dies with the call. [A+]
-    weir_code_t (*compile)(weir_handle_t device, const weir_slice_t *slice, weir_handle_t *out_program);
+    weir_code_t (*compile)(
+        weir_handle_t device, const weir_slice_t *slice, weir_handle_t *out_program);
     void (*program_release)(weir_handle_t program); // [A]
-    // Once per concrete dims (in slice->tensors); no device call, microseconds. slice and all it points
-    // to stay until specialization_release. [A]
+    // Once per concrete dims (in slice->tensors); no device call, microseconds. slice and all it
+    // points to stay until specialization_release. [A]
     weir_code_t (*specialize)(
         weir_handle_t program, const weir_slice_t *slice, weir_handle_t *out_specialization);
     void (*specialization_release)(weir_handle_t specialization); // [A]
-    // The only hot call. Returns without waiting for the device. Bindings: one per tensor of the slice.
-    // When the work is done every point of `signals` is signalled through the host (or failed). [Q]
-    weir_code_t (*launch)(weir_handle_t specialization, weir_handle_t queue, const weir_binding_t *bindings,
-        uint32_t binding_count, const weir_timeline_point_t *waits, uint32_t wait_count,
-        const weir_timeline_point_t *signals, uint32_t signal_count, uint64_t launch_id);
+    // The only hot call. Returns without waiting for the device. Bindings: one per tensor of the
+    // slice. When the work is done every point of `signals` is signalled through the host (or
+    // failed). [Q]
+    weir_code_t (*launch)(weir_handle_t specialization, weir_handle_t queue,
+        const weir_binding_t *bindings, uint32_t binding_count, const weir_timeline_point_t *waits,
+        uint32_t wait_count, const weir_timeline_point_t *signals, uint32_t signal_count,
+        uint64_t launch_id);
     // Not used by version 0 of the engine yet: recording, artifacts, peer edges, clocks.
-    weir_code_t (*record)(weir_handle_t specialization, uint32_t *out_replay_class);                // [A+]
-    weir_code_t (*program_save)(weir_handle_t program, void *destination, uint64_t *inout_bytes);   // [A+]
+    weir_code_t (*record)(weir_handle_t specialization, uint32_t *out_replay_class); // [A+]
+    weir_code_t (*program_save)(
+        weir_handle_t program, void *destination, uint64_t *inout_bytes); // [A+]
     weir_code_t (*program_load)(weir_handle_t device, const void *data, uint64_t bytes,
-        weir_handle_t *out_program);                                                               // [A+]
-    weir_code_t (*artifact_check)(weir_handle_t device, const void *data, uint64_t bytes);          // [A]
-    weir_code_t (*clock)(weir_handle_t device, uint64_t *out_device_ns, uint64_t *out_host_ns);     // [A]
+        weir_handle_t *out_program);                                                       // [A+]
+    weir_code_t (*artifact_check)(weir_handle_t device, const void *data, uint64_t bytes); // [A]
+    weir_code_t (*clock)(
+        weir_handle_t device, uint64_t *out_device_ns, uint64_t *out_host_ns); // [A]
 } weir_device_table_t;
 
 // ---------------------------------------------------------------------------------------------
@@ -475,19 +553,23 @@ typedef struct weir_plugin_head {
     uint32_t flags;
     uint64_t header_hash;
 } weir_plugin_head_t;
-#define WEIR_PLUGIN_HEAD {(uint32_t)sizeof(weir_plugin_t), 0, WEIR_PLUGIN_HEADER_HASH}
+#define WEIR_PLUGIN_HEAD                                                                           \
+    {                                                                                              \
+        (uint32_t)sizeof(weir_plugin_t), 0, WEIR_PLUGIN_HEADER_HASH                                \
+    }
 
 typedef struct weir_plugin {
     weir_plugin_head_t head;
-    const char *name;    // "cpu"; [a-z0-9_]+, at most 31 characters
+    const char *name; // "cpu"; [a-z0-9_]+, at most 31 characters
     const char *vendor;
-    const char *version; // semantic version
-    const char *build;   // whatever changes when the code does; part of cache keys
-    weir_array_t options; // of weir_option_t
-    weir_array_t kernels; // of weir_kernel_t, in order of preference
+    const char *version;               // semantic version
+    const char *build;                 // whatever changes when the code does; part of cache keys
+    weir_array_t options;              // of weir_option_t
+    weir_array_t kernels;              // of weir_kernel_t, in order of preference
     const weir_device_table_t *device; // NULL: L0 only
-    // Can it work on this machine? A "no" (UNAVAILABLE) says why through out_support->reason; a "yes" may
-    // describe the device there ("AVX-512, bf16"). NULL: yes. Creates no device context. [A]
+    // Can it work on this machine? A "no" (UNAVAILABLE) says why through out_support->reason; a
+    // "yes" may describe the device there ("AVX-512, bf16"). NULL: yes. Creates no device context.
+    // [A]
     weir_code_t (*probe)(const weir_host_t *host, weir_support_t *out_support);
     void (*shutdown)(const weir_host_t *host); // [+]
 } weir_plugin_t;
@@ -498,8 +580,8 @@ typedef struct weir_plugin {
 #define WEIR_PLUGIN_EXPORT
 #endif
 
-// Returns the plugin's table, which lives as long as the process, or NULL after host->fail(). `host`
-// lives as long as the engine that loads it; several engines may load one plugin.
+// Returns the plugin's table, which lives as long as the process, or NULL after host->fail().
+// `host` lives as long as the engine that loads it; several engines may load one plugin.
 typedef const weir_plugin_t *(*weir_plugin_entry_t)(const weir_host_t *host);
 
 // ---------------------------------------------------------------------------------------------

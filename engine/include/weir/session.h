@@ -1,4 +1,5 @@
-// weir/session.h: runs of a plan. A session is a plan, an arena and the last few shapes it has seen.
+// weir/session.h: runs of a plan. A session is a plan, an arena and the last few shapes it has
+// seen.
 #ifndef WEIR_SESSION_H
 #define WEIR_SESSION_H
 
@@ -24,20 +25,21 @@ typedef struct weir_session_options {
 WEIR_API WEIR_MUST_USE weir_status_t weir_session_create(
     weir_plan_t *plan, const weir_session_options_t *options, weir_session_t **out_session);
 
-// Frees a session; NULL is allowed. A run that was started must have ended (its `done` been called).
-// Threads: any. Errors: none.
+// Frees a session; NULL is allowed. A run that was started must have ended (its `done` been
+// called). Threads: any. Errors: none.
 WEIR_API void weir_session_free(weir_session_t *session);
 
-// A flag that ends runs. May be shared by several runs and outlives them; reset by making a new one.
-// Threads: any. Errors: RESOURCE_EXHAUSTED.
+// A flag that ends runs. May be shared by several runs and outlives them; reset by making a new
+// one. Threads: any. Errors: RESOURCE_EXHAUSTED.
 WEIR_API WEIR_MUST_USE weir_status_t weir_cancel_create(weir_cancel_t **out_cancel);
-// Runs that were given the flag end CANCELLED before their next operator. Idempotent. Threads: any. Errors: none.
+// Runs that were given the flag end CANCELLED before their next operator. Idempotent. Threads: any.
+// Errors: none.
 WEIR_API void weir_cancel_trigger(weir_cancel_t *cancel);
 // NULL is allowed. Threads: any. Errors: none.
 WEIR_API void weir_cancel_free(weir_cancel_t *cancel);
 
 typedef struct weir_run_options {
-    uint32_t size; // sizeof(weir_run_options_t)
+    uint32_t size;          // sizeof(weir_run_options_t)
     uint32_t profile_level; // 0: none; 1: the time of each step, see weir/profile.h
     uint64_t deadline_ns;   // of weir_now_ns(); 0: none
     weir_cancel_t *cancel;  // NULL: none
@@ -46,32 +48,34 @@ typedef struct weir_run_options {
 
 // Runs once and waits. The same as weir_session_start() followed by a wait.
 // Shapes:  inputs[i] as the model declares them; dims may differ from run to run.
-// Outputs: outputs[i] says where to put the value: a caller's buffer with its capacity, or a view into the
+// Outputs: outputs[i] says where to put the value: a caller's buffer with its capacity, or a view
+// into the
 //          session's memory (valid until the next run). dtype and dims are filled in.
 // Owns:    nothing changes hands; inputs outlive the call.
 // Threads: one run at a time per session; sessions are independent.
-// Errors:  INVALID_ARGUMENT (shape, dtype, count), RESOURCE_EXHAUSTED (capacity: dims say what is needed),
-//          DEADLINE_EXCEEDED, CANCELLED, DEVICE_LOST, UNAVAILABLE (a run is under way, or the session was
-//          given up because a device never answered). Outputs are then undefined.
+// Errors:  INVALID_ARGUMENT (shape, dtype, count), RESOURCE_EXHAUSTED (capacity: dims say what is
+// needed),
+//          DEADLINE_EXCEEDED, CANCELLED, DEVICE_LOST, UNAVAILABLE (a run is under way, or the
+//          session was given up because a device never answered). Outputs are then undefined.
 // Cost:    no allocation once the shape has been seen; no lock.
 WEIR_API WEIR_MUST_USE weir_status_t weir_session_run(weir_session_t *session,
     const weir_run_options_t *options, size_t input_count, const weir_value_t *inputs,
     size_t output_count, weir_value_t *outputs);
 
-// Called once per started run, on the thread that made its last step; must not block. `status` is the
-// callee's to free.
+// Called once per started run, on the thread that made its last step; must not block. `status` is
+// the callee's to free.
 typedef void (*weir_done_fn)(void *user_data, weir_status_t status);
 
-// Starts a run and returns at once; the engine's team makes its steps. When it returns an error `done` is
-// not called; when it returns NULL `done` is called exactly once, possibly before the return.
-// Owns:    inputs, outputs (the structs and their data) and options->cancel outlive the run.
-// Threads, errors: as weir_session_run().
+// Starts a run and returns at once; the engine's team makes its steps. When it returns an error
+// `done` is not called; when it returns NULL `done` is called exactly once, possibly before the
+// return. Owns:    inputs, outputs (the structs and their data) and options->cancel outlive the
+// run. Threads, errors: as weir_session_run().
 WEIR_API WEIR_MUST_USE weir_status_t weir_session_start(weir_session_t *session,
     const weir_run_options_t *options, size_t input_count, const weir_value_t *inputs,
     size_t output_count, weir_value_t *outputs, weir_done_fn done, void *user_data);
 
 typedef struct weir_session_info {
-    uint32_t size; // sizeof(weir_session_info_t), set by the caller
+    uint32_t size;                 // sizeof(weir_session_info_t), set by the caller
     uint32_t specialization_count; // shapes that the plan holds now
     uint64_t arena_bytes;
     uint64_t run_count;

@@ -28,7 +28,8 @@ WEIR_API weir_code_t weir_status_code(weir_status_t status);
 // Owns: the text lives as long as the status. Threads: any. Errors: none.
 WEIR_API const char *weir_status_text(weir_status_t status);
 
-// The message alone, without "weir: CODE: ". Owns: lives as long as the status. Threads: any. Errors: none.
+// The message alone, without "weir: CODE: ". Owns: lives as long as the status. Threads: any.
+// Errors: none.
 WEIR_API const char *weir_status_message(weir_status_t status);
 
 // Where in weir's source the status was made, "file.c:123"; for bug reports.
