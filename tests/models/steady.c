@@ -15,6 +15,8 @@
 #include <time.h>
 #include <weir/weir.h>
 
+#define INTERPOSED __attribute__((visibility("default")))
+
 // ---- Interposition -----------------------------------------------------------------------------
 
 static atomic_int counting;
@@ -31,27 +33,27 @@ static void count_allocation(void)
         atomic_fetch_add(&allocations, 1);
 }
 
-void *malloc(size_t bytes)
+INTERPOSED void *malloc(size_t bytes)
 {
     count_allocation();
     return __libc_malloc(bytes);
 }
-void *calloc(size_t count, size_t bytes)
+INTERPOSED void *calloc(size_t count, size_t bytes)
 {
     count_allocation();
     return __libc_calloc(count, bytes);
 }
-void *realloc(void *memory, size_t bytes)
+INTERPOSED void *realloc(void *memory, size_t bytes)
 {
     count_allocation();
     return __libc_realloc(memory, bytes);
 }
-void *aligned_alloc(size_t alignment, size_t bytes)
+INTERPOSED void *aligned_alloc(size_t alignment, size_t bytes)
 {
     count_allocation();
     return __libc_memalign(alignment, bytes);
 }
-int posix_memalign(void **out_memory, size_t alignment, size_t bytes)
+INTERPOSED int posix_memalign(void **out_memory, size_t alignment, size_t bytes)
 {
     count_allocation();
     *out_memory = __libc_memalign(alignment, bytes);
@@ -60,7 +62,7 @@ int posix_memalign(void **out_memory, size_t alignment, size_t bytes)
 
 typedef int (*mutex_fn)(pthread_mutex_t *mutex);
 
-int pthread_mutex_lock(pthread_mutex_t *mutex)
+INTERPOSED int pthread_mutex_lock(pthread_mutex_t *mutex)
 {
     static _Atomic(mutex_fn) real;
     mutex_fn lock = atomic_load(&real);
