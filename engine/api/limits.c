@@ -27,6 +27,8 @@ void weir_limits_default(weir_limits_t *out_limits)
         .peak_bytes = 1024 * GiB,
         .arena_bytes = 64 * GiB,
         .load_ns = 600000000000ull, // ten minutes
+        .function_nodes = 16384,
+        .operands = 8192,
     };
 }
 
@@ -56,5 +58,7 @@ void weir__limits_fill(const weir_limits_t *limits, weir_limits_t *out_limits)
     FILL(peak_bytes);
     FILL(arena_bytes);
     FILL(load_ns);
+    FILL(function_nodes);
+    FILL(operands);
     out_limits->rank = WEIR_MIN(out_limits->rank, WEIR_RANK_MAX);
 }

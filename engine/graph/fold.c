@@ -3,14 +3,13 @@
 //
 // Memory is charged to fold_node_bytes and fold_total_bytes before it is taken; a node over a limit
 // is left for the run. Folding never makes a small model large: an operator that only repeats its
-// input (Expand, Tile, ConstantOfShape) is folded while its result is small.
+// input (Expand, Tile, ConstantOfShape) is folded while its result is small, and what all of it may
+// take, in bytes and in arithmetic, is in proportion to the constants of the file.
 #include "engine/graph/rewrite.h"
 
 #include "engine/base/size.h"
 #include <string.h>
 
-// Evaluation happens on one thread at load, so heavy arithmetic on constants is left for the run.
-#define FOLD_OPERATIONS_MAX (1ull << 28)
 #define FOLD_REPEATED_BYTES (64u << 10)
 
 static weir_status_t make_constant(
@@ -76,8 +75,7 @@ static weir_status_t fold_shape_value(weir__rewrite_t *rewrite, uint32_t value, 
 }
 
 // Whether evaluating the node now is worth it; out_bytes and in_bytes: of all outputs and inputs.
-static bool worth_folding(const weir__node_t *node, const weir__tensor_t *const *inputs,
-    uint64_t in_bytes, uint64_t out_bytes)
+static bool worth_folding(const weir__node_t *node, uint64_t in_bytes, uint64_t out_bytes)
 {
     static const char *const heavy[] = {
         "Conv", "ConvTranspose", "LSTM", "MaxPool", "AveragePool", "Resize", "LRN"};
@@ -89,11 +87,26 @@ static bool worth_folding(const weir__node_t *node, const weir__tensor_t *const 
         if (weir__rewrite_is(node, repeating[i]) && out_bytes > FOLD_REPEATED_BYTES &&
             out_bytes > 2 * in_bytes)
             return false;
+    return true;
+}
+
+// Takes the arithmetic of a node from what is left. Evaluation happens on one thread at load, so what
+// does not fit is left for the run.
+static bool take_work(weir__rewrite_t *rewrite, const weir__node_t *node,
+    const weir__tensor_t *const *inputs, uint64_t in_bytes, uint64_t out_bytes)
+{
+    uint64_t work;
     if (weir__rewrite_is(node, "MatMul") || weir__rewrite_is(node, "Gemm")) {
-        uint64_t operations;
-        return weir__mul_u64(inputs[0]->count, inputs[1]->count, &operations) &&
-               operations / (uint64_t)WEIR_MAX(inputs[1]->dims[0], 1) <= FOLD_OPERATIONS_MAX;
+        if (!weir__mul_u64(inputs[0]->count, inputs[1]->count, &work))
+            return false;
+        if (inputs[1]->rank)
+            work /= (uint64_t)WEIR_MAX(inputs[1]->dims[0], 1);
+    } else if (!weir__add_u64(in_bytes, out_bytes, &work)) {
+        return false;
     }
+    if (work > rewrite->fold_work_left)
+        return false;
+    rewrite->fold_work_left -= work;
     return true;
 }
 
@@ -124,7 +137,8 @@ static weir_status_t prepare_outputs(weir__rewrite_t *rewrite, uint32_t number,
     uint64_t total;
     if (out_bytes > graph->limits.fold_node_bytes ||
         !weir__add_u64(out_bytes, graph->folded_bytes, &total) ||
-        total > graph->limits.fold_total_bytes || !worth_folding(node, inputs, in_bytes, out_bytes))
+        total > rewrite->fold_bytes_max || !worth_folding(node, in_bytes, out_bytes) ||
+        !take_work(rewrite, node, inputs, in_bytes, out_bytes))
         return NULL;
     for (uint32_t i = 0; i < node->output_count; i++) {
         void *memory;

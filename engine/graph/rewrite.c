@@ -231,8 +231,7 @@ weir_status_t weir__rewrite_fold_memory(weir__rewrite_t *rewrite, uint64_t bytes
     *out_memory = NULL;
     uint64_t total;
     if (bytes > graph->limits.fold_node_bytes ||
-        !weir__add_u64(graph->folded_bytes, bytes, &total) ||
-        total > graph->limits.fold_total_bytes)
+        !weir__add_u64(graph->folded_bytes, bytes, &total) || total > rewrite->fold_bytes_max)
         return NULL;
     *out_memory = weir__zone_alloc(&graph->fold_zone, WEIR_MAX(bytes, 1));
     if (!*out_memory)

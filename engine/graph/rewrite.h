@@ -20,6 +20,9 @@ typedef struct weir__rewrite {
     uint8_t *left_alone; // [node_capacity] folding it failed or costs too much
     uint32_t value_capacity, node_capacity;
     uint64_t change_count;
+    // What folding may still cost: in proportion to the constants of the file, so that a small file
+    // takes little memory and time whatever the limits allow a large one.
+    uint64_t fold_bytes_max, fold_work_left;
     bool last_phase; // rules that give up on better ones may run
 } weir__rewrite_t;
 

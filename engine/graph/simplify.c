@@ -6,6 +6,7 @@
 // each other for ever.
 #include "engine/graph/rewrite.h"
 
+#include "engine/base/size.h"
 #include <string.h>
 
 #define ROUNDS_MAX 16
@@ -144,9 +145,31 @@ static weir_status_t run_rounds(weir__rewrite_t *rewrite)
     return weir__fill_attributes(rewrite->graph);
 }
 
+// Room for a few copies of the constants (a cast, a transpose, what rules make of weights), and for what
+// a model without any computes about its shapes.
+#define FOLD_BYTES_FREE (8ull << 20)
+#define FOLD_BYTES_TIMES 4
+#define FOLD_WORK_FREE (1ull << 24)
+#define FOLD_WORK_TIMES 16
+
+static void allow_folding(weir__rewrite_t *rewrite)
+{
+    const weir__graph_t *graph = rewrite->graph;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < graph->value_count; i++)
+        if (graph->values[i].constant &&
+            !weir__add_u64(bytes, graph->values[i].constant->bytes, &bytes))
+            bytes = UINT64_MAX;
+    bytes = WEIR_MIN(bytes, UINT64_MAX / 32);
+    rewrite->fold_bytes_max =
+        WEIR_MIN(graph->limits.fold_total_bytes, FOLD_BYTES_FREE + FOLD_BYTES_TIMES * bytes);
+    rewrite->fold_work_left = FOLD_WORK_FREE + FOLD_WORK_TIMES * bytes;
+}
+
 weir_status_t weir__graph_simplify(weir__graph_t *graph, weir__evaluate_fn evaluate, void *user)
 {
     weir__rewrite_t rewrite = {.graph = graph, .evaluate = evaluate, .user = user};
+    allow_folding(&rewrite);
     weir_status_t status = run_rounds(&rewrite);
     weir__heap_free(graph->heap, rewrite.uses);
     weir__heap_free(graph->heap, rewrite.instead);

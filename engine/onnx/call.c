@@ -1,8 +1,7 @@
 // engine/onnx/call.c: functions of the model, put in place of the nodes that call them.
 //
-// A body is read anew at every call: its nodes are charged like nodes of the file, so a function
-// that calls others twice, many deep, meets the limit `nodes`, and one that calls itself meets
-// subgraph_depth.
+// A body is read anew at every call and its nodes are charged each time, so functions that call others
+// twice, many deep, meet the limit function_nodes, and one that calls itself meets subgraph_depth.
 #include "engine/onnx/reader.h"
 
 #include <inttypes.h>
@@ -92,6 +91,10 @@ static weir_status_t count_body(
         counts.opsets += field.number == 9;
         counts.defaults += field.number == 11;
     }
+    if (counts.opsets > WEIR__ONNX_IMPORTS_MAX)
+        return WEIR_ERR(WEIR_INVALID_ARGUMENT,
+            "a function imports %" PRIu64 " operator sets; at most %d make sense", counts.opsets,
+            WEIR__ONNX_IMPORTS_MAX);
     *out_counts = counts;
     return NULL;
 }
@@ -192,6 +195,12 @@ weir_status_t weir__function_call(
             "functions call one another deeper than the limit subgraph_depth (%" PRIu64 ")",
             context->limits->subgraph_depth);
     WEIR_TRY(count_body(context, function, &counts));
+    reader->function_node_count += counts.nodes;
+    if (reader->function_node_count > context->limits->function_nodes)
+        return WEIR_ERR(WEIR_LIMIT,
+            "calls of functions make %" PRIu64
+            " nodes or more, over the limit function_nodes (%" PRIu64 ")",
+            reader->function_node_count, context->limits->function_nodes);
     WEIR_TRY(weir__frame_make(reader, &body.frame));
     weir__frame_t *frame = body.frame;
     weir__frame_push(reader, frame);

@@ -256,12 +256,12 @@ static weir_status_t count_node(
             "the node at byte %" PRIu64 " has %" PRIu64
             " attributes, over the limit attributes (%" PRIu64 ")",
             span.offset, attributes, context->limits->attributes);
-    if (inputs > context->limits->values || outputs > context->limits->values ||
-        inputs > UINT32_MAX / 2 || outputs > UINT32_MAX / 2)
+    uint64_t most = WEIR_MIN(context->limits->operands, (uint64_t)UINT32_MAX / 2);
+    if (inputs > most || outputs > most)
         return WEIR_ERR(WEIR_LIMIT,
-            "the node at byte %" PRIu64
-            " has more inputs or outputs than the limit values (%" PRIu64 ")",
-            span.offset, context->limits->values);
+            "the node at byte %" PRIu64 " has %" PRIu64 " inputs and %" PRIu64
+            " outputs, over the limit operands (%" PRIu64 ")",
+            span.offset, inputs, outputs, most);
     node->inputs = weir__onnx_alloc(context, inputs, sizeof *node->inputs, &status);
     if (!node->inputs)
         return status;

@@ -229,6 +229,23 @@ static weir_status_t read_model(weir__onnx_reader_t *reader, weir__span_t span, 
     return weir__functions_index(reader);
 }
 
+// One version for each domain: nothing says which of two is meant. Every node looks its domain up, so
+// there are few.
+static weir_status_t check_imports(const model_t *model)
+{
+    if (model->opset_count > WEIR__ONNX_IMPORTS_MAX)
+        return WEIR_ERR(WEIR_INVALID_ARGUMENT, "it imports %u operator sets; at most %d make sense",
+            model->opset_count, WEIR__ONNX_IMPORTS_MAX);
+    for (uint32_t i = 0; i < model->opset_count; i++)
+        for (uint32_t j = 0; j < i; j++)
+            if (model->opsets[i].version != model->opsets[j].version &&
+                strcmp(model->opsets[i].domain, model->opsets[j].domain) == 0)
+                return WEIR_ERR(WEIR_INVALID_ARGUMENT,
+                    "it imports versions %" PRId64 " and %" PRId64 " of the operator set \"%s\"",
+                    model->opsets[j].version, model->opsets[i].version, model->opsets[i].domain);
+    return NULL;
+}
+
 // The texts of info must outlive the reader.
 static weir_status_t keep_info(weir__onnx_reader_t *reader)
 {
@@ -245,6 +262,7 @@ static weir_status_t read_all(weir__onnx_reader_t *reader, weir__span_t span)
     model_t model = {0};
     weir__frame_t *frame;
     WEIR_TRY(read_model(reader, span, &model));
+    WEIR_TRY(check_imports(&model));
     WEIR_TRY(keep_info(reader));
     WEIR_TRY(weir__frame_make(reader, &frame));
     frame->region = &reader->context.graph->main;

@@ -10,6 +10,9 @@
 #include "engine/onnx/normalise.h"
 #include "engine/onnx/onnx.h"
 
+// Operator sets that a model or a function may import.
+#define WEIR__ONNX_IMPORTS_MAX 256
+
 typedef struct weir__frame weir__frame_t;
 struct weir__frame {
     weir__frame_t *below;
@@ -38,7 +41,7 @@ typedef struct weir__onnx_reader {
     weir__map_t functions; // "domain\nname\noverload" -> index of function_spans
     weir__span_t *function_spans;
     uint32_t function_count;
-    uint64_t node_count, initializer_count; // charged so far
+    uint64_t node_count, initializer_count, function_node_count; // charged so far
 } weir__onnx_reader_t;
 
 // ---- scope.c -----------------------------------------------------------------------------------

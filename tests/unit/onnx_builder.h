@@ -265,6 +265,8 @@ static inline message_t make_model(message_t graph, int64_t opset)
 static inline weir_limits_t test_limits(void)
 {
     return (weir_limits_t){.size = sizeof(weir_limits_t),
+        .function_nodes = 100000,
+        .operands = 10000,
         .rank = 16,
         .file_bytes = 1u << 30,
         .external_bytes = 1u << 30,

@@ -76,6 +76,8 @@ class Limits(Structure):
         ("peak_bytes", c_uint64),
         ("arena_bytes", c_uint64),
         ("load_ns", c_uint64),
+        ("function_nodes", c_uint64),
+        ("operands", c_uint64),
     ]
 
 
