@@ -346,12 +346,20 @@ static const weir_kernel_t kernels[ROW_COUNT] = {
 #undef WEIR_KERNEL
 };
 
+static weir_code_t probe(const weir_host_t *host, weir_support_t *out_support)
+{
+    (void)host;
+    snprintf(out_support->reason, sizeof out_support->reason, "plain C, always there");
+    return WEIR_OK;
+}
+
 static const weir_plugin_t plugin = {.head = WEIR_PLUGIN_HEAD,
     .name = "ref",
     .vendor = "weir",
     .version = WEIR_REF_VERSION,
     .build = WEIR_REF_VERSION " " __VERSION__,
-    .kernels = WEIR_ARRAY(kernels)};
+    .kernels = WEIR_ARRAY(kernels),
+    .probe = probe};
 
 const weir_plugin_t *weir_ref_plugin(const weir_host_t *host)
 {

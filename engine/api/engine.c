@@ -12,6 +12,16 @@ static void retain(weir__runtime_t *runtime)
     atomic_fetch_add_explicit(&((weir_engine_t *)runtime)->references, 1, memory_order_relaxed);
 }
 
+// Artifacts that a plugin had open and never gave back. No plugin runs any more.
+static void close_blobs(weir_engine_t *engine)
+{
+    for (uint32_t i = 0; i < WEIR__BLOBS_MAX; i++)
+        if (engine->blobs[i]) {
+            weir__cache_view_release(engine->blobs[i]);
+            weir__heap_free(&engine->runtime.heap, engine->blobs[i]);
+        }
+}
+
 static void release(weir__runtime_t *runtime)
 {
     weir_engine_t *engine = (weir_engine_t *)runtime; // its first member
@@ -21,6 +31,7 @@ static void release(weir__runtime_t *runtime)
     weir__timer_free(&runtime->timer);
     weir__team_free(runtime->team);
     weir__registry_free(&runtime->registry);
+    close_blobs(engine);
     weir__quarantine_sweep(runtime, true);
     pthread_mutex_destroy(&runtime->quarantine_lock);
     weir__timelines_free(&runtime->timelines);
@@ -28,13 +39,14 @@ static void release(weir__runtime_t *runtime)
     free(engine);
 }
 
-static weir_code_t blob_get(void *user, const char *key, const void **out_data, uint64_t *out_bytes)
+static weir_code_t blob_get(
+    void *user, weir__hash_t key, const void **out_data, uint64_t *out_bytes)
 {
     weir__runtime_t *runtime = user;
     weir__view_t *view = weir__heap_calloc(&runtime->heap, 1, sizeof *view);
     if (!view)
         return WEIR_RESOURCE_EXHAUSTED;
-    if (!weir__cache_get(runtime->cache, weir__hash128(key, strlen(key)), view)) {
+    if (!weir__cache_get(runtime->cache, key, view)) {
         weir__heap_free(&runtime->heap, view);
         return WEIR_NOT_FOUND;
     }
@@ -56,12 +68,12 @@ static weir_code_t blob_get(void *user, const char *key, const void **out_data, 
     return WEIR_LIMIT;
 }
 
-static weir_code_t blob_put(void *user, const char *key, const void *data, uint64_t bytes)
+static weir_code_t blob_put(void *user, weir__hash_t key, const void *data, uint64_t bytes)
 {
     weir__runtime_t *runtime = user;
     weir__view_t view;
-    weir_status_t status = weir__cache_put_data(
-        runtime->cache, &runtime->heap, weir__hash128(key, strlen(key)), data, bytes, &view);
+    weir_status_t status =
+        weir__cache_put_data(runtime->cache, &runtime->heap, key, data, bytes, &view);
     weir_code_t code = weir_status_code(status);
     weir_status_free(status);
     if (code == WEIR_OK)

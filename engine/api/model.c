@@ -2,6 +2,7 @@
 #include "engine/api/objects.h"
 
 #include "engine/base/clock.h"
+#include "engine/base/float_mode.h"
 #include "engine/onnx/onnx.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,7 +105,10 @@ static weir_status_t check_time(const weir_model_t *model, uint64_t start_ns, co
     if (weir__now_ns() - start_ns <= model->runtime->limits.load_ns)
         return NULL;
     return WEIR_ERR(
-        WEIR_LIMIT, "%s: loading took longer than limits.load_ns, it was %s", model->label, stage);
+        WEIR_LIMIT,
+        "%s: loading took longer than limits.load_ns, it was %s: raise the limit or simplify the "
+        "model before it is exported",
+        model->label, stage);
 }
 
 // Every value of the main graph becomes an output. The order is that of execution, so that the
@@ -178,7 +182,8 @@ static void count_region(weir_model_t *model, const weir__region_t *region)
     for (uint32_t i = 0; i < region->node_count; i++) {
         const weir__node_t *node = &model->graph->nodes[region->nodes[i]];
         uint32_t at = 0;
-        while (at < model->operator_count && model->operators[at].name != node->op->name)
+        while (at < model->operator_count &&
+               strcmp(model->operators[at].name, node->op->name) != 0)
             at++;
         if (at == model->operator_count)
             model->operators[model->operator_count++].name = node->op->name;
@@ -211,6 +216,14 @@ static weir_status_t count(weir_model_t *model)
     weir__heap_free(model->graph->heap, model->counted);
     model->counted = NULL;
     qsort(model->operators, model->operator_count, sizeof *model->operators, by_name);
+    model->rewrites = weir__zone_array(
+        &model->graph->zone, model->graph->rewrite_count, sizeof *model->rewrites);
+    if (!model->rewrites)
+        return weir__status_no_memory();
+    for (uint32_t i = 0; i < model->graph->rewrite_count; i++)
+        model->rewrites[i] = (weir_tally_t){.name = model->graph->rewrites[i].name,
+            .count = model->graph->rewrites[i].count};
+    qsort(model->rewrites, model->graph->rewrite_count, sizeof *model->rewrites, by_name);
     return NULL;
 }
 
@@ -232,7 +245,11 @@ static weir_status_t load(weir_engine_t *engine, weir__source_t *source, const c
     model->source = source;
     snprintf(model->label, sizeof model->label, "%s", label);
     runtime->retain(runtime);
+    unsigned before = weir__float_enter(); // constants are folded here
     weir_status_t status = build(model, &known, start_ns);
+    weir__float_leave(before);
+    if (weir_status_code(status) == WEIR_INVALID_ARGUMENT)
+        status = weir__status_advise(status, "export the model again, or fetch the file again");
     if (!status)
         status = count(model);
     if (status) {
@@ -363,7 +380,6 @@ int weir_model_rewrite(const weir_model_t *model, uint32_t index, weir_tally_t *
 {
     if (index >= model->graph->rewrite_count)
         return 0;
-    *out_tally = (weir_tally_t){
-        .name = model->graph->rewrites[index].name, .count = model->graph->rewrites[index].count};
+    *out_tally = model->rewrites[index];
     return 1;
 }

@@ -1,6 +1,7 @@
 // engine/api/plan.c: the public functions of plans.
 #include "engine/api/objects.h"
 
+#include "engine/base/float_mode.h"
 #include <string.h>
 
 weir_status_t weir_plan_create(
@@ -10,8 +11,11 @@ weir_status_t weir_plan_create(
     if (options)
         memcpy(&known, options, WEIR_MIN(options->size, sizeof known));
     weir_plan_t *plan;
-    WEIR_TRY(weir__status_prefix(weir__plan_create(model, &known, &plan), "%s", model->label));
-    weir_status_t status = weir__spec_cache_create(plan);
+    unsigned before = weir__float_enter(); // weights are packed here
+    weir_status_t status = weir__plan_create(model, &known, &plan);
+    weir__float_leave(before);
+    WEIR_TRY(weir__status_prefix(status, "%s", model->label));
+    status = weir__spec_cache_create(plan);
     if (status) {
         weir__plan_free(plan);
         return status;

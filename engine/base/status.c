@@ -63,6 +63,9 @@ weir_status_t weir__status_make_v(
     va_copy(copy, arguments);
     int length = vsnprintf(NULL, 0, format, copy);
     va_end(copy);
+    // A plugin may return what nobody knows; a failure that says OK would be taken for one.
+    if (code <= WEIR_OK || code > WEIR_INTERNAL)
+        code = WEIR_INTERNAL;
     const char *name = weir_code_name(code);
     size_t prefix = strlen("weir: : ") + strlen(name);
     struct weir_status *status = calloc(1, sizeof *status);
@@ -113,6 +116,19 @@ weir_status_t weir__status_prefix(weir_status_t status, const char *format, ...)
         status->text = text;
     }
     va_end(arguments);
+    return status;
+}
+
+weir_status_t weir__status_advise(weir_status_t status, const char *advice)
+{
+    if (!status || status->is_static)
+        return status;
+    size_t length = strlen(status->text), bytes = length + strlen(advice) + 3;
+    char *text = realloc(status->text, bytes);
+    if (text) {
+        snprintf(text + length, bytes - length, "; %s", advice);
+        status->text = text;
+    }
     return status;
 }
 

@@ -15,14 +15,17 @@
 #endif
 
 // A new status; never NULL: when there is no memory left it is a static RESOURCE_EXHAUSTED one.
-weir_status_t weir__status_make(
-    weir_code_t code, const char *file, int line, const char *format, ...) WEIR__PRINTF(4, 5) WEIR__NEVER_NULL;
+weir_status_t weir__status_make(weir_code_t code, const char *file, int line, const char *format,
+    ...) WEIR__PRINTF(4, 5) WEIR__NEVER_NULL;
 weir_status_t weir__status_make_v(
     weir_code_t code, const char *file, int line, const char *format, va_list arguments);
 
 // Puts "context: " before the message, as errors travel up ("node Conv_3 (Conv): ..."). Returns its
 // argument; NULL stays NULL; when there is no memory the message stays as it was.
 weir_status_t weir__status_prefix(weir_status_t status, const char *format, ...) WEIR__PRINTF(2, 3);
+
+// Puts "; advice" behind the message: what the reader can do. Otherwise as weir__status_prefix().
+weir_status_t weir__status_advise(weir_status_t status, const char *advice);
 
 // The static status for "no memory"; for paths that must not allocate.
 weir_status_t weir__status_no_memory(void);

@@ -6,6 +6,7 @@
 #include "engine/base/team.h"
 
 #include "engine/base/clock.h"
+#include "engine/base/float_mode.h"
 #include "engine/base/futex.h"
 #include <fcntl.h>
 #include <pthread.h>
@@ -18,10 +19,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define RELAX() _mm_pause()
-#define DEFAULT_FLOATING_POINT() _mm_setcsr(0x1f80)
 #else
 #define RELAX() ((void)0)
-#define DEFAULT_FLOATING_POINT() ((void)0)
 #endif
 
 #define SPIN_NS 50000u
@@ -149,7 +148,6 @@ void weir__lease_begin(weir__team_t *team, uint32_t max_threads, weir__lease_t *
             continue;
         worker->lease = lease;
         worker->lane = ++lease->worker_count;
-        lease->workers[lease->worker_count - 1] = i;
         atomic_store(&worker->state, LEASED);
         weir__futex_wake(&worker->state, 1);
     }
@@ -248,7 +246,7 @@ static void drain_jobs(worker_t *worker)
 static void *worker_main(void *argument)
 {
     worker_t *worker = argument;
-    DEFAULT_FLOATING_POINT();
+    (void)weir__float_enter(); // for good: this thread is the engine's own
     for (;;) {
         unsigned state = atomic_load(&worker->state);
         if (state == STOPPED)

@@ -42,7 +42,6 @@ void weir__team_post(weir__team_t *team, weir__job_t *job);
 typedef struct weir__lease {
     weir__team_t *team;
     uint32_t worker_count; // without the caller
-    uint32_t workers[WEIR__LEASE_MAX];
     // One phase. Written by the caller before `epoch` is raised.
     weir_code_t (*body)(void *user, uint32_t worker, uint64_t first, uint64_t count);
     void *user;

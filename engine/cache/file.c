@@ -29,7 +29,7 @@ weir_status_t weir__file_identity(int file, weir__identity_t *out_identity)
     if (fstat(file, &stat) != 0)
         return WEIR_ERR(WEIR_DATA_LOSS, "the file cannot be examined: %s", strerror(errno));
     if (!S_ISREG(stat.st_mode))
-        return WEIR_ERR(WEIR_INVALID_ARGUMENT, "it is not a regular file");
+        return WEIR_ERR(WEIR_INVALID_ARGUMENT, "it is not a regular file; give the path of one");
     *out_identity = (weir__identity_t){
         .device = (uint64_t)stat.st_dev,
         .inode = (uint64_t)stat.st_ino,
@@ -147,7 +147,8 @@ weir_status_t weir__file_open_beneath(int folder, const char *path, bool walk, i
         return WEIR_ERR(WEIR_INVALID_ARGUMENT, "it leads through a symbolic link or out of the "
                                                "model's folder; put the file itself there");
     if (file == -ENOENT)
-        return WEIR_ERR(WEIR_NOT_FOUND, "there is no such file in the model's folder");
+        return WEIR_ERR(
+            WEIR_NOT_FOUND, "there is no such file in the model's folder; put it there");
     if (file < 0)
         return WEIR_ERR(WEIR_NOT_FOUND, "it cannot be opened: %s", strerror(-file));
     weir_status_t status = weir__file_identity(file, &identity);

@@ -130,7 +130,8 @@ weir_status_t weir__cache_load_source(weir__cache_t *cache, weir__heap_t *heap,
     // O_NONBLOCK: a pipe of that name must not hold us.
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (file < 0)
-        return WEIR_ERR(WEIR_NOT_FOUND, "%s cannot be opened: %s", path, strerror(errno));
+        return WEIR_ERR(
+            WEIR_NOT_FOUND, "%s cannot be opened: %s; check the path", path, strerror(errno));
     weir_status_t status = make_source(cache, heap, limits, &source);
     if (!status) {
         status = take_content(source, file);

@@ -2,8 +2,6 @@
 #include "engine/cli/chain.h"
 
 #include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
 
 #include "engine/cli/text.h"
 
@@ -38,31 +36,11 @@ weir_code_t weir__cli_chain_engine(
     return weir__cli_chain_take(weir_engine_create(&engine_options, &chain->engine), fault);
 }
 
-// The library says what is wrong with a model; for a person at a terminal there is a way out to
-// add.
-static const char *way_out(const char *path, weir_code_t code)
-{
-    struct stat info;
-    if (stat(path, &info) != 0)
-        return "; check the path";
-    if (!S_ISREG(info.st_mode))
-        return "; give the path of an ONNX file";
-    if (code == WEIR_NOT_FOUND)
-        return "; put it there";
-    if (code == WEIR_INVALID_ARGUMENT)
-        return "; export the model again, or fetch the file again";
-    return "";
-}
-
 weir_code_t weir__cli_chain_model(
     weir__cli_chain_t *chain, const char *path, weir__cli_fault_t *fault)
 {
     const weir_code_t code =
         weir__cli_chain_take(weir_model_load(chain->engine, path, NULL, &chain->model), fault);
-    if (code == WEIR_OK)
-        return code;
-    const size_t used = strlen(fault->text);
-    (void)snprintf(fault->text + used, sizeof(fault->text) - used, "%s", way_out(path, code));
     return code;
 }
 

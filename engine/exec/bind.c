@@ -42,11 +42,12 @@ static weir_status_t grow_memory(weir_session_t *session, const weir__spec_t *sp
     if (!weir__mul_u64(spec->scratch_bytes, session->threads, &scratch))
         return weir__status_no_memory();
     if (scratch > session->scratch_bytes) {
-        weir__heap_free(heap, session->scratch);
-        session->scratch_bytes = 0;
-        session->scratch = weir__heap_alloc(heap, scratch);
-        if (!session->scratch)
+        // The old block stays until there is a new one: shapes that were bound before still run.
+        char *grown = weir__heap_alloc(heap, scratch);
+        if (!grown)
             return weir__status_no_memory();
+        weir__heap_free(heap, session->scratch);
+        session->scratch = grown;
         session->scratch_bytes = scratch;
     }
     session->info.arena_bytes = session->arena_bytes + session->scratch_bytes;

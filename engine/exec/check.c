@@ -57,10 +57,41 @@ static const symbol_t *find_symbol(const checker_t *checker, int64_t dim)
     return NULL;
 }
 
+static const char *setter_of(const checker_t *checker, const symbol_t *symbol)
+{
+    return checker->graph->values[checker->graph->main.inputs[symbol->input]].name;
+}
+
+// " (batch and sequence are set by "input_ids")": who set the named sizes of this type.
+static void append_setters(
+    const checker_t *checker, const weir__type_t *type, char text[TEXT_BYTES])
+{
+    const symbol_t *named[WEIR_RANK_MAX];
+    uint32_t count = 0;
+    for (int32_t d = 0; d < type->rank; d++) {
+        const symbol_t *symbol = find_symbol(checker, type->dims[d]);
+        bool again = symbol == NULL;
+        for (uint32_t i = 0; i < count; i++)
+            again |= named[i] == symbol;
+        if (!again)
+            named[count++] = symbol;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        bool last = i + 1 == count || named[i + 1]->input != named[i]->input;
+        bool first = i == 0 || named[i - 1]->input != named[i]->input;
+        bool penultimate = !last && (i + 2 == count || named[i + 2]->input != named[i]->input);
+        append(text, "%s%s", i == 0 ? " (" : "", symbol_name(checker, named[i]->symbol));
+        if (last)
+            append(text, " %s set by \"%s\"%s", first ? "is" : "are", setter_of(checker, named[i]),
+                i + 1 == count ? ")" : ", ");
+        else
+            append(text, penultimate ? " and " : ", ");
+    }
+}
+
 // "[batch=1, sequence=4]", and who set the names.
 static void expected_text(const checker_t *checker, const weir__type_t *type, char text[TEXT_BYTES])
 {
-    const char *setter = NULL;
     text[0] = '\0';
     append(text, "[");
     for (int32_t d = 0; d < type->rank; d++) {
@@ -73,12 +104,9 @@ static void expected_text(const checker_t *checker, const weir__type_t *type, ch
             append(text, "%s=%lld", name, (long long)symbol->size);
         else
             append(text, "%s", name ? name : "any");
-        if (symbol)
-            setter = checker->graph->values[checker->graph->main.inputs[symbol->input]].name;
     }
     append(text, "]");
-    if (setter)
-        append(text, " (named sizes are set by \"%s\")", setter);
+    append_setters(checker, type, text);
 }
 
 static bool dims_fit(checker_t *checker, uint32_t input, const weir__type_t *type)
@@ -125,13 +153,15 @@ static weir_status_t check_input(checker_t *checker, uint32_t input, const char 
     }
     if (bytes && (!value->data || value->capacity_bytes < bytes))
         return WEIR_ERR(WEIR_INVALID_ARGUMENT,
-            "input \"%s\" of %s: dims %s need %llu bytes, its buffer has %llu", wanted->name,
-            model_name, found, (unsigned long long)bytes,
+            "input \"%s\" of %s: dims %s need %llu bytes, its buffer has %llu; give the whole "
+            "value",
+            wanted->name, model_name, found, (unsigned long long)bytes,
             (unsigned long long)(value->data ? value->capacity_bytes : 0));
     if ((uintptr_t)value->data % weir_dtype_bytes(value->dtype))
         return WEIR_ERR(WEIR_INVALID_ARGUMENT,
-            "input \"%s\" of %s: its buffer is not aligned to its %u-byte elements", wanted->name,
-            model_name, weir_dtype_bytes(value->dtype));
+            "input \"%s\" of %s: its buffer is not aligned to its %u-byte elements; copy it to one "
+            "that is",
+            wanted->name, model_name, weir_dtype_bytes(value->dtype));
     return NULL;
 }
 

@@ -7,12 +7,10 @@
 #include "engine/exec/session.h"
 
 #include "engine/base/clock.h"
+#include "engine/base/float_mode.h"
 #include "engine/base/futex.h"
 #include <stdio.h>
 #include <string.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 // ---- Kernels
 // -----------------------------------------------------------------------------------------
@@ -30,7 +28,8 @@ static weir_code_t run_tasks(void *user, uint32_t worker, uint64_t first, uint64
     weir_task_t task = phase->task;
     task.first = first;
     task.count = count;
-    task.scratch = phase->session->scratch + worker * phase->step->scratch_bytes;
+    if (phase->step->scratch_bytes)
+        task.scratch = phase->session->scratch + worker * phase->step->scratch_bytes;
     task.error = error;
     task.error_bytes = sizeof error;
     weir_code_t code = phase->step->kernel->run(&task);
@@ -222,39 +221,53 @@ static weir_status_t launch_result(weir_session_t *session, const weir__step_t *
 static weir_status_t write_output(
     weir_session_t *session, const weir__slot_t *slot, const char *name, weir_value_t *output)
 {
+    const char *model = session->plan->model->label;
     void *data = weir__slot_data(session, slot, session->run.inputs);
-    uint64_t capacity = output->capacity_bytes;
-    weir_dtype_t wanted = output->dtype;
-    output->dtype = slot->type.dtype;
     output->rank = (uint32_t)slot->type.rank;
     memcpy(output->dims, slot->type.dims, output->rank * sizeof output->dims[0]);
     if (output->placement == WEIR_PLACE_VIEW) {
+        output->dtype = slot->type.dtype;
         output->data = data;
         output->capacity_bytes = slot->bytes;
         return NULL;
     }
-    if (wanted != slot->type.dtype)
+    if (output->placement != WEIR_PLACE_CALLER)
         return WEIR_ERR(WEIR_INVALID_ARGUMENT,
-            "output \"%s\": it is %s, the buffer given is for %s", name,
-            weir_dtype_name(slot->type.dtype), weir_dtype_name(wanted));
-    if (capacity < slot->bytes || (slot->bytes && !output->data))
+            "output \"%s\" of %s: placement %u is not known; use WEIR_PLACE_CALLER or "
+            "WEIR_PLACE_VIEW",
+            name, model, output->placement);
+    // The caller's dtype stays: asking again with the same struct must fail again.
+    if (output->dtype != slot->type.dtype)
+        return WEIR_ERR(WEIR_INVALID_ARGUMENT,
+            "output \"%s\" of %s: it is %s, the buffer given is for %s; give one for %s", name,
+            model, weir_dtype_name(slot->type.dtype), weir_dtype_name(output->dtype),
+            weir_dtype_name(slot->type.dtype));
+    uint64_t capacity = output->data ? output->capacity_bytes : 0;
+    if (capacity < slot->bytes)
         return WEIR_ERR(WEIR_RESOURCE_EXHAUSTED,
-            "output \"%s\": it needs %llu bytes (its dims are filled in), the buffer has %llu",
-            name, (unsigned long long)slot->bytes, (unsigned long long)capacity);
+            "output \"%s\" of %s: it needs %llu bytes (its dims are filled in), the buffer has "
+            "%llu; give a larger one",
+            name, model, (unsigned long long)slot->bytes, (unsigned long long)capacity);
     if (slot->bytes)
         memcpy(output->data, data, (size_t)slot->bytes);
     return NULL;
 }
 
+// Goes through all of them also after a failure, so that one run tells a caller every size.
 static weir_status_t write_outputs(weir_session_t *session, const weir__spec_t *spec)
 {
     const weir__graph_t *graph = session->plan->model->graph;
+    weir_status_t first = NULL;
     for (uint32_t i = 0; i < graph->main.output_count; i++) {
         uint32_t value = graph->main.outputs[i];
-        const weir__slot_t *slot = spec->slot_of_value[value];
-        WEIR_TRY(write_output(session, slot, graph->values[value].name, &session->run.outputs[i]));
+        weir_status_t status = write_output(session, spec->slot_of_value[value],
+            graph->values[value].name, &session->run.outputs[i]);
+        if (first)
+            weir_status_free(status);
+        else
+            first = status;
     }
-    return NULL;
+    return first;
 }
 
 // Reads what the specialization waits for and goes on with the child for it.
@@ -371,14 +384,8 @@ static bool make_steps(weir_session_t *session)
 
 bool weir__run_advance(weir_session_t *session)
 {
-#if defined(__x86_64__)
-    unsigned control =
-        _mm_getcsr(); // the caller's rounding and denormal modes must not change bits
-    _mm_setcsr(0x1f80);
-#endif
+    unsigned before = weir__float_enter();
     bool ended = make_steps(session);
-#if defined(__x86_64__)
-    _mm_setcsr(control);
-#endif
+    weir__float_leave(before);
     return ended;
 }

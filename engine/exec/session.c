@@ -2,6 +2,7 @@
 #include "engine/exec/session.h"
 
 #include "engine/base/clock.h"
+#include "engine/base/float_mode.h"
 #include <string.h>
 
 // ---- Life
@@ -138,7 +139,11 @@ static weir_status_t begin(weir_session_t *session)
 {
     weir__run_t *run = &session->run;
     weir__bound_t *bound;
-    WEIR_TRY(find_root(session, run->inputs, &bound));
+    unsigned before = weir__float_enter(); // shape arithmetic is computed here
+    weir_status_t status = find_root(session, run->inputs, &bound);
+    weir__float_leave(before);
+    if (status)
+        return status;
     if (session->profile.on)
         WEIR_TRY(weir__profile_reserve(session, bound->spec->step_count));
     weir__bind_inputs(session, bound, run->inputs);
@@ -151,6 +156,20 @@ static weir_status_t begin(weir_session_t *session)
     run->chain[0] = bound;
     run->chain_length = 1;
     return NULL;
+}
+
+// A launch that failed after its run had ended (by its deadline, say) leaves a timeline that counts
+// as having reached every value. The next launch needs one that can be waited for.
+static void renew_timeline(weir_session_t *session)
+{
+    const char *text;
+    weir__timelines_t *timelines = &session->runtime->timelines;
+    if (!session->timeline ||
+        weir__timeline_status(timelines, session->timeline, &text) == WEIR_OK)
+        return;
+    weir__timeline_release(timelines, session->timeline);
+    session->timeline = 0;
+    session->timeline_value = 0;
 }
 
 // Takes the session for one run and resets the cursor.
@@ -177,6 +196,7 @@ static weir_status_t claim(weir_session_t *session, const weir_run_options_t *op
     run->options = (weir_run_options_t){.size = sizeof run->options};
     if (options)
         memcpy(&run->options, options, WEIR_MIN(options->size, sizeof run->options));
+    renew_timeline(session);
     run->inputs = inputs;
     run->outputs = outputs;
     run->output_count = output_count;

@@ -7,7 +7,8 @@
 #include <string.h>
 
 #define SPECS_MAX 32
-#define CHILDREN_MAX 16
+#define CHILDREN_MAX 16     // of one specialization
+#define DESCENDANTS_MAX 256 // of all of them: children have children
 
 struct weir__spec_cache {
     weir__heap_t *heap;
@@ -91,6 +92,14 @@ static weir__spec_t *find(weir__spec_t **list, const weir_value_t *inputs,
     return NULL;
 }
 
+static uint32_t count_descendants(const weir__spec_t *spec)
+{
+    uint32_t count = 0;
+    for (const weir__spec_t *child = spec->children; child; child = child->next)
+        count += 1 + count_descendants(child); // as deep as one run has data-dependent points
+    return count;
+}
+
 // Takes the oldest out of the list; the caller releases it, outside the lock. Under the lock.
 static weir__spec_t *drop_oldest(weir__spec_t **list)
 {
@@ -100,6 +109,23 @@ static weir__spec_t *drop_oldest(weir__spec_t **list)
     weir__spec_t *oldest = *link;
     *link = NULL;
     return oldest;
+}
+
+// Makes room among the children when there are too many: the oldest child, with all below it, of
+// the root that was longest unused. A run that is using it holds references and goes on. Under the
+// lock.
+static weir__spec_t *drop_descendants(struct weir__spec_cache *cache)
+{
+    weir__spec_t *root = NULL;
+    uint32_t count = 0;
+    for (weir__spec_t *spec = cache->newest; spec; spec = spec->next) {
+        count += count_descendants(spec);
+        root = spec->children ? spec : root;
+    }
+    if (!root || count <= DESCENDANTS_MAX)
+        return NULL;
+    root->child_count--;
+    return drop_oldest(&root->children);
 }
 
 weir_status_t weir__spec_get(weir_plan_t *plan, const weir_value_t *inputs, weir__spec_t *parent,
@@ -118,7 +144,7 @@ weir_status_t weir__spec_get(weir_plan_t *plan, const weir_value_t *inputs, weir
     weir__spec_t *made;
     WEIR_TRY(parent ? weir__spec_create_child(parent, contents, &made)
                     : weir__spec_create(plan, inputs, &made));
-    weir__spec_t *dropped = NULL;
+    weir__spec_t *dropped = NULL, *also_dropped = NULL;
     weir__spec_retain(made);
     pthread_mutex_lock(&cache->lock);
     made->next = *list;
@@ -127,8 +153,11 @@ weir_status_t weir__spec_get(weir_plan_t *plan, const weir_value_t *inputs, weir
         dropped = drop_oldest(list);
         --*count;
     }
+    if (parent)
+        also_dropped = drop_descendants(cache);
     pthread_mutex_unlock(&cache->lock);
     weir__spec_release(dropped);
+    weir__spec_release(also_dropped);
     *out_spec = made;
     return NULL;
 }

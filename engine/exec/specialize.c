@@ -137,6 +137,14 @@ static weir_status_t infer_anchor(const weir__plan_node_t *node, operands_t *ope
         .values = values,
         .outputs = operands->outputs};
     WEIR_TRY(weir__infer_node(&infer));
+    if (node->prologue) {
+        weir__type_t wide = operands->inputs[0]->type;
+        WEIR_TRY(broadcast_operands(node, operands, node->prologue, &wide));
+        if (!weir__plan_same_dims(&wide, &operands->inputs[0]->type))
+            return WEIR_ERR(WEIR_INVALID_ARGUMENT,
+                "%s: an operand fused in front of it does not have its shape in this run",
+                node->label);
+    }
     if (!node->epilogue)
         return NULL;
     weir__type_t wide = operands->outputs[0];

@@ -17,6 +17,7 @@ struct weir_model {
     weir_model_info_t info;
     weir_tally_t *operators;
     uint32_t operator_count;
+    weir_tally_t *rewrites; // the graph's, sorted by name
     bool *counted; // while parameters are counted
 };
 

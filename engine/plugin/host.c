@@ -154,18 +154,30 @@ static weir_code_t host_timeline_fail(
     return weir__timeline_fail(host_of(abi)->registry->timelines, timeline, code, text);
 }
 
+// A plugin's key is its own: another plugin, or another build of it, never meets what it stored.
+static weir__hash_t scoped_key(const weir_host_t *abi, const char *key)
+{
+    const weir__plugin_t *plugin = (const weir__plugin_t *)host_of(abi); // its first member
+    const char *build = plugin->abi.build ? plugin->abi.build : "";
+    weir__hash_t scope = weir__hash_join(
+        weir__hash128(plugin->name, strlen(plugin->name)), weir__hash128(build, strlen(build)));
+    return weir__hash_join(scope, weir__hash128(key, strlen(key)));
+}
+
 static weir_code_t host_blob_get(
     const weir_host_t *abi, const char *key, const void **out_data, uint64_t *out_bytes)
 {
     const weir__blobs_t *blobs = &host_of(abi)->registry->blobs;
-    return blobs->get ? blobs->get(blobs->user, key, out_data, out_bytes) : WEIR_NOT_FOUND;
+    return blobs->get ? blobs->get(blobs->user, scoped_key(abi, key), out_data, out_bytes)
+                      : WEIR_NOT_FOUND;
 }
 
 static weir_code_t host_blob_put(
     const weir_host_t *abi, const char *key, const void *data, uint64_t bytes)
 {
     const weir__blobs_t *blobs = &host_of(abi)->registry->blobs;
-    return blobs->put ? blobs->put(blobs->user, key, data, bytes) : WEIR_UNAVAILABLE;
+    return blobs->put ? blobs->put(blobs->user, scoped_key(abi, key), data, bytes)
+                      : WEIR_UNAVAILABLE;
 }
 
 static void host_blob_release(const weir_host_t *abi, const void *data)

@@ -12,13 +12,12 @@ static bool read_option(const weir__plugin_t *plugin, uint32_t index, weir_optio
     const weir_array_t *array = &plugin->abi.options;
     if (index >= array->count)
         return false;
-    weir_head_t head;
+    weir_head_t head; // checked at the handshake
     const char *from = (const char *)array->data + (size_t)index * array->stride;
     memcpy(&head, from, sizeof head);
     memset(out_option, 0, sizeof *out_option);
-    memcpy(
-        out_option, from, WEIR_MIN((size_t)WEIR_MIN(head.size, array->stride), sizeof *out_option));
-    return out_option->name != NULL;
+    memcpy(out_option, from, WEIR_MIN((size_t)head.size, sizeof *out_option));
+    return true;
 }
 
 // Levenshtein distance of two short names.
@@ -52,7 +51,8 @@ static weir_status_t unknown(const weir__plugin_t *plugin, const char *name)
         }
     if (!nearest)
         return WEIR_ERR(WEIR_INVALID_ARGUMENT,
-            "plugin \"%s\" has no option \"%s\": it has none at all", plugin->name, name);
+            "plugin \"%s\" has no option \"%s\": it has none at all; leave it out", plugin->name,
+            name);
     return WEIR_ERR(WEIR_INVALID_ARGUMENT,
         "plugin \"%s\" has no option \"%s\": did you mean \"%s.%s\"?", plugin->name, name,
         plugin->name, nearest);
@@ -97,6 +97,26 @@ static weir_status_t set_defaults(weir__registry_t *registry, weir__plugin_t *pl
     return NULL;
 }
 
+static weir_status_t no_such_plugin(
+    const weir__registry_t *registry, const char *plugin_name, const char *option_name)
+{
+    char names[256] = "";
+    for (uint32_t i = 0; i < registry->plugin_count; i++) {
+        const weir__plugin_t *plugin = registry->plugins[i];
+        if (!plugin->usable && strcmp(plugin->name, plugin_name) == 0)
+            return WEIR_ERR(WEIR_UNAVAILABLE,
+                "option %s.%s: the plugin cannot be used: %s (%s); leave the option out",
+                plugin_name, option_name, plugin->reason, plugin->path);
+        if (plugin->usable)
+            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s",
+                names[0] ? ", " : "", plugin->name);
+    }
+    return WEIR_ERR(WEIR_NOT_FOUND,
+        "option %s.%s: no plugin named \"%s\" was loaded (there are: %s); leave the option out or "
+        "put weir_%s.so on WEIR_PLUGIN_PATH",
+        plugin_name, option_name, plugin_name, names, plugin_name);
+}
+
 static weir_status_t apply_one(weir__registry_t *registry, char *text)
 {
     char *dot = strchr(text, '.'), *equals = strchr(text, '=');
@@ -118,8 +138,7 @@ static weir_status_t apply_one(weir__registry_t *registry, char *text)
             }
         return unknown(plugin, name);
     }
-    return WEIR_ERR(
-        WEIR_NOT_FOUND, "option %s.%s: no plugin named \"%s\" was loaded", text, name, text);
+    return no_such_plugin(registry, text, name);
 }
 
 weir_status_t weir__options_apply(weir__registry_t *registry, const char *text)

@@ -4,6 +4,7 @@
 #include "engine/plugin/options.h"
 #include <dirent.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,8 +76,8 @@ static void refuse(weir__plugin_t *plugin, const char *format, ...)
     plugin->usable = false;
 }
 
-// Copies a struct of the other side: min(their size, ours), the rest zero. 0 bytes of theirs:
-// false.
+// Copies a struct of the other side: min(their size, ours), the rest zero. false: theirs holds
+// nothing but a head.
 static bool copy_sized(void *to, size_t to_bytes, const void *from, size_t from_bytes)
 {
     memset(to, 0, to_bytes);
@@ -84,9 +85,41 @@ static bool copy_sized(void *to, size_t to_bytes, const void *from, size_t from_
     return from_bytes > sizeof(weir_head_t);
 }
 
+// Can the array be walked at all? Its elements are checked one by one.
+static bool array_is_sound(weir__plugin_t *plugin, const weir_array_t *array, const char *what)
+{
+    if (!array->count || (array->data && array->stride >= sizeof(weir_head_t)))
+        return true;
+    refuse(plugin, "its table of %ss is malformed (%u at %s, stride %u)", what, array->count,
+        array->data ? "some address" : "no address", array->stride);
+    return false;
+}
+
+static bool check_options(weir__plugin_t *plugin)
+{
+    const weir_array_t *array = &plugin->abi.options;
+    if (!array_is_sound(plugin, array, "option"))
+        return false;
+    for (uint32_t i = 0; i < array->count; i++) {
+        const char *from = (const char *)array->data + (size_t)i * array->stride;
+        weir_option_t option;
+        weir_head_t head;
+        memcpy(&head, from, sizeof head);
+        if (head.size > array->stride || !copy_sized(&option, sizeof option, from, head.size) ||
+            !option.name) {
+            refuse(plugin, "option %u of its table is malformed (size %u, stride %u)", i, head.size,
+                array->stride);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool copy_kernels(weir__registry_t *registry, weir__plugin_t *plugin)
 {
     const weir_array_t *array = &plugin->abi.kernels;
+    if (!array_is_sound(plugin, array, "kernel"))
+        return false;
     weir_kernel_t *kernels = weir__zone_array(&registry->zone, array->count, sizeof(weir_kernel_t));
     if (!kernels) {
         refuse(plugin, "no memory for its %u kernels", array->count);
@@ -96,7 +129,7 @@ static bool copy_kernels(weir__registry_t *registry, weir__plugin_t *plugin)
         const char *from = (const char *)array->data + (size_t)i * array->stride;
         weir_head_t head;
         memcpy(&head, from, sizeof head);
-        if (array->stride < sizeof head || head.size > array->stride ||
+        if (head.size > array->stride ||
             !copy_sized(&kernels[i], sizeof kernels[i], from, head.size) || !kernels[i].op ||
             !kernels[i].run) {
             refuse(plugin, "kernel %u of its table is malformed (size %u, stride %u)", i, head.size,
@@ -153,7 +186,7 @@ static void shake_hands(
         memcpy(&device_head, plugin->abi.device, sizeof device_head);
         copy_sized(&plugin->device, sizeof plugin->device, plugin->abi.device, device_head.size);
     }
-    plugin->usable = copy_kernels(registry, plugin);
+    plugin->usable = check_options(plugin) && copy_kernels(registry, plugin);
 }
 
 static void probe(weir__plugin_t *plugin)
@@ -173,6 +206,11 @@ static void probe(weir__plugin_t *plugin)
 static bool is_trusted(weir__plugin_t *plugin)
 {
     struct stat info;
+    // The loader would look for a bare name in folders of its own, not where stat() looks.
+    if (!strchr(plugin->path, '/')) {
+        refuse(plugin, "not loaded: write ./%s if it lies in the working directory", plugin->path);
+        return false;
+    }
     if (stat(plugin->path, &info) != 0) {
         refuse(plugin, "cannot be opened: check the path");
         return false;
@@ -239,18 +277,27 @@ static int compare_names(const void *a, const void *b)
 static weir_status_t load_folder(weir__registry_t *registry, const char *folder)
 {
     DIR *directory = opendir(folder);
-    if (!directory)
+    if (!directory) {
+        if (errno != ENOENT)
+            weir__log(registry->log, WEIR_LOG_WARNING, "plugin", "folder %s is not read: %s",
+                folder, strerror(errno));
         return NULL;
+    }
     char *names[256];
     uint32_t count = 0;
-    for (struct dirent *entry; count < 256 && (entry = readdir(directory)) != NULL;) {
+    bool enough_memory = true;
+    for (struct dirent *entry;
+         enough_memory && count < 256 && (entry = readdir(directory)) != NULL;) {
         size_t length = strlen(entry->d_name);
-        if (length > 8 && strncmp(entry->d_name, "weir_", 5) == 0 &&
-            strcmp(entry->d_name + length - 3, ".so") == 0)
-            names[count] = weir__zone_format(&registry->zone, "%s/%s", folder, entry->d_name),
-            count += names[count] != NULL;
+        if (length <= 8 || strncmp(entry->d_name, "weir_", 5) != 0 ||
+            strcmp(entry->d_name + length - 3, ".so") != 0)
+            continue;
+        names[count] = weir__zone_format(&registry->zone, "%s/%s", folder, entry->d_name);
+        enough_memory = names[count++] != NULL;
     }
     closedir(directory);
+    if (!enough_memory)
+        return weir__status_no_memory();
     qsort(names, count, sizeof names[0], compare_names); // the same order on every machine
     for (uint32_t i = 0; i < count; i++)
         WEIR_TRY(load_file(registry, names[i]));

@@ -5,6 +5,7 @@
 #ifndef WEIR_PLUGIN_REGISTRY_H
 #define WEIR_PLUGIN_REGISTRY_H
 
+#include "engine/base/hash.h"
 #include "engine/base/heap.h"
 #include "engine/base/log.h"
 #include "engine/base/status.h"
@@ -19,8 +20,8 @@ struct weir__registry;
 // does not know cache/.)
 typedef struct weir__blobs {
     void *user;
-    weir_code_t (*get)(void *user, const char *key, const void **out_data, uint64_t *out_bytes);
-    weir_code_t (*put)(void *user, const char *key, const void *data, uint64_t bytes);
+    weir_code_t (*get)(void *user, weir__hash_t key, const void **out_data, uint64_t *out_bytes);
+    weir_code_t (*put)(void *user, weir__hash_t key, const void *data, uint64_t bytes);
     void (*release)(void *user, const void *data);
 } weir__blobs_t;
 
