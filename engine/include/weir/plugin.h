@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 // The hash of this file without this line; tests/style keeps it true.
-#define WEIR_PLUGIN_HEADER_HASH 0x0000000000000000ull
+#define WEIR_PLUGIN_HEADER_HASH 0xd44d5df143965b64ull
 
 // ---------------------------------------------------------------------------------------------
 // Vocabulary: codes, dtypes, heads, arrays
@@ -177,7 +177,8 @@ enum {
     // clang-format off
     WEIR_OP_IDENTITY = 16, WEIR_OP_NEG, WEIR_OP_ABS, WEIR_OP_SIGN, WEIR_OP_RECIPROCAL, WEIR_OP_SQRT,
     WEIR_OP_EXP, WEIR_OP_LOG, WEIR_OP_ERF, WEIR_OP_SIN, WEIR_OP_COS, WEIR_OP_TANH, WEIR_OP_SIGMOID,
-    WEIR_OP_SOFTPLUS, WEIR_OP_RELU, WEIR_OP_FLOOR, WEIR_OP_CEIL, WEIR_OP_ROUND, WEIR_OP_NOT, WEIR_OP_ISNAN,
+    WEIR_OP_SOFTPLUS, WEIR_OP_RELU, WEIR_OP_FLOOR, WEIR_OP_CEIL, WEIR_OP_ROUND, WEIR_OP_NOT,
+    WEIR_OP_ISNAN,
     // clang-format on
     WEIR_OP_CAST,         // to the instruction's dtype
     WEIR_OP_GELU,         // 0.5 x (1 + erf(x / sqrt 2))
@@ -188,9 +189,9 @@ enum {
     WEIR_OP_ELU,          // x < 0 ? imm[0] (exp(x) - 1) : x
     // binary, values a and b
     // clang-format off
-    WEIR_OP_ADD = 64, WEIR_OP_SUB, WEIR_OP_MUL, WEIR_OP_DIV, WEIR_OP_POW, WEIR_OP_MOD, WEIR_OP_FMOD,
-    WEIR_OP_MIN, WEIR_OP_MAX, WEIR_OP_AND, WEIR_OP_OR, WEIR_OP_XOR, WEIR_OP_EQ, WEIR_OP_LT, WEIR_OP_LE,
-    WEIR_OP_GT, WEIR_OP_GE,
+    WEIR_OP_ADD = 64, WEIR_OP_SUB, WEIR_OP_MUL, WEIR_OP_DIV, WEIR_OP_POW, WEIR_OP_MOD,
+    WEIR_OP_FMOD, WEIR_OP_MIN, WEIR_OP_MAX, WEIR_OP_AND, WEIR_OP_OR, WEIR_OP_XOR, WEIR_OP_EQ,
+    WEIR_OP_LT, WEIR_OP_LE, WEIR_OP_GT, WEIR_OP_GE,
     // clang-format on
     WEIR_OP_PRELU, // a < 0 ? a * b : a
     // ternary, values a, b and c
