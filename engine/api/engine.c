@@ -102,11 +102,14 @@ static void blob_release(void *user, const void *data)
 static weir_status_t start(weir_engine_t *engine, const weir_engine_options_t *options)
 {
     weir__runtime_t *runtime = &engine->runtime;
-    uint32_t threads = options->threads ? options->threads : weir__cpu_count();
+    uint32_t threads;
+    WEIR_TRY(weir__cpu_count(options->cpus, &threads));
+    if (options->threads)
+        threads = options->threads;
     if (threads > WEIR__LEASE_MAX + 1)
         return WEIR_ERR(WEIR_INVALID_ARGUMENT, "%u threads were asked for; at most %d are possible",
             threads, WEIR__LEASE_MAX + 1);
-    WEIR_TRY(weir__team_create(&runtime->heap, threads, &runtime->team));
+    WEIR_TRY(weir__team_create(&runtime->heap, threads, options->cpus, &runtime->team));
     WEIR_TRY(
         weir__cache_open(&runtime->heap, &runtime->log, options->cache_dir, 0, &runtime->cache));
     weir__registry_init(

@@ -65,15 +65,49 @@ static uint32_t cgroup_quota(void)
     return cpus < UINT32_MAX ? (uint32_t)cpus : UINT32_MAX;
 }
 
-uint32_t weir__cpu_count(void)
+// Reads "0-3,8" into a set.
+static weir_status_t parse_cpus(const char *cpus, cpu_set_t *out_set)
 {
-    cpu_set_t set;
-    uint32_t count = 1;
-    if (sched_getaffinity(0, sizeof set, &set) == 0)
-        count = (uint32_t)CPU_COUNT(&set);
-    uint32_t quota = cgroup_quota();
-    count = count < quota ? count : quota;
-    return count ? count : 1;
+    CPU_ZERO(out_set);
+    for (const char *at = cpus; *at;) {
+        char *end;
+        unsigned long first = strtoul(at, &end, 10), last = first;
+        bool read = end != at;
+        if (read && *end == '-') {
+            at = end + 1;
+            last = strtoul(at, &end, 10);
+            read = end != at;
+        }
+        if (!read || (*end && *end != ',') || last < first || last >= CPU_SETSIZE)
+            return WEIR_ERR(WEIR_INVALID_ARGUMENT,
+                "CPUs \"%s\": write numbers and ranges below %d, as in \"0-3,8\"", cpus,
+                CPU_SETSIZE);
+        for (unsigned long cpu = first; cpu <= last; cpu++)
+            CPU_SET(cpu, out_set);
+        at = end + (*end == ',');
+    }
+    return NULL;
+}
+
+weir_status_t weir__cpu_count(const char *cpus, uint32_t *out_count)
+{
+    cpu_set_t allowed, wanted, both;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        CPU_ZERO(&allowed);
+    wanted = allowed;
+    if (cpus) {
+        WEIR_TRY(parse_cpus(cpus, &wanted));
+        CPU_AND(&both, &wanted, &allowed);
+        if (!CPU_COUNT(&wanted) || !CPU_EQUAL(&both, &wanted))
+            return WEIR_ERR(WEIR_NOT_FOUND,
+                "CPUs \"%s\": this process may not run on all of them; see taskset -p or the "
+                "cgroup",
+                cpus);
+    }
+    uint32_t count = (uint32_t)CPU_COUNT(&wanted), quota = cgroup_quota();
+    count = WEIR_MIN(count, quota);
+    *out_count = count ? count : 1;
+    return NULL;
 }
 
 // ---- Leases --------------------------------------------------------------------------------
@@ -280,8 +314,12 @@ static void stop_workers(weir__team_t *team, uint32_t started)
     }
 }
 
-weir_status_t weir__team_create(weir__heap_t *heap, uint32_t threads, weir__team_t **out_team)
+weir_status_t weir__team_create(
+    weir__heap_t *heap, uint32_t threads, const char *cpus, weir__team_t **out_team)
 {
+    cpu_set_t set;
+    if (cpus)
+        WEIR_TRY(parse_cpus(cpus, &set));
     weir__team_t *team = weir__heap_calloc(heap, 1, sizeof *team);
     worker_t *workers = weir__heap_calloc(heap, threads, sizeof *workers);
     if (!team || !workers) {
@@ -300,6 +338,8 @@ weir_status_t weir__team_create(weir__heap_t *heap, uint32_t threads, weir__team
             char name[16];
             snprintf(name, sizeof name, "weir-%u", i);
             pthread_setname_np(workers[i].thread, name);
+            if (cpus) // on all CPUs of the set, so that a busy neighbour on one of them is evaded
+                pthread_setaffinity_np(workers[i].thread, sizeof set, &set);
             continue;
         }
         stop_workers(team, i);

@@ -15,12 +15,16 @@
 
 typedef struct weir__team weir__team_t;
 
-// CPUs that this process may use: affinity mask, capped by the cgroup's quota, at least 1.
-uint32_t weir__cpu_count(void);
+// CPUs that this process may use: affinity mask, capped by the cgroup's quota, at least 1. With a
+// list, "0-3,8": those of it. Errors: INVALID_ARGUMENT (the list), NOT_FOUND (a CPU that this
+// process may not use).
+weir_status_t weir__cpu_count(const char *cpus, uint32_t *out_count);
 
 // threads: how many compute at once; as many workers are started (a blocking caller is one of
 // `threads` while it runs, a queued job runs on a worker).
-weir_status_t weir__team_create(weir__heap_t *heap, uint32_t threads, weir__team_t **out_team);
+// cpus: where they may run; NULL: where the calling thread may.
+weir_status_t weir__team_create(
+    weir__heap_t *heap, uint32_t threads, const char *cpus, weir__team_t **out_team);
 void weir__team_free(weir__team_t *team); // no lease and no job may be left
 uint32_t weir__team_threads(const weir__team_t *team);
 

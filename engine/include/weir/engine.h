@@ -38,6 +38,9 @@ typedef struct weir_engine_options {
     weir_log_fn log;                   // NULL: silent
     void *log_user_data;
     weir_log_level_t log_level; // the most talkative level passed on; 0: errors only
+    // CPUs that the team may run on, "0-3,8". NULL: those of the calling thread's affinity mask.
+    // With `threads` 0 their number is the number of threads.
+    const char *cpus;
 } weir_engine_options_t;
 
 // Loads the plugins found, starts the worker team.

@@ -93,6 +93,7 @@ class EngineOptions(Structure):
         ("log", c_void_p),
         ("log_user_data", c_void_p),
         ("log_level", c_int),
+        ("cpus", c_char_p),
     ]
 
 
