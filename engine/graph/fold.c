@@ -90,8 +90,8 @@ static bool worth_folding(const weir__node_t *node, uint64_t in_bytes, uint64_t 
     return true;
 }
 
-// Takes the arithmetic of a node from what is left. Evaluation happens on one thread at load, so what
-// does not fit is left for the run.
+// Takes the arithmetic of a node from what is left. Evaluation happens on one thread at load, so
+// what does not fit is left for the run.
 static bool take_work(weir__rewrite_t *rewrite, const weir__node_t *node,
     const weir__tensor_t *const *inputs, uint64_t in_bytes, uint64_t out_bytes)
 {
@@ -136,8 +136,8 @@ static weir_status_t prepare_outputs(weir__rewrite_t *rewrite, uint32_t number,
     }
     uint64_t total;
     if (out_bytes > graph->limits.fold_node_bytes ||
-        !weir__add_u64(out_bytes, graph->folded_bytes, &total) ||
-        total > rewrite->fold_bytes_max || !worth_folding(node, in_bytes, out_bytes) ||
+        !weir__add_u64(out_bytes, graph->folded_bytes, &total) || total > rewrite->fold_bytes_max ||
+        !worth_folding(node, in_bytes, out_bytes) ||
         !take_work(rewrite, node, inputs, in_bytes, out_bytes))
         return NULL;
     for (uint32_t i = 0; i < node->output_count; i++) {

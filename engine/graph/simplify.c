@@ -65,6 +65,8 @@ static weir_status_t begin_round(weir__rewrite_t *rewrite)
 {
     weir__graph_t *graph = rewrite->graph;
     WEIR_TRY(weir__rewrite_grow(rewrite));
+    if (!rewrite->value_capacity) // an empty graph
+        return NULL;
     memset(rewrite->uses, 0, rewrite->value_capacity * sizeof *rewrite->uses);
     memset(rewrite->is_output, 0, rewrite->value_capacity);
     for (uint32_t i = 0; i < rewrite->value_capacity; i++)
@@ -145,8 +147,8 @@ static weir_status_t run_rounds(weir__rewrite_t *rewrite)
     return weir__fill_attributes(rewrite->graph);
 }
 
-// Room for a few copies of the constants (a cast, a transpose, what rules make of weights), and for what
-// a model without any computes about its shapes.
+// Room for a few copies of the constants (a cast, a transpose, what rules make of weights), and for
+// what a model without any computes about its shapes.
 #define FOLD_BYTES_FREE (8ull << 20)
 #define FOLD_BYTES_TIMES 4
 #define FOLD_WORK_FREE (1ull << 24)

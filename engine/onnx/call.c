@@ -1,7 +1,8 @@
 // engine/onnx/call.c: functions of the model, put in place of the nodes that call them.
 //
-// A body is read anew at every call and its nodes are charged each time, so functions that call others
-// twice, many deep, meet the limit function_nodes, and one that calls itself meets subgraph_depth.
+// A body is read anew at every call and its nodes are charged each time, so functions that call
+// others twice, many deep, meet the limit function_nodes, and one that calls itself meets
+// subgraph_depth.
 #include "engine/onnx/reader.h"
 
 #include <inttypes.h>

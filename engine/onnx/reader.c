@@ -229,8 +229,8 @@ static weir_status_t read_model(weir__onnx_reader_t *reader, weir__span_t span, 
     return weir__functions_index(reader);
 }
 
-// One version for each domain: nothing says which of two is meant. Every node looks its domain up, so
-// there are few.
+// One version for each domain: nothing says which of two is meant. Every node looks its domain up,
+// so there are few.
 static weir_status_t check_imports(const model_t *model)
 {
     if (model->opset_count > WEIR__ONNX_IMPORTS_MAX)

@@ -5,6 +5,7 @@
 // format, the plugin's build and the node's attributes.
 #include "engine/plan/plan.h"
 
+#include "engine/base/size.h"
 #include <string.h>
 
 typedef struct packing {
@@ -74,6 +75,60 @@ static weir__hash_t key_of(const weir_plan_t *plan, const weir__plan_node_t *nod
     return weir__hash_join(key, hash_attributes(packing->view));
 }
 
+// Room for one more pack, so that one that was made always has a place.
+static weir_status_t grow_packs(weir_plan_t *plan)
+{
+    weir__heap_t *heap = &plan->runtime->heap;
+    if (plan->pack_count < plan->pack_capacity)
+        return NULL;
+    uint64_t capacity = plan->pack_capacity ? 2ull * plan->pack_capacity : 16, bytes;
+    if (capacity > UINT32_MAX || !weir__mul_u64(capacity, sizeof *plan->packs, &bytes))
+        return weir__status_no_memory();
+    weir__view_t *packs = weir__heap_realloc(heap, plan->packs, bytes);
+    if (!packs)
+        return weir__status_no_memory();
+    plan->packs = packs;
+    plan->pack_capacity = (uint32_t)capacity;
+    return NULL;
+}
+
+// Of this plan, of the cache, or made now.
+static weir_status_t find_or_pack(
+    weir_plan_t *plan, packing_t *packing, weir__hash_t key, uint64_t bytes, weir__view_t *out_view)
+{
+    weir__runtime_t *runtime = plan->runtime;
+    char hex[33];
+    uint32_t index;
+    weir__hash_hex(key, hex);
+    if (weir__map_get(&plan->pack_names, hex, &index)) {
+        *out_view = plan->packs[index];
+        return NULL;
+    }
+    WEIR_TRY(grow_packs(plan));
+    const char *name = weir__zone_string(&plan->zone, hex, strlen(hex));
+    if (!name || !weir__map_put(&plan->pack_names, name, plan->pack_count))
+        return weir__status_no_memory();
+    weir__view_t *view = &plan->packs[plan->pack_count];
+    bool cached = weir__cache_get(runtime->cache, key, view);
+    if (cached && view->bytes != bytes) {
+        weir__cache_view_release(view);
+        cached = false;
+    }
+    if (!cached) {
+        weir_status_t status =
+            weir__cache_put(runtime->cache, &runtime->heap, key, bytes, fill, packing, view);
+        if (status) {
+            weir__map_remove(&plan->pack_names, name);
+            return status;
+        }
+    }
+    plan->pack_count++;
+    plan->info.packed_bytes += bytes;
+    plan->info.packed_cached_bytes += cached ? bytes : 0;
+    *out_view = *view;
+    return NULL;
+}
+
 static weir_status_t pack_input(weir_plan_t *plan, weir__plan_node_t *node, packing_t *packing)
 {
     weir_packing_t wanted = {.head = WEIR_HEAD(weir_packing_t)};
@@ -87,20 +142,9 @@ static weir_status_t pack_input(weir_plan_t *plan, weir__plan_node_t *node, pack
         return WEIR_ERR(WEIR_INTERNAL,
             "%s: kernel \"%s\" packs into format %u, which is not one of its own", node->label,
             packing->kernel->name, wanted.format);
-    weir__runtime_t *runtime = plan->runtime;
     weir__packed_t *packed = &node->packed[packing->input];
-    weir__hash_t key = key_of(plan, node, packing, &wanted);
-    plan->info.packed_bytes += wanted.bytes;
-    if (weir__cache_get(runtime->cache, key, &packed->view)) {
-        if (packed->view.bytes == wanted.bytes) {
-            packed->format = wanted.format;
-            plan->info.packed_cached_bytes += wanted.bytes;
-            return NULL;
-        }
-        weir__cache_view_release(&packed->view);
-    }
-    WEIR_TRY(weir__status_prefix(weir__cache_put(runtime->cache, &runtime->heap, key, wanted.bytes,
-                                     fill, packing, &packed->view),
+    WEIR_TRY(weir__status_prefix(find_or_pack(plan, packing, key_of(plan, node, packing, &wanted),
+                                     wanted.bytes, &packed->view),
         "%s", node->label));
     packed->format = wanted.format;
     return NULL;
@@ -138,14 +182,10 @@ weir_status_t weir__plan_pack(weir_plan_t *plan, weir__plan_region_t *region)
     return NULL;
 }
 
-void weir__plan_unpack(weir_plan_t *plan, weir__plan_region_t *region)
+void weir__plan_unpack(weir_plan_t *plan)
 {
-    for (uint32_t i = 0; i < region->node_count; i++) {
-        weir__plan_node_t *node = &region->nodes[i];
-        for (uint32_t j = 0; node->packed && j < node->input_count; j++)
-            weir__cache_view_release(&node->packed[j].view);
-        for (uint32_t r = 0; r < 2; r++)
-            if (node->regions[r])
-                weir__plan_unpack(plan, node->regions[r]);
-    }
+    for (uint32_t i = 0; i < plan->pack_count; i++)
+        weir__cache_view_release(&plan->packs[i]);
+    weir__heap_free(&plan->runtime->heap, plan->packs);
+    weir__map_free(&plan->pack_names);
 }

@@ -128,6 +128,7 @@ weir_status_t weir__plan_create(
     plan->runtime = runtime;
     weir_model_retain(model);
     weir__zone_init(&plan->zone, &runtime->heap, runtime->limits.graph_bytes);
+    weir__map_init(&plan->pack_names, &runtime->heap);
     weir_status_t status = build(plan, options);
     if (status) {
         weir__plan_free(plan);
@@ -146,7 +147,7 @@ void weir__plan_free(weir_plan_t *plan)
     for (uint32_t i = 0; i < plan->slice_count; i++)
         if (plan->slices[i].program)
             plan->slices[i].device->plugin->device.program_release(plan->slices[i].program);
-    weir__plan_unpack(plan, &plan->main);
+    weir__plan_unpack(plan);
     weir_model_t *model = plan->model;
     weir__zone_free(&plan->zone);
     weir__heap_free(&runtime->heap, plan);

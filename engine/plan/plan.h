@@ -5,6 +5,7 @@
 #ifndef WEIR_PLAN_PLAN_H
 #define WEIR_PLAN_PLAN_H
 
+#include "engine/base/map.h"
 #include "engine/plan/model.h"
 #include <weir/plan.h>
 
@@ -16,8 +17,8 @@ typedef struct weir__candidate {
 } weir__candidate_t;
 
 typedef struct weir__packed {
-    uint32_t format; // 0: as it is
-    weir__view_t view;
+    uint32_t format;   // 0: as it is
+    weir__view_t view; // the plan's: nodes that want the same constant in the same way share it
 } weir__packed_t;
 
 typedef struct weir__plan_node {
@@ -86,6 +87,9 @@ struct weir_plan {
     weir__plan_node_t **listing; // all nodes, outer before inner, for weir_plan_node()
     uint32_t *listing_depths;
     uint32_t listing_count;
+    weir__map_t pack_names; // key in hex -> place in packs
+    weir__view_t *packs;
+    uint32_t pack_count, pack_capacity;
     weir_plan_info_t info;
     struct weir__spec_cache *specs; // exec/ keeps its specializations here
     void (*specs_free)(struct weir__spec_cache *specs);
@@ -119,7 +123,7 @@ weir_status_t weir__slice_view(weir__zone_t *zone, const weir__plan_slice_t *sli
     weir__slice_tensor_fn tensor, void *user, weir_slice_t **out_view);
 // pack.c: lays constants out as the chosen kernels want them, through the cache.
 weir_status_t weir__plan_pack(weir_plan_t *plan, weir__plan_region_t *region);
-void weir__plan_unpack(weir_plan_t *plan, weir__plan_region_t *region);
+void weir__plan_unpack(weir_plan_t *plan);
 
 // The graph's value behind a number, and the format of the number's own form.
 static inline uint32_t weir__plan_original(const weir_plan_t *plan, uint32_t value)

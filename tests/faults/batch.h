@@ -1,7 +1,7 @@
 // tests/faults/batch.h: many cases in few processes, none of which may take the others down.
 //
-// A child process works through the cases. When it crashes or one case takes longer than allowed, that
-// case is reported and another child goes on after it.
+// A child process works through the cases. When it crashes or one case takes longer than allowed,
+// that case is reported and another child goes on after it.
 #ifndef WEIR_FAULTS_BATCH_H
 #define WEIR_FAULTS_BATCH_H
 
@@ -14,7 +14,8 @@ typedef struct batch {
     void (*begin)(void *user);
     void (*run)(void *user, uint32_t index);
     void (*end)(void *user);
-    // In the parent: case `index` ended the child. What: "CRASH signal 11", "HANG", "LEAK or crash at the end".
+    // In the parent: case `index` ended the child. What: "CRASH signal 11", "HANG", "LEAK or crash
+    // at the end".
     void (*lost)(void *user, uint32_t index, const char *what);
     void *user;
 } batch_t;

@@ -1,9 +1,10 @@
-// tests/faults/driver.c: takes each model of a list through load, plan, session and run, and tells how it ended.
+// tests/faults/driver.c: takes each model of a list through load, plan, session and run, and tells
+// how it ended.
 //
 // usage: faults_driver LIST
 // LIST: a line for each case: path, fill, dims, separated by tabs.
-// Prints a line for each case: index, code, stage, microseconds of CPU time, bytes taken at most, code on ref, text.
-// A case that ends its process is printed with CRASH or HANG as its code.
+// Prints a line for each case: index, code, stage, microseconds of CPU time, bytes taken at most,
+// code on ref, text. A case that ends its process is printed with CRASH or HANG as its code.
 #include "tests/faults/batch.h"
 #include "tests/faults/subject.h"
 

@@ -109,8 +109,8 @@ static void fill(void *data, uint64_t count, weir_dtype_t dtype, int64_t number)
 }
 
 // One input. False: it is larger than anything that a test hands over.
-static bool make_input(const weir_port_t *port, const char *dims, int64_t number,
-    weir_value_t *out_value)
+static bool make_input(
+    const weir_port_t *port, const char *dims, int64_t number, weir_value_t *out_value)
 {
     const uint64_t most = 1u << 22;
     int64_t sizes[WEIR_RANK_MAX] = {0};
@@ -162,8 +162,8 @@ static uint64_t read_outputs(const weir_value_t *outputs, uint32_t count)
     return bytes + (sum == 1 ? 0 : 0 * sum);
 }
 
-static void run_session(const subject_t *subject, weir_model_t *model, weir_session_t *session,
-    outcome_t *outcome)
+static void run_session(
+    const subject_t *subject, weir_model_t *model, weir_session_t *session, outcome_t *outcome)
 {
     uint32_t input_count = weir_model_input_count(model);
     uint32_t output_count = weir_model_output_count(model);
@@ -196,10 +196,9 @@ void subject_run(weir_engine_t *engine, const subject_t *subject, outcome_t *out
     weir_plan_t *plan = NULL;
     weir_session_t *session = NULL;
     weir_plan_options_t options = {.size = sizeof options, .devices = subject->devices};
-    weir_status_t status = subject->path
-                               ? weir_model_load(engine, subject->path, NULL, &model)
-                               : weir_model_load_bytes(
-                                     engine, subject->bytes, subject->byte_count, NULL, &model);
+    weir_status_t status = subject->path ? weir_model_load(engine, subject->path, NULL, &model)
+                                         : weir_model_load_bytes(engine, subject->bytes,
+                                               subject->byte_count, NULL, &model);
     *out_outcome = (outcome_t){.stage = ""};
     if (!ended(status, "load", out_outcome) &&
         !ended(weir_plan_create(model, &options, &plan), "plan", out_outcome) &&

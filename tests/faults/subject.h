@@ -1,7 +1,8 @@
-// tests/faults/subject.h: one model taken all the way, load, plan, session, run, with made-up inputs.
+// tests/faults/subject.h: one model taken all the way, load, plan, session, run, with made-up
+// inputs.
 //
-// Only the public API is used, as a stranger's program would. Memory is counted by an allocator of our own,
-// so what a case took at most is known whatever the engine says.
+// Only the public API is used, as a stranger's program would. Memory is counted by an allocator of
+// our own, so what a case took at most is known whatever the engine says.
 #ifndef WEIR_FAULTS_SUBJECT_H
 #define WEIR_FAULTS_SUBJECT_H
 
@@ -9,13 +10,14 @@
 #include <weir/weir.h>
 
 typedef struct subject {
-    const char *path;  // NULL: from memory
+    const char *path; // NULL: from memory
     const void *bytes;
     size_t byte_count;
     const char *devices; // NULL: the engine's order
-    const char *dims;    // "2x3": of the first input, whatever the model says; NULL: as declared, open ones 1
-    int64_t fill;        // elements of integer inputs; those of float inputs are 0.5
-    uint64_t limit_ns;   // of the run; 0: none
+    const char
+        *dims; // "2x3": of the first input, whatever the model says; NULL: as declared, open ones 1
+    int64_t fill;      // elements of integer inputs; those of float inputs are 0.5
+    uint64_t limit_ns; // of the run; 0: none
 } subject_t;
 
 typedef struct outcome {
@@ -35,8 +37,8 @@ typedef struct meter {
 void meter_init(meter_t *meter);
 void meter_reset_peak(meter_t *meter);
 
-// An engine on one thread without a cache. limits NULL: a run may take 16 MiB, the rest is as it is by default.
-// Ends the process when it cannot be made.
+// An engine on one thread without a cache. limits NULL: a run may take 16 MiB, the rest is as it is
+// by default. Ends the process when it cannot be made.
 weir_engine_t *subject_engine(meter_t *meter, const weir_limits_t *limits);
 
 #endif
