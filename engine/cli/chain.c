@@ -31,6 +31,7 @@ weir_code_t weir__cli_chain_engine(
 {
     const weir_engine_options_t engine_options = {.size = sizeof(engine_options),
         .threads = (uint32_t)options->threads,
+        .cache_dir = options->cache_dir,
         .log = options->is_verbose ? log_line : NULL,
         .log_level = options->is_verbose ? WEIR_LOG_INFO : WEIR_LOG_ERROR};
     return weir__cli_chain_take(weir_engine_create(&engine_options, &chain->engine), fault);
@@ -39,8 +40,14 @@ weir_code_t weir__cli_chain_engine(
 weir_code_t weir__cli_chain_model(
     weir__cli_chain_t *chain, const char *path, weir__cli_fault_t *fault)
 {
+    return weir__cli_chain_model_as(chain, path, NULL, fault);
+}
+
+weir_code_t weir__cli_chain_model_as(weir__cli_chain_t *chain, const char *path,
+    const weir_model_options_t *options, weir__cli_fault_t *fault)
+{
     const weir_code_t code =
-        weir__cli_chain_take(weir_model_load(chain->engine, path, NULL, &chain->model), fault);
+        weir__cli_chain_take(weir_model_load(chain->engine, path, options, &chain->model), fault);
     return code;
 }
 

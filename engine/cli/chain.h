@@ -7,9 +7,10 @@
 #include "engine/cli/fault.h"
 
 typedef struct weir__cli_chain_options {
-    uint64_t threads;    // 0: all
-    const char *devices; // NULL: the engine's order
-    bool is_verbose;     // the engine's log on stderr
+    uint64_t threads;      // 0: all
+    const char *devices;   // NULL: the engine's order
+    const char *cache_dir; // NULL: the usual place
+    bool is_verbose;       // the engine's log on stderr
 } weir__cli_chain_options_t;
 
 typedef struct weir__cli_chain {
@@ -28,6 +29,9 @@ weir_code_t weir__cli_chain_engine(
     weir__cli_chain_t *chain, const weir__cli_chain_options_t *options, weir__cli_fault_t *fault);
 weir_code_t weir__cli_chain_model(
     weir__cli_chain_t *chain, const char *path, weir__cli_fault_t *fault);
+// options: NULL for the defaults.
+weir_code_t weir__cli_chain_model_as(weir__cli_chain_t *chain, const char *path,
+    const weir_model_options_t *options, weir__cli_fault_t *fault);
 weir_code_t weir__cli_chain_plan(
     weir__cli_chain_t *chain, const weir__cli_chain_options_t *options, weir__cli_fault_t *fault);
 weir_code_t weir__cli_chain_session(weir__cli_chain_t *chain, weir__cli_fault_t *fault);

@@ -173,22 +173,6 @@ static weir_code_t run_model(const run_options_t *options, weir__cli_chain_t *ch
     return code;
 }
 
-// Dims that were guessed are said once: after a success on stderr, after a failure in its one line.
-static void say_guessed(const char *guessed_dims, weir_code_t code, weir__cli_fault_t *fault)
-{
-    char safe[sizeof(((weir__cli_inputs_t *)NULL)->guessed_dims)];
-    if (!*guessed_dims)
-        return;
-    const size_t used = strlen(fault->text);
-    if (code != WEIR_OK)
-        (void)snprintf(fault->text + used, sizeof(fault->text) - used,
-            " (open dims that nothing sets count as 1: %s; --dim NAME=N sets one)", guessed_dims);
-    else
-        (void)fprintf(stderr,
-            "weir: note: open dims that nothing sets count as 1: %s; --dim NAME=N sets one\n",
-            weir__cli_text_safe(guessed_dims, safe, sizeof(safe)));
-}
-
 weir_code_t weir__cli_run(int argc, char **argv, weir__cli_fault_t *fault)
 {
     run_options_t options = {0};
@@ -199,7 +183,7 @@ weir_code_t weir__cli_run(int argc, char **argv, weir__cli_fault_t *fault)
     weir__cli_inputs_t inputs = {0};
     weir__cli_outputs_t outputs = {0};
     code = run_model(&options, &chain, &inputs, &outputs, fault);
-    say_guessed(inputs.guessed_dims, code, fault);
+    weir__cli_inputs_guessed(&inputs, code, fault);
     weir__cli_outputs_free(&outputs);
     weir__cli_inputs_free(&inputs);
     weir__cli_chain_close(&chain);

@@ -279,6 +279,23 @@ weir_code_t weir__cli_inputs_make(const weir_model_t *model,
     return filled;
 }
 
+void weir__cli_inputs_guessed(
+    const weir__cli_inputs_t *inputs, weir_code_t code, weir__cli_fault_t *fault)
+{
+    char safe[sizeof(inputs->guessed_dims)];
+    if (!*inputs->guessed_dims)
+        return;
+    const size_t used = strlen(fault->text);
+    if (code != WEIR_OK)
+        (void)snprintf(fault->text + used, sizeof(fault->text) - used,
+            " (open dims that nothing sets count as 1: %s; --dim NAME=N sets one)",
+            inputs->guessed_dims);
+    else
+        (void)fprintf(stderr,
+            "weir: note: open dims that nothing sets count as 1: %s; --dim NAME=N sets one\n",
+            weir__cli_text_safe(inputs->guessed_dims, safe, sizeof(safe)));
+}
+
 void weir__cli_inputs_free(weir__cli_inputs_t *inputs)
 {
     for (uint32_t i = 0; i < inputs->count; i++)

@@ -153,8 +153,13 @@ weir__cli_parse_t weir__cli_options_parse(
             if (result != WEIR__CLI_PARSE_OK)
                 return result;
         } else if (argument_count < syntax->argument_most) {
-            *(const char **)((char *)values + syntax->argument_field) = argv[i++];
+            void *field = (char *)values + syntax->argument_field;
+            if (syntax->argument_most == 1)
+                *(const char **)field = argv[i];
+            else if (append(field, argv[i], fault) != WEIR__CLI_PARSE_OK)
+                return WEIR__CLI_PARSE_WRONG;
             argument_count++;
+            i++;
         } else {
             weir__cli_fault_usage(fault,
                 "\"%s\" is one argument too many: leave it out, weir %s%s%s", argv[i],
@@ -171,14 +176,19 @@ weir__cli_parse_t weir__cli_options_parse(
     return WEIR__CLI_PARSE_OK;
 }
 
+static void free_list(weir__cli_option_list_t *list)
+{
+    free(list->items);
+    *list = (weir__cli_option_list_t){0};
+}
+
 void weir__cli_options_free(const weir__cli_syntax_t *syntax, void *values)
 {
+    if (syntax->argument_most > 1)
+        free_list((void *)((char *)values + syntax->argument_field));
     for (size_t i = 0; i < syntax->option_count; i++) {
-        if (syntax->options[i].kind != WEIR__CLI_OPTION_LIST)
-            continue;
-        weir__cli_option_list_t *list = field_of(&syntax->options[i], values);
-        free(list->items);
-        *list = (weir__cli_option_list_t){0};
+        if (syntax->options[i].kind == WEIR__CLI_OPTION_LIST)
+            free_list(field_of(&syntax->options[i], values));
     }
 }
 

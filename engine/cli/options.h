@@ -45,8 +45,9 @@ typedef struct weir__cli_syntax {
     const char *notes;     // more for --help; NULL: none
     const weir__cli_option_t *options;
     size_t option_count;
-    uint32_t argument_least, argument_most; // most <= 1
-    size_t argument_field;                  // const char *; stays NULL when absent
+    uint32_t argument_least, argument_most;
+    // most 1: const char *, stays NULL when absent; more: weir__cli_option_list_t.
+    size_t argument_field;
 } weir__cli_syntax_t;
 
 typedef enum weir__cli_parse {

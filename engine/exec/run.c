@@ -282,6 +282,7 @@ static weir_status_t enter_child(weir_session_t *session, weir__spec_t *spec)
         contents[i] = weir__slot_data(session, spec->slot_of_value[spec->waits[i]], run->inputs);
     weir__spec_t *child;
     bool made;
+    uint64_t start_ns = weir__now_ns();
     WEIR_TRY(weir__spec_get(session->plan, NULL, spec, contents, &child, &made));
     weir__bound_t *bound = &session->children[run->chain_length - 1];
     if (bound->spec != child) {
@@ -293,6 +294,7 @@ static weir_status_t enter_child(weir_session_t *session, weir__spec_t *spec)
             return status;
         }
         session->child_count = WEIR_MAX(session->child_count, run->chain_length);
+        session->info.specialize_ns += weir__now_ns() - start_ns;
     } else {
         weir__spec_release(child); // `bound` has a reference already
     }
