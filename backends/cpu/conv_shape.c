@@ -6,7 +6,7 @@
 
 #include "backends/cpu/conv_shape.h"
 
-static int64_t attribute_at(
+int64_t weir_cpu_attribute_at(
     const weir_node_t *node, const char *name, uint32_t i, int64_t otherwise)
 {
     const weir_attribute_t *attribute = weir_node_attribute(node, name);
@@ -15,8 +15,7 @@ static int64_t attribute_at(
                : otherwise;
 }
 
-// What comes before the first element along one axis.
-static int64_t pad_begin(const weir_node_t *node, uint32_t axis, int64_t in, int64_t out,
+int64_t weir_cpu_pad_begin(const weir_node_t *node, uint32_t axis, int64_t in, int64_t out,
     int64_t kernel, int64_t stride, int64_t dilation)
 {
     const weir_attribute_t *attribute = weir_node_attribute(node, "auto_pad");
@@ -24,7 +23,7 @@ static int64_t pad_begin(const weir_node_t *node, uint32_t axis, int64_t in, int
     if (!strcmp(mode, "VALID"))
         return 0;
     if (strcmp(mode, "SAME_UPPER") && strcmp(mode, "SAME_LOWER"))
-        return attribute_at(node, "pads", axis, 0);
+        return weir_cpu_attribute_at(node, "pads", axis, 0);
     const int64_t all = (out - 1) * stride + (kernel - 1) * dilation + 1 - in;
     return all <= 0 ? 0 : !strcmp(mode, "SAME_UPPER") ? all / 2 : all - all / 2;
 }
@@ -48,22 +47,22 @@ const char *weir_cpu_conv_shape(const weir_node_t *node, weir_cpu_conv_shape_t *
     s.width = x->dims[last];
     s.out_width = y->dims[last];
     s.kernel_width = w->dims[last];
-    s.stride_x = attribute_at(node, "strides", axes - 1, 1);
-    s.dilation_x = attribute_at(node, "dilations", axes - 1, 1);
+    s.stride_x = weir_cpu_attribute_at(node, "strides", axes - 1, 1);
+    s.dilation_x = weir_cpu_attribute_at(node, "dilations", axes - 1, 1);
     if (axes == 2) {
         s.height = x->dims[2];
         s.out_height = y->dims[2];
         s.kernel_height = w->dims[2];
-        s.stride_y = attribute_at(node, "strides", 0, 1);
-        s.dilation_y = attribute_at(node, "dilations", 0, 1);
+        s.stride_y = weir_cpu_attribute_at(node, "strides", 0, 1);
+        s.dilation_y = weir_cpu_attribute_at(node, "dilations", 0, 1);
     }
     if (s.stride_x < 1 || s.stride_y < 1 || s.dilation_x < 1 || s.dilation_y < 1)
         return "a stride or a dilation below 1";
-    s.pad_left =
-        pad_begin(node, axes - 1, s.width, s.out_width, s.kernel_width, s.stride_x, s.dilation_x);
+    s.pad_left = weir_cpu_pad_begin(
+        node, axes - 1, s.width, s.out_width, s.kernel_width, s.stride_x, s.dilation_x);
     if (axes == 2)
-        s.pad_top =
-            pad_begin(node, 0, s.height, s.out_height, s.kernel_height, s.stride_y, s.dilation_y);
+        s.pad_top = weir_cpu_pad_begin(
+            node, 0, s.height, s.out_height, s.kernel_height, s.stride_y, s.dilation_y);
     *out_shape = s;
     return NULL;
 }

@@ -12,6 +12,14 @@ typedef struct weir_cpu_conv_shape {
     int64_t pad_top, pad_left;
 } weir_cpu_conv_shape_t;
 
+// Value i of an INTS attribute, or `otherwise`.
+int64_t weir_cpu_attribute_at(
+    const weir_node_t *node, const char *name, uint32_t i, int64_t otherwise);
+
+// What comes before the first element along one spatial axis, of a Conv or a pool.
+int64_t weir_cpu_pad_begin(const weir_node_t *node, uint32_t axis, int64_t in, int64_t out,
+    int64_t kernel, int64_t stride, int64_t dilation);
+
 // NULL, or why the attributes and dims make no sense. Dims of X and Y must be known.
 const char *weir_cpu_conv_shape(const weir_node_t *node, weir_cpu_conv_shape_t *out_shape);
 

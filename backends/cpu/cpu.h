@@ -33,7 +33,17 @@ const weir_k_table_t *weir_cpu_isa_table(const weir_host_t *host);
 WEIR_CPU_DECLARE(pointwise)
 WEIR_CPU_DECLARE(matmul) // MatMul and Gemm
 WEIR_CPU_DECLARE(conv)
-WEIR_CPU_DECLARE(rows) // Softmax and LayerNormalization
+WEIR_CPU_DECLARE(rows)   // Softmax, LogSoftmax and LayerNormalization
+WEIR_CPU_DECLARE(pool)   // MaxPool and AveragePool
+WEIR_CPU_DECLARE(reduce) // and the global pools, and LpNormalization
+WEIR_CPU_DECLARE(join)   // Concat and Split
+WEIR_CPU_DECLARE(move)   // Transpose, Slice, Expand and Tile
+WEIR_CPU_DECLARE(gather)
+WEIR_CPU_DECLARE(pad)
+WEIR_CPU_DECLARE(resize)
+WEIR_CPU_DECLARE(deconv) // ConvTranspose
+WEIR_CPU_DECLARE(lrn)
+WEIR_CPU_DECLARE(lstm)
 
 weir_code_t weir_cpu_matmul_pack_query(
     const weir_node_t *node, uint32_t input, weir_packing_t *out_packing);

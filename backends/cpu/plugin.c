@@ -49,6 +49,13 @@ void weir_cpu_release(const weir_host_t *host, void *state)
         (uint32_t)sizeof(weir_kernel_t), (kernel_flags)                                            \
     }
 
+// An operator without epilogue, prologue or packed constants.
+#define KERNEL_PLAIN(operator, kernel_name, taken, kernel)                                         \
+    {                                                                                              \
+        .head = KERNEL_HEAD(0), .op = (operator), .name = (kernel_name), .revision = 1,            \
+        .dtypes = (taken), KERNEL_CALLS(kernel)                                                    \
+    }
+
 static const weir_kernel_t plugin_kernels[] = {
     {
         .head = KERNEL_HEAD(WEIR_KERNEL_STRIDES | WEIR_KERNEL_INPLACE),
@@ -85,21 +92,39 @@ static const weir_kernel_t plugin_kernels[] = {
         KERNEL_PACKS(conv),
     },
     {
-        .head = KERNEL_HEAD(0),
-        .op = "Softmax",
-        .name = "cpu.softmax_f32",
+        .head = KERNEL_HEAD(WEIR_KERNEL_EPILOGUE),
+        .op = "ConvTranspose",
+        .name = "cpu.deconv_f32",
         .revision = 1,
         .dtypes = WEIR_F32,
-        KERNEL_CALLS(rows),
+        KERNEL_CALLS(deconv),
     },
-    {
-        .head = KERNEL_HEAD(0),
-        .op = "LayerNormalization",
-        .name = "cpu.layernorm_f32",
-        .revision = 1,
-        .dtypes = WEIR_F32,
-        KERNEL_CALLS(rows),
-    },
+    KERNEL_PLAIN("Softmax", "cpu.softmax_f32", WEIR_F32, rows),
+    KERNEL_PLAIN("LogSoftmax", "cpu.log_softmax_f32", WEIR_F32, rows),
+    KERNEL_PLAIN("LayerNormalization", "cpu.layernorm_f32", WEIR_F32, rows),
+    KERNEL_PLAIN("MaxPool", "cpu.max_pool_f32", WEIR_F32, pool),
+    KERNEL_PLAIN("AveragePool", "cpu.average_pool_f32", WEIR_F32, pool),
+    KERNEL_PLAIN("GlobalMaxPool", "cpu.global_max_pool_f32", WEIR_F32, reduce),
+    KERNEL_PLAIN("GlobalAveragePool", "cpu.global_average_pool_f32", WEIR_F32, reduce),
+    KERNEL_PLAIN("ReduceSum", "cpu.reduce_sum_f32", WEIR_F32, reduce),
+    KERNEL_PLAIN("ReduceMean", "cpu.reduce_mean_f32", WEIR_F32, reduce),
+    KERNEL_PLAIN("ReduceMax", "cpu.reduce_max_f32", WEIR_F32, reduce),
+    KERNEL_PLAIN("ReduceMin", "cpu.reduce_min_f32", WEIR_F32, reduce),
+    KERNEL_PLAIN("ReduceL1", "cpu.reduce_l1_f32", WEIR_F32, reduce),
+    KERNEL_PLAIN("ReduceL2", "cpu.reduce_l2_f32", WEIR_F32, reduce),
+    KERNEL_PLAIN("ReduceSumSquare", "cpu.reduce_sum_square_f32", WEIR_F32, reduce),
+    KERNEL_PLAIN("LpNormalization", "cpu.lp_normalization_f32", WEIR_F32, reduce),
+    KERNEL_PLAIN("LRN", "cpu.lrn_f32", WEIR_F32, lrn),
+    KERNEL_PLAIN("LSTM", "cpu.lstm_f32", WEIR_F32, lstm),
+    KERNEL_PLAIN("Concat", "cpu.concat", 0, join),
+    KERNEL_PLAIN("Split", "cpu.split", 0, join),
+    KERNEL_PLAIN("Transpose", "cpu.transpose", 0, move),
+    KERNEL_PLAIN("Slice", "cpu.slice", 0, move),
+    KERNEL_PLAIN("Expand", "cpu.expand", 0, move),
+    KERNEL_PLAIN("Tile", "cpu.tile", 0, move),
+    KERNEL_PLAIN("Gather", "cpu.gather", 0, gather),
+    KERNEL_PLAIN("Pad", "cpu.pad", 0, pad),
+    KERNEL_PLAIN("Resize", "cpu.resize", 0, resize),
 };
 
 static const weir_plugin_t plugin = {

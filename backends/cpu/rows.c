@@ -1,7 +1,8 @@
-// Softmax and LayerNormalization in f32, over rows that lie dense in memory.
+// Softmax, LogSoftmax and LayerNormalization in f32, over rows.
 //
 // A row is one task's work from end to end, so its bits depend on nothing beside it. A softmax
-// along an inner axis, and a scale that has to be broadcast, are left to the next plugin.
+// along an inner axis copies each row out and back. A scale that has to be broadcast is left to the
+// next plugin.
 #include "backends/cpu/cpu.h"
 
 #define TASK_NS 20000u
@@ -9,13 +10,15 @@
 typedef struct rows_state {
     const weir_k_table_t *kernels;
     uint64_t row_count, row_elements, rows_per_task;
+    uint64_t inner; // distance of a row's elements
+    weir_k_softmax_t *softmax;
     float epsilon;
     uint32_t is_softmax;
 } rows_state_t;
 
 static int is_softmax(const weir_node_t *node)
 {
-    return node->op[0] == 'S';
+    return node->op[1] == 'o'; // or LogSoftmax
 }
 
 // The first dim of a row, or -1.
@@ -41,11 +44,8 @@ weir_code_t weir_cpu_rows_supports(const weir_node_t *node, weir_support_t *out_
     for (uint32_t j = 0; j < node->output_count; j++)
         if (node->outputs[j].dtype != WEIR_F32 && (node->outputs[j].dtype != 0 || j == 0))
             return weir_cpu_refuse(out_support, "gives f32 only");
-    if (is_softmax(node)) {
-        if (axis + 1 != x->rank && !weir_node_int(node, "coerce", 0))
-            return weir_cpu_refuse(out_support, "a softmax along an axis that is not the last");
+    if (is_softmax(node))
         return WEIR_OK;
-    }
     if (node->input_count < 2)
         return weir_cpu_refuse(out_support, "inputs are missing");
     for (uint32_t i = 1; i < WEIR_MIN(node->input_count, 3u); i++) {
@@ -75,15 +75,39 @@ weir_code_t weir_cpu_rows_prepare(
     *state = (rows_state_t){.kernels = kernels, .row_count = 1, .row_elements = 1};
     state->is_softmax = (uint32_t)is_softmax(node);
     state->epsilon = (float)weir_node_float(node, "epsilon", 1e-5);
-    for (uint32_t d = 0; d < x->rank; d++) {
-        uint64_t *size = d < row_axis(node) ? &state->row_count : &state->row_elements;
+    const int is_one_axis = is_softmax(node) && !weir_node_int(node, "coerce", 0);
+    const int64_t axis = row_axis(node);
+    state->inner = 1;
+    state->softmax = node->op[0] == 'S' ? kernels->softmax_f32 : kernels->log_softmax_f32;
+    for (int64_t d = 0; d < (int64_t)x->rank; d++) {
+        uint64_t *size = d < axis                  ? &state->row_count
+                         : d > axis && is_one_axis ? &state->inner
+                                                   : &state->row_elements;
         *size *= (uint64_t)x->dims[d];
     }
+    state->row_count *= state->inner;
     if (state->row_elements == 0)
         state->row_count = 0;
     state->rows_per_task = WEIR_MAX(1u, TASK_NS / (state->row_elements + 20));
     out_prepared->state = state;
+    out_prepared->scratch_bytes = state->inner > 1 ? 2 * state->row_elements * sizeof(float) : 0;
     return WEIR_OK;
+}
+
+// A softmax over the elements at distance `inner`.
+static void strided_softmax(
+    const rows_state_t *state, const weir_task_t *task, uint64_t row, float *line)
+{
+    const uint64_t n = state->inner;
+    const uint64_t first = row / n * state->row_elements * n + row % n;
+    const float *x = (const float *)task->inputs[0].data + first;
+    float *y = (float *)task->outputs[0].data + first;
+    for (uint64_t i = 0; i < state->row_elements; i++)
+        line[i] = x[i * n];
+    float *made = line + state->row_elements;
+    state->softmax(state->row_elements, line, made);
+    for (uint64_t i = 0; i < state->row_elements; i++)
+        y[i * n] = made[i];
 }
 
 void weir_cpu_rows_tasks(const weir_node_t *node, void *opaque, weir_tasks_t *out_tasks)
@@ -106,10 +130,14 @@ weir_code_t weir_cpu_rows_run(const weir_task_t *task)
     const uint64_t end =
         weir_cpu_min((task->first + task->count) * state->rows_per_task, state->row_count);
     for (uint64_t row = task->first * state->rows_per_task; row < end; row++) {
+        if (state->inner > 1) {
+            strided_softmax(state, task, row, task->scratch);
+            continue;
+        }
         const float *x = (const float *)in[0].data + row * state->row_elements;
         float *y = (float *)out[0].data + row * state->row_elements;
         if (state->is_softmax)
-            state->kernels->softmax_f32(state->row_elements, x, y);
+            state->softmax(state->row_elements, x, y);
         else
             state->kernels->layernorm_f32(state->row_elements, state->epsilon, x, in[1].data, bias,
                 y, mean ? mean + row : NULL, inverse ? inverse + row : NULL);

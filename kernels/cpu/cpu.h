@@ -63,6 +63,65 @@ typedef void weir_k_softmax_t(size_t count, const float *x, float *y);
 typedef void weir_k_layernorm_t(size_t count, float epsilon, const float *x, const float *scale,
     const float *bias, float *y, float *out_mean, float *out_inverse);
 
+// A window slides along a row: out[i] = the taps rows[t][i], t ascending, put together: the
+// greatest (NaN if one is), or their sum. divisors: NULL, or the sum is divided by divisors[i] *
+// scale.
+typedef void weir_k_window_t(size_t count, size_t tap_count, const float *const *rows,
+    const float *divisors, float scale, float *out);
+
+// Sorts a row by remainders: row[i] goes to to[p % stride * phase_columns + p / stride], where p is
+// i + pad. What lies at phase_columns or beyond in its phase is left out.
+typedef void weir_k_phases_t(
+    size_t count, size_t stride, size_t pad, size_t phase_columns, const float *row, float *to);
+
+// The reverse for whole rows: to[i * ways + w] = rows[w][i] for i in [0, count).
+typedef void weir_k_interleave_t(size_t count, size_t ways, const float *const *rows, float *to);
+
+// One number from `count`. Sums: as in softmax below. Nothing gives 0, or -inf (max), or inf (min).
+typedef float weir_k_fold_t(size_t count, const float *x);
+
+// The same down each of `columns` columns, element (i, j) at x[i * x_row + j], with the bits that
+// fold gives for that column.
+typedef void weir_k_fold_columns_t(
+    size_t count, size_t columns, const float *x, size_t x_row, float *out);
+
+// y[j] += the sum over i of w[j * w_row + i] x[i], for j in [0, rows); the sum goes into 64
+// accumulators as in softmax, by fused multiply-adds.
+typedef void weir_k_dot_t(
+    size_t rows, size_t count, const float *w, size_t w_row, const float *x, float *y);
+
+// One LSTM step for `count` cells: gates holds i, o, f, g, `count` floats each, before their
+// functions. c and h become those of the next step.
+typedef void weir_k_lstm_cell_t(size_t count, const float *gates, float *c, float *h);
+
+// out[i] = x[i] / (bias + alpha * the sum of the squares of rows[t][i])^beta, t ascending. beta
+// 0.75 takes square roots, any other exp and log.
+typedef void weir_k_lrn_t(size_t count, size_t tap_count, const float *const *rows, const float *x,
+    float alpha, float beta, float bias, float *out);
+
+// out[i] = a[i] + (b[i] - a[i]) * weight, and the same with elements of one row picked by index and
+// a weight each: out[i] = x[low[i]] + (x[high[i]] - x[low[i]]) * weights[i].
+typedef void weir_k_blend_t(size_t count, const float *a, const float *b, float weight, float *out);
+typedef void weir_k_blend_picked_t(size_t count, const float *x, const int32_t *low,
+    const int32_t *high, const float *weights, float *out);
+
+// y[i] = x[i] / divisor.
+typedef void weir_k_divide_t(size_t count, const float *x, float divisor, float *y);
+
+// Elements of 1, 2, 4 or 8 bytes that move from one strided place to another. Units are numbered
+// over the outer dims (the last one fastest) and then over chunks of `rows`; within a unit up to
+// chunk_rows rows of `columns` elements move. Distances are in elements and may be 0 or negative.
+#define WEIR_K_COPY_RANK 14
+typedef struct weir_k_copy_shape {
+    uint32_t element_bytes, outer_rank;
+    uint64_t outer[WEIR_K_COPY_RANK];
+    int64_t from_outer[WEIR_K_COPY_RANK], to_outer[WEIR_K_COPY_RANK];
+    uint64_t rows, chunk_rows, columns;
+    int64_t from_row, to_row, from_column, to_column;
+} weir_k_copy_shape_t;
+typedef void weir_k_copy_t(
+    const weir_k_copy_shape_t *shape, uint64_t first, uint64_t count, const void *from, void *to);
+
 typedef struct weir_k_table {
     const char *name; // "AVX-512", "AVX2", "plain C"
 #define WEIR_KERNEL(family, kernel, inputs, in, out, budget) weir_k_##family##_t *kernel;

@@ -1,0 +1,48 @@
+// What the kernels that are not products share: states, axes, index tensors, refusals.
+#ifndef WEIR_BACKENDS_CPU_COMMON_H
+#define WEIR_BACKENDS_CPU_COMMON_H
+
+#include "backends/cpu/cpu.h"
+
+// What a task should take at least, so that handing it out costs little beside it.
+#define WEIR_CPU_TASK_NS 20000u
+
+// A zeroed state of `bytes` that begins with a pointer to this machine's kernels. Says why not.
+weir_code_t weir_cpu_state_new(
+    const weir_host_t *host, const weir_node_t *node, uint64_t bytes, void *out_state);
+
+// A "no" to prologues, epilogues and too few inputs; WEIR_OK otherwise.
+weir_code_t weir_cpu_refuse_plain(
+    const weir_node_t *node, uint32_t input_count, weir_support_t *out_support);
+
+// The same, and to what is not f32 in input 0 and output 0.
+weir_code_t weir_cpu_refuse_not_f32(
+    const weir_node_t *node, uint32_t input_count, weir_support_t *out_support);
+
+// Product of dims [first, end), which must be known.
+uint64_t weir_cpu_product(const int64_t *dims, uint32_t first, uint32_t end);
+
+// `axis` counted from the front, or -1 if there is no such axis.
+int64_t weir_cpu_axis(int64_t axis, uint32_t rank);
+
+// Element i of an i32 or i64 tensor.
+int64_t weir_cpu_index(const weir_tensor_t *tensor, uint64_t i);
+
+// Is the data of this input there while a plan is made?
+int weir_cpu_is_constant(const weir_tensor_t *tensor);
+
+// Is input i given?
+int weir_cpu_has(const weir_node_t *node, uint32_t i);
+
+// The string attribute, or "".
+const char *weir_cpu_string(const weir_node_t *node, const char *name);
+
+// One phase of `units` in tasks of `per_task`.
+void weir_cpu_tasks_one(
+    weir_tasks_t *out_tasks, uint64_t units, uint64_t per_task, uint64_t unit_ns);
+
+// Units [*out_first, *out_end) of a call's tasks.
+void weir_cpu_task_range(const weir_task_t *task, uint64_t units, uint64_t per_task,
+    uint64_t *out_first, uint64_t *out_end);
+
+#endif
