@@ -9,9 +9,10 @@ Must not: hold anything that the C API does not have.
 """
 
 from ._library import lib as _lib
+from ._profile import Profile
 from .session import Cancel, Engine, Error, InferenceSession, NodeArg
 
-__all__ = ["Cancel", "Engine", "Error", "InferenceSession", "NodeArg", "devices"]
+__all__ = ["Cancel", "Engine", "Error", "InferenceSession", "NodeArg", "Profile", "devices"]
 __version__ = _lib.weir_version().decode()
 
 

@@ -6,6 +6,7 @@ Must not: compute anything itself, or keep the interpreter's lock while the engi
       (ctypes.CDLL frees it).
 """
 
+import contextlib
 import ctypes
 import threading
 import weakref
@@ -14,6 +15,7 @@ import numpy as np
 
 from . import _library as c
 from ._library import lib
+from ._profile import Profile
 
 
 # After these a session may wait for a device for ever.
@@ -297,6 +299,23 @@ class InferenceSession:
         with self._lock:
             self._idle.append(session)
 
+    @contextlib.contextmanager
+    def _borrowed(self):
+        """A session of the pool, which gets it back."""
+        session = self._acquire()
+        try:
+            yield session
+        except Error as error:
+            if (
+                error.code in _SPENT
+            ):  # the engine may have given the session up: the next run makes another
+                lib.weir_session_free(session)
+                session = None
+            raise
+        finally:
+            if session is not None:
+                self._release(session)
+
     def get_inputs(self):
         """What run() takes, in the model's order."""
         return list(self._inputs)
@@ -305,11 +324,8 @@ class InferenceSession:
         """What run() gives, in the model's order."""
         return list(self._outputs)
 
-    def run(self, output_names, feeds, *, deadline_ms=None, cancel=None, request_id=0):
-        """Runs once. output_names: None for all. feeds: name -> array. Returns fresh arrays, in
-        that order.
-        """
-        keep = []
+    def _make_inputs(self, feeds, keep):
+        """The values of a run; `keep` gets what must outlive it."""
         unknown = sorted(set(feeds) - {port.name for port in self._inputs})
         if unknown:
             _fail(
@@ -325,49 +341,87 @@ class InferenceSession:
                     f"input {port.name!r} is missing; give a {port.type} of shape {port.shape}",
                 )
             inputs[index] = _to_value(port, feeds[port.name], keep)
+        return inputs
+
+    def _find_outputs(self, output_names):
+        """Numbers of the outputs that are wanted."""
         if output_names is None:
-            wanted = range(len(self._outputs))
-        else:
-            for name in output_names:
-                if name not in self._index:
-                    _fail(
-                        c.INVALID_ARGUMENT,
-                        f"the model has no output {name!r}; it has "
-                        + ", ".join(repr(port.name) for port in self._outputs),
-                    )
-            wanted = [self._index[name] for name in output_names]
+            return range(len(self._outputs))
+        for name in output_names:
+            if name not in self._index:
+                _fail(
+                    c.INVALID_ARGUMENT,
+                    f"the model has no output {name!r}; it has "
+                    + ", ".join(repr(port.name) for port in self._outputs),
+                )
+        return [self._index[name] for name in output_names]
+
+    def _run_on(self, session, options, inputs):
+        """One run of a session; its outputs as views into that session's memory."""
         outputs = (c.Value * max(1, len(self._outputs)))()
         for value in outputs:
             value.placement = c.PLACE_VIEW
+        _check(
+            lib.weir_session_run(
+                session,
+                ctypes.byref(options),
+                len(self._inputs),
+                inputs,
+                len(self._outputs),
+                outputs,
+            )
+        )
+        return outputs
+
+    def run(self, output_names, feeds, *, deadline_ms=None, cancel=None, request_id=0):
+        """Runs once. output_names: None for all. feeds: name -> array. Returns fresh arrays, in
+        that order.
+        """
+        keep = []
+        inputs = self._make_inputs(feeds, keep)
+        wanted = self._find_outputs(output_names)
         options = _sized(c.RunOptions, request_id=request_id)
         if deadline_ms is not None:
             options.deadline_ns = lib.weir_now_ns() + max(0, int(deadline_ms * 1e6))
         if cancel is not None:
             options.cancel = cancel.handle
-        session = self._acquire()
-        try:
-            _check(
-                lib.weir_session_run(
-                    session,
-                    ctypes.byref(options),
-                    len(self._inputs),
-                    inputs,
-                    len(self._outputs),
-                    outputs,
-                )
-            )
+        with self._borrowed() as session:
+            outputs = self._run_on(session, options, inputs)
             result = [_to_array(outputs[index]) for index in wanted]
-        except Error as error:
-            if (
-                error.code in _SPENT
-            ):  # the engine may have given the session up: the next run makes another
-                lib.weir_session_free(session)
-                session = None
-            raise
-        finally:
-            if session is not None:
-                self._release(session)
         return result
+
+    def profile(self, output_names, feeds, *, runs=20, warm_up=3):
+        """Runs `warm_up` + `runs` times and says where the time of the last `runs` of them went.
+
+        Returns a Profile: .steps, .top(10), .save("trace.json"). Arguments otherwise as run()'s;
+        outputs are made and thrown away.
+        """
+        self._find_outputs(output_names)
+        if runs < 1 or warm_up < 0:
+            _fail(c.INVALID_ARGUMENT, "profile() needs runs >= 1 and warm_up >= 0")
+        keep = []
+        inputs = self._make_inputs(feeds, keep)
+        options = _sized(c.RunOptions)
+        collected = Profile()
+        with self._borrowed() as session:
+            for index in range(-warm_up, runs):
+                options.profile_level = int(index >= -1)  # the first one makes room for notes
+                self._run_on(session, options, inputs)
+                if index >= 0:
+                    collected.take(*self._notes_of(session))
+        return collected.finish()
+
+    @staticmethod
+    def _notes_of(session):
+        """What the engine noted of a session's last run: (run, steps) as dicts."""
+        run = _sized(c.ProfileRun)
+        lib.weir_session_profile_run(session, ctypes.byref(run))
+        steps = []
+        for index in range(run.step_count):
+            step = _sized(c.ProfileStep)
+            lib.weir_session_profile(session, index, ctypes.byref(step))
+            steps.append(_plain(step))
+        return _plain(run), steps
 
     def model_info(self):
         """Sizes, digest and times of loading, as a dict."""
