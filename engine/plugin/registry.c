@@ -366,6 +366,20 @@ static weir_status_t add_programs(weir__registry_t *registry, weir__plugin_t *pl
     return NULL;
 }
 
+// What cannot be used comes last; otherwise the order stays.
+static void put_unusable_last(weir__registry_t *registry)
+{
+    uint32_t usable = 0;
+    for (uint32_t i = 0; i < registry->device_count; i++) {
+        if (!registry->devices[i].usable)
+            continue;
+        weir__device_t device = registry->devices[i];
+        memmove(&registry->devices[usable + 1], &registry->devices[usable],
+            (i - usable) * sizeof device);
+        registry->devices[usable++] = device;
+    }
+}
+
 static weir_status_t list_devices(weir__registry_t *registry)
 {
     for (int programs = 1; programs >= 0; programs--)
@@ -378,14 +392,14 @@ static weir_status_t list_devices(weir__registry_t *registry)
             else if (!add_device(registry, plugin, plugin->name, true))
                 return weir__status_no_memory();
         }
-    // The plugin that is linked in is the device of last resort; what cannot be used comes after
-    // it.
+    // The plugin that is linked in is the device of last resort.
     if (!add_device(registry, registry->plugins[0], registry->plugins[0]->name, true))
         return weir__status_no_memory();
     for (uint32_t i = 1; i < registry->plugin_count; i++)
         if (!registry->plugins[i]->usable &&
             !add_device(registry, registry->plugins[i], registry->plugins[i]->name, false))
             return weir__status_no_memory();
+    put_unusable_last(registry);
     return NULL;
 }
 
