@@ -64,9 +64,20 @@ void weir__cli_progress_end(const weir__cli_progress_t *progress)
 // ---- Creation
 // ---------------------------------------------------------------------------------------
 
-static weir_code_t run_once(const weir__cli_chain_t *chain, const weir__cli_inputs_t *inputs,
-    uint32_t output_count, weir_value_t *outputs, uint64_t *out_ns, weir__cli_fault_t *fault)
+// Room for the outputs; NULL: the fault says why.
+static weir_value_t *make_outputs(const weir__cli_chain_t *chain, weir__cli_fault_t *fault)
 {
+    const uint32_t count = weir_model_output_count(chain->model);
+    weir_value_t *outputs = calloc((size_t)count + 1, sizeof(*outputs));
+    if (!outputs)
+        weir__cli_fault_set(fault, WEIR_RESOURCE_EXHAUSTED, "no memory for %u outputs", count);
+    return outputs;
+}
+
+static weir_code_t run_once(const weir__cli_chain_t *chain, const weir__cli_inputs_t *inputs,
+    weir_value_t *outputs, uint64_t *out_ns, weir__cli_fault_t *fault)
+{
+    const uint32_t output_count = weir_model_output_count(chain->model);
     for (uint32_t i = 0; i < output_count; i++)
         outputs[i] = weir_view();
     const uint64_t start_ns = weir_now_ns();
@@ -121,8 +132,8 @@ static weir_code_t make_inputs(const weir__cli_bench_options_t *options, const c
 // -------------------------------------------------------------------------------------------
 
 static weir_code_t time_runs(const weir__cli_bench_options_t *options,
-    const weir__cli_chain_t *chain, const weir__cli_inputs_t *inputs, uint32_t output_count,
-    weir_value_t *outputs, weir__cli_bench_t *bench, weir__cli_fault_t *fault)
+    const weir__cli_chain_t *chain, const weir__cli_inputs_t *inputs, weir_value_t *outputs,
+    weir__cli_bench_t *bench, weir__cli_fault_t *fault)
 {
     const uint64_t limit_ns = weir__cli_bench_limit_ns(options);
     const uint64_t limit_runs = weir__cli_bench_limit_runs(options);
@@ -131,10 +142,10 @@ static weir_code_t time_runs(const weir__cli_bench_options_t *options,
     // A tenth of the time warms up: caches, clocks, the scheduler.
     const uint64_t warm_ns = weir_now_ns() + limit_ns / 10;
     for (uint64_t i = 0; code == WEIR_OK && i < limit_runs && weir_now_ns() < warm_ns; i++)
-        code = run_once(chain, inputs, output_count, outputs, &ns, fault);
+        code = run_once(chain, inputs, outputs, &ns, fault);
     weir__cli_progress_t progress = {.start_ns = weir_now_ns()};
     while (code == WEIR_OK && bench->run_count < limit_runs && bench->elapsed_ns < limit_ns) {
-        code = run_once(chain, inputs, output_count, outputs, &ns, fault);
+        code = run_once(chain, inputs, outputs, &ns, fault);
         if (code == WEIR_OK)
             code = weir__cli_bench_note(&bench->run_ns, &bench->run_count, ns, fault);
         bench->elapsed_ns = weir_now_ns() - progress.start_ns;
@@ -166,43 +177,50 @@ static void note_memory(const weir__cli_chain_t *chain, weir__cli_bench_t *bench
     bench->anonymous_bytes = weir__cli_machine_anonymous_bytes();
 }
 
-static weir_code_t measure(const weir__cli_bench_options_t *options, const char *cache_dir,
+// With an empty cache, once; all of it is gone afterwards.
+static weir_code_t measure_creation(const weir__cli_bench_options_t *options, const char *cache_dir,
     weir__cli_chain_t *chain, weir__cli_inputs_t *inputs, weir__cli_bench_t *bench,
     weir__cli_fault_t *fault)
 {
-    const char *model = bench->model;
-    weir__cli_bench_options_t how = *options;
-    if (options
-            ->is_random_shapes) // their --dim says ranges, and the first shape is nothing special
-        how.dims.count = 0;
-    weir_code_t code = create(&how, model, cache_dir, chain, &bench->created, fault);
-    if (code == WEIR_OK)
-        code = make_inputs(&how, model, chain, inputs, fault);
-    if (code != WEIR_OK)
-        return code;
-    const uint32_t output_count = weir_model_output_count(chain->model);
-    weir_value_t *outputs = calloc((size_t)output_count + 1, sizeof(*outputs));
-    if (!outputs)
-        return weir__cli_fault_set(
-            fault, WEIR_RESOURCE_EXHAUSTED, "no memory for %u outputs", output_count);
-    if (!options->is_random_shapes)
-        code = run_once(chain, inputs, output_count, outputs, &bench->created.first_run_ns, fault);
-    if (code == WEIR_OK) {
-        weir__cli_chain_close(chain);
-        bench->base_anonymous_bytes = weir__cli_machine_anonymous_bytes();
-        code = create(&how, model, cache_dir, chain, &bench->cached, fault);
-        if (code == WEIR_OK && options->is_random_shapes)
-            code = weir__cli_bench_shapes(options, chain, inputs, bench, fault);
-        else if (code == WEIR_OK)
-            code =
-                run_once(chain, inputs, output_count, outputs, &bench->cached.first_run_ns, fault);
-        if (code == WEIR_OK)
-            note_memory(chain, bench);
-        if (code == WEIR_OK && !options->is_random_shapes)
-            code = time_runs(options, chain, inputs, output_count, outputs, bench, fault);
-        if (code == WEIR_OK)
-            code = profile(chain, inputs, bench, fault);
+    weir_code_t code = create(options, bench->model, cache_dir, chain, &bench->created, fault);
+    if (code == WEIR_OK && !options->is_random_shapes) {
+        code = make_inputs(options, bench->model, chain, inputs, fault);
+        weir_value_t *outputs = code == WEIR_OK ? make_outputs(chain, fault) : NULL;
+        if (outputs)
+            code = run_once(chain, inputs, outputs, &bench->created.first_run_ns, fault);
+        else
+            code = fault->code;
+        free(outputs);
     }
+    if (code == WEIR_OK) { // else the caller says which dims were guessed
+        weir__cli_inputs_free(inputs);
+        weir__cli_chain_close(chain);
+    }
+    return code;
+}
+
+static weir_code_t measure_runs(const weir__cli_bench_options_t *options, const char *cache_dir,
+    weir__cli_chain_t *chain, weir__cli_inputs_t *inputs, weir__cli_bench_t *bench,
+    weir__cli_fault_t *fault)
+{
+    bench->base_anonymous_bytes = weir__cli_machine_anonymous_bytes();
+    weir_code_t code = create(options, bench->model, cache_dir, chain, &bench->cached, fault);
+    weir_value_t *outputs = code == WEIR_OK ? make_outputs(chain, fault) : NULL;
+    if (!outputs)
+        return fault->code;
+    if (options->is_random_shapes) {
+        code = weir__cli_bench_shapes(options, chain, inputs, outputs, bench, fault);
+    } else {
+        code = make_inputs(options, bench->model, chain, inputs, fault);
+        if (code == WEIR_OK)
+            code = run_once(chain, inputs, outputs, &bench->cached.first_run_ns, fault);
+    }
+    if (code == WEIR_OK)
+        note_memory(chain, bench);
+    if (code == WEIR_OK && !options->is_random_shapes)
+        code = time_runs(options, chain, inputs, outputs, bench, fault);
+    if (code == WEIR_OK)
+        code = profile(chain, inputs, bench, fault);
     (void)weir__cli_steps_percentile(bench->run_ns, bench->run_count, 50); // sorts them
     (void)weir__cli_steps_percentile(bench->shape_ns, bench->shape_count, 50);
     free(outputs);
@@ -220,7 +238,9 @@ weir_code_t weir__cli_bench_make(const weir__cli_bench_options_t *options, const
         return weir__cli_fault_set(fault, weir__cli_fault_errno_code(error),
             "no folder for a temporary cache can be made as %s: %s; TMPDIR may name another place",
             cache_dir, strerror(error));
-    const weir_code_t code = measure(options, cache_dir, chain, inputs, out_bench, fault);
+    weir_code_t code = measure_creation(options, cache_dir, chain, inputs, out_bench, fault);
+    if (code == WEIR_OK)
+        code = measure_runs(options, cache_dir, chain, inputs, out_bench, fault);
     weir__cli_machine_folder_remove(cache_dir);
     return code;
 }

@@ -67,10 +67,11 @@ weir_code_t weir__cli_bench_make(const weir__cli_bench_options_t *options, const
     weir__cli_fault_t *fault);
 void weir__cli_bench_free(weir__cli_bench_t *bench);
 
-// bench_shapes.c: runs on random shapes until the time is over or enough were made.
+// bench_shapes.c: runs on random shapes until the time is over or enough were made. outputs: room
+// for those of the model.
 weir_code_t weir__cli_bench_shapes(const weir__cli_bench_options_t *options,
-    const weir__cli_chain_t *chain, weir__cli_inputs_t *inputs, weir__cli_bench_t *bench,
-    weir__cli_fault_t *fault);
+    const weir__cli_chain_t *chain, weir__cli_inputs_t *inputs, weir_value_t *outputs,
+    weir__cli_bench_t *bench, weir__cli_fault_t *fault);
 
 // Notes one run; WEIR_RESOURCE_EXHAUSTED when there is no memory for it.
 weir_code_t weir__cli_bench_note(

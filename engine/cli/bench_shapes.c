@@ -134,9 +134,9 @@ static weir_code_t make_inputs(const weir__cli_bench_options_t *options,
 
 // One run on a shape of its own, and what the shape cost.
 static weir_code_t run_shape(const weir__cli_chain_t *chain, const weir__cli_inputs_t *inputs,
-    uint32_t output_count, weir_value_t *outputs, weir__cli_bench_t *bench,
-    weir__cli_fault_t *fault)
+    weir_value_t *outputs, weir__cli_bench_t *bench, weir__cli_fault_t *fault)
 {
+    const uint32_t output_count = weir_model_output_count(chain->model);
     weir_session_info_t before = {.size = sizeof(before)}, after = {.size = sizeof(after)};
     for (uint32_t i = 0; i < output_count; i++)
         outputs[i] = weir_view();
@@ -156,8 +156,8 @@ static weir_code_t run_shape(const weir__cli_chain_t *chain, const weir__cli_inp
 }
 
 static weir_code_t run_all(const weir__cli_bench_options_t *options, const weir__cli_chain_t *chain,
-    weir__cli_inputs_t *inputs, weir_value_t *outputs, uint32_t output_count,
-    weir__cli_bench_t *bench, weir__cli_fault_t *fault)
+    weir__cli_inputs_t *inputs, weir_value_t *outputs, weir__cli_bench_t *bench,
+    weir__cli_fault_t *fault)
 {
     const uint64_t limit_ns = weir__cli_bench_limit_ns(options);
     const uint64_t limit_runs = weir__cli_bench_limit_runs(options);
@@ -166,7 +166,7 @@ static weir_code_t run_all(const weir__cli_bench_options_t *options, const weir_
     while (code == WEIR_OK && bench->run_count < limit_runs && bench->elapsed_ns < limit_ns) {
         code = make_inputs(options, chain, bench->run_count, bench, inputs, fault);
         if (code == WEIR_OK)
-            code = run_shape(chain, inputs, output_count, outputs, bench, fault);
+            code = run_shape(chain, inputs, outputs, bench, fault);
         bench->elapsed_ns = weir_now_ns() - progress.start_ns;
         const bool is_warm =
             bench->run_count >= (limit_runs + 9) / 10 || bench->elapsed_ns >= limit_ns / 10;
@@ -182,21 +182,13 @@ static weir_code_t run_all(const weir__cli_bench_options_t *options, const weir_
 }
 
 weir_code_t weir__cli_bench_shapes(const weir__cli_bench_options_t *options,
-    const weir__cli_chain_t *chain, weir__cli_inputs_t *inputs, weir__cli_bench_t *bench,
-    weir__cli_fault_t *fault)
+    const weir__cli_chain_t *chain, weir__cli_inputs_t *inputs, weir_value_t *outputs,
+    weir__cli_bench_t *bench, weir__cli_fault_t *fault)
 {
-    const uint32_t output_count = weir_model_output_count(chain->model);
-    weir_value_t *outputs = calloc((size_t)output_count + 1, sizeof(*outputs));
-    weir_code_t code = WEIR_OK;
-    if (!outputs)
-        code = weir__cli_fault_set(
-            fault, WEIR_RESOURCE_EXHAUSTED, "no memory for %u outputs", output_count);
-    if (code == WEIR_OK)
-        code = find_open_dims(chain, bench, fault);
+    weir_code_t code = find_open_dims(chain, bench, fault);
     for (size_t i = 0; i < options->dims.count && code == WEIR_OK; i++)
         code = take_option(bench, options->dims.items[i], fault);
     if (code == WEIR_OK)
-        code = run_all(options, chain, inputs, outputs, output_count, bench, fault);
-    free(outputs);
+        code = run_all(options, chain, inputs, outputs, bench, fault);
     return code;
 }
