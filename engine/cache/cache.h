@@ -91,7 +91,8 @@ typedef struct weir__source {
     weir__heap_t *heap;
     weir__view_t file, constants;
     weir_limits_t limits;
-    int folder; // where external data is looked for; -1: nowhere
+    int folder;       // where external data is looked for; -1: nowhere
+    int folder_error; // why there is none; 0: the model came from memory
 } weir__source_t;
 
 // Takes the content of the file `path`: out of the cache when a file of the same device, inode,

@@ -59,6 +59,9 @@ static bool must_move(const weir__source_t *source, const weir__seal_item_t *ite
 static weir_status_t open_external(
     const sealing_t *sealing, const weir__seal_item_t *item, int *out_file)
 {
+    if (sealing->source->folder_error)
+        return WEIR_ERR(WEIR_NOT_FOUND, "the model's folder cannot be opened: %s",
+            strerror(sealing->source->folder_error));
     if (sealing->source->folder < 0)
         return WEIR_ERR(WEIR_INVALID_ARGUMENT,
             "external data needs a folder: load the model from a file instead of from memory");

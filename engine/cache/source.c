@@ -102,8 +102,10 @@ static int open_folder_of(const char *path)
     if (!slash)
         return open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     size_t length = slash == path ? 1 : (size_t)(slash - path);
-    if (length >= sizeof folder)
+    if (length >= sizeof folder) {
+        errno = ENAMETOOLONG;
         return -1;
+    }
     memcpy(folder, path, length);
     folder[length] = 0;
     return open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -136,6 +138,7 @@ weir_status_t weir__cache_load_source(weir__cache_t *cache, weir__heap_t *heap,
     if (!status) {
         status = take_content(source, file);
         source->folder = open_folder_of(path);
+        source->folder_error = source->folder < 0 ? errno : 0;
         if (status)
             weir__source_free(source);
         else

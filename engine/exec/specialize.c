@@ -58,13 +58,23 @@ static weir__slot_t *constant_slot(maker_t *maker, const weir__tensor_t *constan
     return slot;
 }
 
-// The slot of a value that a node reads; NULL: no memory, or a value that nothing made (INTERNAL).
+// The slot of a value that a node reads; NULL: see no_slot().
 static weir__slot_t *slot_of(maker_t *maker, uint32_t value)
 {
     weir__slot_t **slot = &maker->spec->slot_of_value[value];
     if (!*slot && value < maker->graph->value_count && maker->graph->values[value].constant)
         *slot = constant_slot(maker, maker->graph->values[value].constant);
     return *slot;
+}
+
+// Why slot_of() gave none: no memory for the slot of a constant, or a value that nothing made.
+static weir_status_t no_slot(const maker_t *maker, uint32_t value, const char *label)
+{
+    uint32_t original = weir__plan_original(maker->plan, value);
+    if (maker->graph->values[original].constant)
+        return weir__status_no_memory();
+    return WEIR_ERR(
+        WEIR_INTERNAL, "%s: value \"%s\" was not made", label, maker->graph->values[original].name);
 }
 
 // ---- One node: types ---------------------------------------------------------------------------
@@ -86,8 +96,7 @@ static weir_status_t read_operands(
             continue;
         operands->inputs[i] = slot_of(maker, node->inputs[i]);
         if (!operands->inputs[i])
-            return WEIR_ERR(WEIR_INTERNAL, "%s: its input \"%s\" was not made", node->label,
-                maker->graph->values[weir__plan_original(maker->plan, node->inputs[i])].name);
+            return no_slot(maker, node->inputs[i], node->label);
     }
     return NULL;
 }
@@ -208,7 +217,8 @@ static weir_status_t evaluate(
     view.outputs = tensors + node->input_count;
     for (uint32_t i = 0; i < node->input_count; i++) {
         tensors[i] = tensor_of(operands->inputs[i]);
-        if (operands->inputs[i] && operands->inputs[i]->known) // read during the run: not in the slot
+        if (operands->inputs[i] &&
+            operands->inputs[i]->known) // read during the run: not in the slot
             tensors[i].data = (void *)(uintptr_t)operands->inputs[i]->known->data;
     }
     for (uint32_t i = 0; i < node->output_count; i++) {
@@ -391,8 +401,7 @@ static weir_status_t make_launch(maker_t *maker, const weir__plan_slice_t *slice
     for (uint32_t t = 0; t < slice->value_count; t++) {
         slots[t] = slot_of(maker, slice->values[t]);
         if (!slots[t])
-            return WEIR_ERR(WEIR_INTERNAL,
-                "a slice of device \"%s\" reads a value that was not made", slice->device->name);
+            return no_slot(maker, slice->values[t], slice->device->name);
     }
     WEIR_TRY(weir__slice_view(&spec->zone, slice, slice_tensor, maker, &view));
     step->slice_view = view;
@@ -440,8 +449,7 @@ static weir_status_t leave_branch(maker_t *maker, const weir__frame_t *frame)
             continue;
         weir__slot_t *slot = slot_of(maker, frame->region->source->outputs[i]);
         if (!slot)
-            return WEIR_ERR(
-                WEIR_INTERNAL, "%s: a branch did not make its output %u", frame->owner->label, i);
+            return no_slot(maker, frame->region->source->outputs[i], frame->owner->label);
         maker->spec->slot_of_value[frame->owner->outputs[i]] = slot;
     }
     return NULL;
@@ -515,8 +523,7 @@ static weir_status_t finish(maker_t *maker)
     const weir__region_t *main = &maker->graph->main;
     for (uint32_t i = 0; maker->spec->complete && i < main->output_count; i++)
         if (!slot_of(maker, main->outputs[i]))
-            return WEIR_ERR(WEIR_INTERNAL, "output \"%s\" was not made",
-                maker->graph->values[main->outputs[i]].name);
+            return no_slot(maker, main->outputs[i], "an output");
     return weir__spec_layout(maker->spec);
 }
 
@@ -538,8 +545,8 @@ static weir_status_t set_inputs(maker_t *maker, const weir_value_t *inputs)
         for (uint32_t d = 0; d < inputs[i].rank; d++)
             *key++ = type.dims[d] = inputs[i].dims[d];
         // A device must never read the caller's memory: a run can end before the device does.
-        weir__slot_t *slot =
-            new_slot(maker, maker->plan->slice_count ? WEIR__SLOT_ARENA : WEIR__SLOT_INPUT, &type, 0);
+        weir__slot_t *slot = new_slot(
+            maker, maker->plan->slice_count ? WEIR__SLOT_ARENA : WEIR__SLOT_INPUT, &type, 0);
         if (!slot)
             return weir__status_no_memory();
         slot->input = i;

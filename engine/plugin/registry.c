@@ -123,6 +123,7 @@ static bool copy_kernels(weir__registry_t *registry, weir__plugin_t *plugin)
     weir_kernel_t *kernels = weir__zone_array(&registry->zone, array->count, sizeof(weir_kernel_t));
     if (!kernels) {
         refuse(plugin, "no memory for its %u kernels", array->count);
+        plugin->starved = true;
         return false;
     }
     for (uint32_t i = 0; i < array->count; i++) {
@@ -410,6 +411,8 @@ weir_status_t weir__registry_load(weir__registry_t *registry, weir__plugin_entry
     if (!ref)
         return weir__status_no_memory();
     shake_hands(registry, ref, linked_in);
+    if (ref->starved)
+        return weir__status_no_memory();
     if (!ref->usable)
         return WEIR_ERR(WEIR_INTERNAL, "the linked-in plugin is refused: %s", ref->reason);
     WEIR_TRY(load_search_path(registry, search_path));

@@ -50,6 +50,7 @@ typedef struct weir__plugin {
     uint32_t kernel_count;
     char path[512];   // "": linked in
     char reason[256]; // what probe() said, or why it is not usable
+    bool starved;     // there was no memory for its tables
     char name[32];
     bool usable;
 } weir__plugin_t;

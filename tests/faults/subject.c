@@ -148,18 +148,15 @@ static bool ended(weir_status_t status, const char *stage, outcome_t *outcome)
 }
 
 // What a run gave is read, so that a sanitizer sees a view that is not there.
-static uint64_t read_outputs(const weir_value_t *outputs, uint32_t count)
+static void read_outputs(const weir_value_t *outputs, uint32_t count, outcome_t *outcome)
 {
-    uint64_t bytes = 0;
-    unsigned char sum = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint64_t size = weir_value_count(&outputs[i]) * dtype_bytes(outputs[i].dtype);
-        for (uint64_t at = 0; at < size; at++)
-            sum = (unsigned char)(sum ^ ((const unsigned char *)outputs[i].data)[at]);
-        bytes += size;
+        for (uint64_t at = 0; at < size; at++) // FNV-1a
+            outcome->output_sum =
+                (outcome->output_sum ^ ((const uint8_t *)outputs[i].data)[at]) * 0x100000001b3u;
+        outcome->output_bytes += size;
     }
-    // The sum must be used, or the compiler reads nothing.
-    return bytes + (sum == 1 ? 0 : 0 * sum);
 }
 
 static void run_session(
@@ -170,10 +167,15 @@ static void run_session(
     weir_value_t *inputs = calloc(input_count + 1, sizeof *inputs);
     weir_value_t *outputs = calloc(output_count + 1, sizeof *outputs);
     bool ready = inputs && outputs;
+    if (!ready)
+        *outcome = (outcome_t){.code = WEIR_RESOURCE_EXHAUSTED, .stage = "inputs of the test"};
     for (uint32_t i = 0; ready && i < input_count; i++) {
         weir_port_t port;
-        ready = !ended(weir_model_input(model, i, &port), "describe", outcome) &&
-                make_input(&port, i == 0 ? subject->dims : NULL, subject->fill, &inputs[i]);
+        ready = !ended(weir_model_input(model, i, &port), "describe", outcome);
+        if (ready && !make_input(&port, i == 0 ? subject->dims : NULL, subject->fill, &inputs[i])) {
+            *outcome = (outcome_t){.code = WEIR_RESOURCE_EXHAUSTED, .stage = "inputs of the test"};
+            ready = false;
+        }
     }
     for (uint32_t i = 0; ready && i < output_count; i++)
         outputs[i] = weir_view();
@@ -182,7 +184,7 @@ static void run_session(
             .deadline_ns = subject->limit_ns ? weir_now_ns() + subject->limit_ns : 0};
         if (!ended(weir_session_run(session, &options, input_count, inputs, output_count, outputs),
                 "run", outcome))
-            outcome->output_bytes = read_outputs(outputs, output_count);
+            read_outputs(outputs, output_count, outcome);
     }
     for (uint32_t i = 0; inputs && i < input_count; i++)
         free(inputs[i].data);

@@ -24,7 +24,8 @@ typedef struct outcome {
     weir_code_t code;
     const char *stage; // "load", "plan", "session", "run": where it ended
     char text[400];
-    uint64_t output_bytes; // of the run's outputs, all of which were read
+    uint64_t output_bytes; // of the run's outputs
+    uint64_t output_sum;   // over all of them
 } outcome_t;
 
 void subject_run(weir_engine_t *engine, const subject_t *subject, outcome_t *out_outcome);
