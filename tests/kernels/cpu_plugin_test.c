@@ -701,7 +701,7 @@ static void what_it_does_not_take_has_a_reason(void **state)
     body = expression_of(forward, 2, 0, 1, outputs + 1, 1);
     bench.inputs[0].dtype = WEIR_F32;
     refused(&bench, "malformed");
-    bench_init(&bench, "Softmax");
+    bench_init(&bench, "LpNormalization");
     input_add(&bench, WEIR_F32, NULL, DIMS(4, 5));
     output_add(&bench, WEIR_F32, NULL, DIMS(4, 5));
     int_add(&bench, "axis", 0);
