@@ -270,6 +270,21 @@ static weir_status_t write_outputs(weir_session_t *session, const weir__spec_t *
     return first;
 }
 
+// Where `child` is bound already, or else the place for it: an empty one, or the one that was
+// longest unused (never one of this run: there are more places than a run can fill).
+static weir__bound_t *place_of_child(weir_session_t *session, const weir__spec_t *child)
+{
+    weir__bound_t *oldest = &session->children[0];
+    for (uint32_t i = 0; i < WEIR__CHAIN_MAX; i++) {
+        weir__bound_t *bound = &session->children[i];
+        if (bound->spec == child)
+            return bound;
+        if (oldest->spec && (!bound->spec || bound->last_run < oldest->last_run))
+            oldest = bound;
+    }
+    return oldest;
+}
+
 // Reads what the specialization waits for and goes on with the child for it.
 static weir_status_t enter_child(weir_session_t *session, weir__spec_t *spec)
 {
@@ -284,7 +299,7 @@ static weir_status_t enter_child(weir_session_t *session, weir__spec_t *spec)
     bool made;
     uint64_t start_ns = weir__now_ns();
     WEIR_TRY(weir__spec_get(session->plan, NULL, spec, contents, &child, &made));
-    weir__bound_t *bound = &session->children[run->chain_length - 1];
+    weir__bound_t *bound = place_of_child(session, child);
     if (bound->spec != child) {
         if (bound->spec)
             weir__unbind(session, bound);
@@ -293,7 +308,6 @@ static weir_status_t enter_child(weir_session_t *session, weir__spec_t *spec)
             weir__unbind(session, bound);
             return status;
         }
-        session->child_count = WEIR_MAX(session->child_count, run->chain_length);
         session->info.specialize_ns += weir__now_ns() - start_ns;
     } else {
         weir__spec_release(child); // `bound` has a reference already
@@ -301,6 +315,7 @@ static weir_status_t enter_child(weir_session_t *session, weir__spec_t *spec)
     if (session->profile.on)
         WEIR_TRY(weir__profile_reserve(session, child->step_count));
     weir__bind_inputs(session, bound, run->inputs);
+    bound->last_run = session->info.run_count;
     run->chain[run->chain_length++] = bound;
     run->next_step = 0;
     return NULL;

@@ -43,13 +43,18 @@ bool weir__session_is_quarantined(weir_session_t *session)
                                     session->timeline, session->timeline_value, NULL);
 }
 
-static void unbind_all(weir_session_t *session)
+// A child that is bound holds its own specialization alone: its parents may go before it, so it is
+// only run when they have led to it, and goes with them at the latest.
+static void unbind_children(weir_session_t *session)
 {
-    // Children first: their slots point into their parents.
-    for (uint32_t i = session->child_count; i-- > 0;)
+    for (uint32_t i = 0; i < WEIR__CHAIN_MAX; i++)
         if (session->children[i].spec)
             weir__unbind(session, &session->children[i]);
-    session->child_count = 0;
+}
+
+static void unbind_all(weir_session_t *session)
+{
+    unbind_children(session);
     for (uint32_t i = 0; i < session->bound_count; i++)
         weir__unbind(session, &session->bounds[i]);
     session->bound_count = 0;
@@ -115,10 +120,7 @@ static weir_status_t find_root(
     weir__bound_t bound;
     WEIR_TRY(weir__spec_get(session->plan, inputs, NULL, NULL, &spec, &made));
     // Children belong to a root; what they were bound for may go with it.
-    for (uint32_t i = session->child_count; i-- > 0;)
-        if (session->children[i].spec)
-            weir__unbind(session, &session->children[i]);
-    session->child_count = 0;
+    unbind_children(session);
     weir_status_t status = weir__bind(session, spec, &bound);
     if (status) {
         weir__unbind(session, &bound);

@@ -35,6 +35,7 @@ typedef struct weir__bound {
     weir_binding_t *bindings; // [spec->binding_count]
     weir__patch_t *patches;   // tensors that are the caller's inputs
     uint32_t patch_count;
+    uint64_t last_run; // of a child: the number of the run that used it last
 } weir__bound_t;
 
 // ---- What a profiled run notes (run.c, profile.c)
@@ -98,8 +99,7 @@ struct weir_session {
     uint64_t scratch_bytes;                // in all
     weir__bound_t bounds[WEIR__BOUND_MAX]; // roots, most recently used first
     uint32_t bound_count;
-    weir__bound_t children[WEIR__CHAIN_MAX];
-    uint32_t child_count;
+    weir__bound_t children[WEIR__CHAIN_MAX]; // spec NULL: an empty place
     uint64_t timeline;       // 0: not made yet
     uint64_t timeline_value; // last one handed to a device; larger than reached: it still works
     weir__run_t run;

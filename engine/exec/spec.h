@@ -65,7 +65,6 @@ typedef struct weir__spec weir__spec_t;
 struct weir__spec {
     atomic_uint references;
     weir_plan_t *plan;
-    weir__spec_t *parent; // of a child; whoever holds a child holds its parents too
     weir__zone_t zone;
     int64_t *key; // input ranks and dims; of a child: the bytes that were read
     uint64_t key_bytes;

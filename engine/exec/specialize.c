@@ -618,7 +618,6 @@ weir_status_t weir__spec_create_child(
     maker_t maker = {.plan = plan, .graph = plan->model->graph};
     weir_status_t status = new_spec(plan, &maker.spec);
     if (!status) {
-        maker.spec->parent = parent;
         memcpy(maker.spec->slot_of_value, parent->slot_of_value,
             weir__plan_value_count(plan) * sizeof *parent->slot_of_value);
         memcpy(maker.spec->frames, parent->frames, sizeof parent->frames);
