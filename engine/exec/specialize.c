@@ -217,6 +217,7 @@ static weir_status_t evaluate(
     view.outputs = tensors + node->input_count;
     for (uint32_t i = 0; i < node->input_count; i++) {
         tensors[i] = tensor_of(operands->inputs[i]);
+        tensors[i].format = WEIR_FORMAT_ROW_MAJOR; // of what lies otherwise only the dims are read
         if (operands->inputs[i] &&
             operands->inputs[i]->known) // read during the run: not in the slot
             tensors[i].data = (void *)(uintptr_t)operands->inputs[i]->known->data;
