@@ -308,7 +308,7 @@ static weir_status_t enter_child(weir_session_t *session, weir__spec_t *spec)
             weir__unbind(session, bound);
             return status;
         }
-        session->info.specialize_ns += weir__now_ns() - start_ns;
+        session->info.specialize_ns += made ? weir__now_ns() - start_ns : 0;
     } else {
         weir__spec_release(child); // `bound` has a reference already
     }

@@ -132,8 +132,9 @@ static weir_status_t find_root(
     session->bounds[0] = bound;
     session->bound_count++;
     *out_bound = &session->bounds[0];
-    session->info.specialize_count++;
-    session->info.specialize_ns += weir__now_ns() - start_ns;
+    // Another session of the plan, or this one long ago, may have made it: then it only was bound.
+    session->info.specialize_count += made;
+    session->info.specialize_ns += made ? weir__now_ns() - start_ns : 0;
     return NULL;
 }
 
@@ -166,8 +167,7 @@ static void renew_timeline(weir_session_t *session)
 {
     const char *text;
     weir__timelines_t *timelines = &session->runtime->timelines;
-    if (!session->timeline ||
-        weir__timeline_status(timelines, session->timeline, &text) == WEIR_OK)
+    if (!session->timeline || weir__timeline_status(timelines, session->timeline, &text) == WEIR_OK)
         return;
     weir__timeline_release(timelines, session->timeline);
     session->timeline = 0;

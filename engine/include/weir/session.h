@@ -79,8 +79,8 @@ typedef struct weir_session_info {
     uint32_t specialization_count; // shapes that the plan holds now
     uint64_t arena_bytes;
     uint64_t run_count;
-    uint64_t specialize_count; // runs that met a new shape
-    uint64_t specialize_ns;    // time spent on those
+    uint64_t specialize_count; // runs that met a shape which the plan did not hold
+    uint64_t specialize_ns;    // time spent on those, without the runs themselves
     uint64_t step_count;       // kernels run in the last run
 } weir_session_info_t;
 
