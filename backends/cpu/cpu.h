@@ -44,6 +44,31 @@ WEIR_CPU_DECLARE(resize)
 WEIR_CPU_DECLARE(deconv) // ConvTranspose
 WEIR_CPU_DECLARE(lrn)
 WEIR_CPU_DECLARE(lstm)
+// In blocked format: blocked.h.
+WEIR_CPU_DECLARE(blocked_conv)
+WEIR_CPU_DECLARE(blocked_window) // depthwise Conv, MaxPool and AveragePool
+WEIR_CPU_DECLARE(blocked_spread) // ConvTranspose
+WEIR_CPU_DECLARE(blocked_pointwise)
+WEIR_CPU_DECLARE(blocked_global) // GlobalMaxPool and GlobalAveragePool
+WEIR_CPU_DECLARE(blocked_concat)
+WEIR_CPU_DECLARE(blocked_resize)
+WEIR_CPU_DECLARE(reorder)
+// A row-major input with few channels, a window per channel, a window that picks or averages.
+weir_code_t weir_cpu_first_conv_supports(const weir_node_t *node, weir_support_t *out_support);
+weir_code_t weir_cpu_blocked_depthwise_supports(
+    const weir_node_t *node, weir_support_t *out_support);
+weir_code_t weir_cpu_blocked_pool_supports(const weir_node_t *node, weir_support_t *out_support);
+
+// How a kernel's constants are packed.
+#define WEIR_CPU_DECLARE_PACK(kernel)                                                              \
+    weir_code_t weir_cpu_##kernel##_pack_query(                                                    \
+        const weir_node_t *node, uint32_t input, weir_packing_t *out_packing);                     \
+    weir_code_t weir_cpu_##kernel##_pack(                                                          \
+        const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes);
+WEIR_CPU_DECLARE_PACK(blocked_conv)
+WEIR_CPU_DECLARE_PACK(blocked_depthwise)
+WEIR_CPU_DECLARE_PACK(blocked_spread)
+WEIR_CPU_DECLARE_PACK(blocked_pointwise)
 
 weir_code_t weir_cpu_matmul_pack_query(
     const weir_node_t *node, uint32_t input, weir_packing_t *out_packing);

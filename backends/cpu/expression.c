@@ -389,6 +389,10 @@ uint16_t weir_cpu_program_broadcast(
 {
     const weir_tensor_t *tensor = &node->inputs[input];
     int64_t strides[WEIR_RANK_MAX] = {0}, distance = 1;
+    if (program->strides_of) {
+        program->strides_of(tensor, strides);
+        return weir_cpu_program_load(program, node, input, strides);
+    }
     for (uint32_t d = tensor->rank; d-- > 0;) {
         const uint32_t seen = d + program->rank - tensor->rank;
         if (tensor->dims[d] != 1)

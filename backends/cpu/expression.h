@@ -49,6 +49,8 @@ typedef struct weir_cpu_step {
 
 typedef struct weir_cpu_program {
     const weir_k_table_t *kernels;
+    // The strides of a tensor broadcast to the dims; NULL: numpy's rule on row-major tensors.
+    void (*strides_of)(const weir_tensor_t *tensor, int64_t *out_strides);
     uint32_t step_count, view_count, output_count, slot_count;
     uint32_t slot_bytes;
     uint32_t rank; // of the output

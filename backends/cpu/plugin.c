@@ -56,6 +56,15 @@ void weir_cpu_release(const weir_host_t *host, void *state)
         .dtypes = (taken), KERNEL_CALLS(kernel)                                                    \
     }
 
+#define ROW_MAJOR WEIR_FORMAT_BIT(WEIR_FORMAT_ROW_MAJOR)
+#define BLOCKS WEIR_FORMAT_BIT(WEIR_FORMAT_NCHW16C)
+// An operator in blocked format.
+#define KERNEL_BLOCKED(operator, kernel_name, kernel_flags, asked, kernel)                         \
+    .head = KERNEL_HEAD(kernel_flags), .op = (operator), .name = (kernel_name), .revision = 1,     \
+    .output_formats = BLOCKS, .supports = weir_cpu_##asked##_supports,                             \
+    .prepare = weir_cpu_##kernel##_prepare, .release = weir_cpu_release,                           \
+    .tasks = weir_cpu_##kernel##_tasks, .run = weir_cpu_##kernel##_run
+
 static const weir_kernel_t plugin_kernels[] = {
     {
         .head = KERNEL_HEAD(WEIR_KERNEL_STRIDES | WEIR_KERNEL_INPLACE),
@@ -125,6 +134,84 @@ static const weir_kernel_t plugin_kernels[] = {
     KERNEL_PLAIN("Gather", "cpu.gather", 0, gather),
     KERNEL_PLAIN("Pad", "cpu.pad", 0, pad),
     KERNEL_PLAIN("Resize", "cpu.resize", 0, resize),
+    // Convs ask for the format, the others take it when their inputs come in it.
+    {
+        KERNEL_BLOCKED("Conv", "cpu.conv_f32_first", WEIR_KERNEL_EPILOGUE | WEIR_KERNEL_BLOCKED,
+            first_conv, blocked_conv),
+        .input_formats = ROW_MAJOR,
+        .dtypes = WEIR_F32,
+        KERNEL_PACKS(blocked_conv),
+    },
+    {
+        KERNEL_BLOCKED("Conv", "cpu.conv_f32_blocked", WEIR_KERNEL_EPILOGUE | WEIR_KERNEL_BLOCKED,
+            blocked_conv, blocked_conv),
+        .input_formats = BLOCKS,
+        .dtypes = WEIR_F32,
+        KERNEL_PACKS(blocked_conv),
+    },
+    {
+        KERNEL_BLOCKED("Conv", "cpu.depthwise_f32_blocked", WEIR_KERNEL_EPILOGUE, blocked_depthwise,
+            blocked_window),
+        .input_formats = BLOCKS,
+        .dtypes = WEIR_F32,
+        KERNEL_PACKS(blocked_depthwise),
+    },
+    {
+        KERNEL_BLOCKED("ConvTranspose", "cpu.deconv_f32_blocked", WEIR_KERNEL_EPILOGUE,
+            blocked_spread, blocked_spread),
+        .input_formats = BLOCKS,
+        .dtypes = WEIR_F32,
+        KERNEL_PACKS(blocked_spread),
+    },
+    {
+        KERNEL_BLOCKED("Pointwise", "cpu.pointwise_blocked", WEIR_KERNEL_INPLACE, blocked_pointwise,
+            blocked_pointwise),
+        .input_formats = BLOCKS,
+        KERNEL_PACKS(blocked_pointwise),
+    },
+    {
+        KERNEL_BLOCKED("MaxPool", "cpu.max_pool_f32_blocked", 0, blocked_pool, blocked_window),
+        .input_formats = BLOCKS,
+        .dtypes = WEIR_F32,
+    },
+    {
+        KERNEL_BLOCKED(
+            "AveragePool", "cpu.average_pool_f32_blocked", 0, blocked_pool, blocked_window),
+        .input_formats = BLOCKS,
+        .dtypes = WEIR_F32,
+    },
+    {
+        KERNEL_BLOCKED(
+            "GlobalMaxPool", "cpu.global_max_pool_f32_blocked", 0, blocked_global, blocked_global),
+        .input_formats = BLOCKS,
+        .dtypes = WEIR_F32,
+    },
+    {
+        KERNEL_BLOCKED("GlobalAveragePool", "cpu.global_average_pool_f32_blocked", 0,
+            blocked_global, blocked_global),
+        .input_formats = BLOCKS,
+        .dtypes = WEIR_F32,
+    },
+    {
+        KERNEL_BLOCKED("Concat", "cpu.concat_f32_blocked", 0, blocked_concat, blocked_concat),
+        .input_formats = BLOCKS,
+        .dtypes = WEIR_F32,
+    },
+    {
+        KERNEL_BLOCKED("Resize", "cpu.resize_f32_blocked", 0, blocked_resize, blocked_resize),
+        .input_formats = BLOCKS,
+        .dtypes = WEIR_F32,
+    },
+    {
+        .head = KERNEL_HEAD(0),
+        .op = "Reorder",
+        .name = "cpu.reorder_f32",
+        .revision = 1,
+        .dtypes = WEIR_F32,
+        KERNEL_CALLS(reorder),
+        .input_formats = ROW_MAJOR | BLOCKS,
+        .output_formats = ROW_MAJOR | BLOCKS,
+    },
 };
 
 static const weir_plugin_t plugin = {

@@ -14,6 +14,8 @@
 // Rows and columns of a GEMM tile, and the columns of a packed panel.
 #define WEIR_K_TILE_ROWS 12
 #define WEIR_K_PANEL 32
+// Channels of a block.
+#define WEIR_K_BLOCK 16
 
 typedef struct weir_k_immediates {
     float f[2];
@@ -52,6 +54,65 @@ typedef void weir_k_pack_t(
 // fused multiply-adds of weights[t] and rows[t][i].
 typedef void weir_k_depthwise_t(
     size_t count, size_t tap_count, const float *weights, const float *const *rows, float *out);
+
+// What follows a sum in the blocked kernels: sum + bias[channel] + add, then the activation. bias
+// and add may be NULL; add lies as y does. A CLAMP is min(max(sum, low), high); NaN stays NaN.
+enum { WEIR_K_NO_ACTIVATION = 0, WEIR_K_RELU, WEIR_K_CLAMP };
+typedef struct weir_k_finish {
+    const float *bias; // of this call's first channel; whole blocks
+    const float *add;
+    float low, high;
+    int activation;
+} weir_k_finish_t;
+
+// Some pixels of 1 to 4 blocks of 16 output channels of a convolution. Distances are in floats.
+//   x: element i of `inner` of tap t of chunk c of pixel p lies at
+//      x[at[p] + c * x_chunk + tap_at[t] + i].
+//   weights: [chunks][taps][inner][blocks][16].
+//   y: lane l of block b of pixel p lies at y[b * y_block + p * y_pixel + l].
+// One chain of fused multiply-adds over ascending (chunk, tap, i) for each element; with `resume`
+// it goes on from y. finish, if there is one, follows.
+typedef struct weir_k_conv_block {
+    size_t pixels, blocks, chunks, taps, inner;
+    const float *x;
+    const uint32_t *at, *tap_at;
+    size_t x_chunk;
+    const float *weights;
+    float *y;
+    size_t y_block, y_pixel;
+    const weir_k_finish_t *finish;
+    int resume;
+} weir_k_conv_block_t;
+typedef void weir_k_conv_t(const weir_k_conv_block_t *block);
+
+// One row of `pixels` outputs of a window operator, one block of 16 channels. Column c of tap row r
+// lies at x[r * x_row + c * 16]; columns outside [0, width) are left out. Output p begins at column
+// p * stride - pad. depthwise: weights lie at weights[r * weight_row + tap * 16]. averagepool: the
+// divisor is count_rows times the taps whose column lies in [count_begin, count_end).
+typedef struct weir_k_window_row {
+    size_t pixels, rows, taps;
+    const float *x;
+    size_t x_row;
+    int64_t width, stride, dilation, pad;
+    const float *weights;
+    size_t weight_row;
+    float *y;
+    const weir_k_finish_t *finish; // of depthwise
+    int64_t count_begin, count_end;
+    size_t count_rows;
+} weir_k_window_row_t;
+typedef void weir_k_window16_t(const weir_k_window_row_t *row);
+
+// The mean or the greatest of `count` pixels of one block: pixel i goes to chain i mod 8, the
+// chains in a fixed tree.
+typedef void weir_k_pool16_t(size_t count, const float *x, float *y);
+
+// Row-major channels, at distance x_channel, to one block of 16 and back. What fills up the block
+// is 0.
+typedef void weir_k_block_t(
+    size_t pixels, size_t channels, const float *x, size_t x_channel, float *y);
+typedef void weir_k_unblock_t(
+    size_t pixels, size_t channels, const float *x, float *y, size_t y_channel);
 
 // y = exp(x - max) / sum over `count` elements. Element i is added to accumulator i mod 64, the
 // accumulators in a fixed tree. A row with a NaN is NaN throughout. Its error grows by one unit in

@@ -5,6 +5,13 @@ if(TARGET weir_kernels_cpu AND TARGET weir_cpu)
     target_compile_definitions(test_kernels_cpu_plugin PRIVATE
         WEIR_CPU_PLUGIN="$<TARGET_FILE:weir_cpu>")
     add_dependencies(test_kernels_cpu_plugin weir_cpu)
+    foreach(name IN ITEMS blocked blocked_conv)
+        weir_test(NAME kernels_cpu_${name} SOURCES cpu_${name}_test.c
+            LIBS ${CMAKE_DL_LIBS} TIMEOUT 120)
+        target_compile_definitions(test_kernels_cpu_${name} PRIVATE
+            WEIR_CPU_PLUGIN="$<TARGET_FILE:weir_cpu>")
+        add_dependencies(test_kernels_cpu_${name} weir_cpu)
+    endforeach()
     if(TARGET weir_kernels_ref AND TARGET weir_backend_ref)
         weir_test(NAME kernels_cpu_operators SOURCES cpu_operators_test.c
             $<TARGET_OBJECTS:weir_kernels_ref> $<TARGET_OBJECTS:weir_backend_ref>

@@ -170,4 +170,32 @@ static inline vi_t vi_shift_right(vi_t a, unsigned count) // keeps the sign
     return _mm512_srai_epi32(a, count);
 }
 
+static inline void v_transpose(v_t *rows)
+{
+    v_t pairs[16], quads[16], halves[16];
+    for (int i = 0; i < 16; i += 2) {
+        pairs[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    // quads[4 g + j]: column 4 l + j of rows 4 g to 4 g + 3 in 128-bit lane l.
+    for (int i = 0; i < 16; i += 4) {
+        quads[i] = _mm512_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+        quads[i + 1] = _mm512_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
+        quads[i + 2] = _mm512_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+        quads[i + 3] = _mm512_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xee);
+    }
+    for (int j = 0; j < 4; j++) {
+        halves[j] = _mm512_shuffle_f32x4(quads[j], quads[4 + j], 0x88);
+        halves[4 + j] = _mm512_shuffle_f32x4(quads[j], quads[4 + j], 0xdd);
+        halves[8 + j] = _mm512_shuffle_f32x4(quads[8 + j], quads[12 + j], 0x88);
+        halves[12 + j] = _mm512_shuffle_f32x4(quads[8 + j], quads[12 + j], 0xdd);
+    }
+    for (int j = 0; j < 4; j++) {
+        rows[j] = _mm512_shuffle_f32x4(halves[j], halves[8 + j], 0x88);
+        rows[8 + j] = _mm512_shuffle_f32x4(halves[j], halves[8 + j], 0xdd);
+        rows[4 + j] = _mm512_shuffle_f32x4(halves[4 + j], halves[12 + j], 0x88);
+        rows[12 + j] = _mm512_shuffle_f32x4(halves[4 + j], halves[12 + j], 0xdd);
+    }
+}
+
 #endif

@@ -173,4 +173,9 @@ static inline vi_t vi_shift_right(vi_t a, unsigned count) // keeps the sign
     return a >> count;
 }
 
+static inline void v_transpose(v_t *rows) // a square of V_WIDTH by V_WIDTH
+{
+    (void)rows;
+}
+
 #endif
