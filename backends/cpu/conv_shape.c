@@ -63,6 +63,17 @@ const char *weir_cpu_conv_shape(const weir_node_t *node, weir_cpu_conv_shape_t *
     if (axes == 2)
         s.pad_top = weir_cpu_pad_begin(
             node, 0, s.height, s.out_height, s.kernel_height, s.stride_y, s.dilation_y);
+    // A column of pixels is a row of them: what follows likes long rows.
+    if (s.width == 1 && s.out_width == 1 && s.kernel_width == 1 && s.pad_left == 0) {
+        s.width = s.height;
+        s.out_width = s.out_height;
+        s.kernel_width = s.kernel_height;
+        s.stride_x = s.stride_y;
+        s.dilation_x = s.dilation_y;
+        s.pad_left = s.pad_top;
+        s.height = s.out_height = s.kernel_height = s.stride_y = s.dilation_y = 1;
+        s.pad_top = 0;
+    }
     *out_shape = s;
     return NULL;
 }
@@ -100,30 +111,69 @@ static void row_copy(const float *row, int64_t width, int64_t stride, int64_t of
         *to++ = 0.0f;
 }
 
+// The place of matrix row k in the input: its tap and the first element of its plane.
+typedef struct column_row {
+    int64_t ky, kx;
+    const float *plane;
+} column_row_t;
+
+static void row_next(const weir_cpu_conv_shape_t *s, column_row_t *row)
+{
+    if (++row->kx < s->kernel_width)
+        return;
+    row->kx = 0;
+    if (++row->ky < s->kernel_height)
+        return;
+    row->ky = 0;
+    row->plane += s->height * s->width;
+}
+
+// Panel columns [pixel, pixel + count) of one matrix row.
+static void panel_row(const weir_cpu_conv_shape_t *s, const column_row_t *row, int64_t pixel,
+    int64_t count, float *to)
+{
+    int64_t y = pixel / s->out_width, column = pixel % s->out_width;
+    for (int64_t done = 0; done < count; y++, column = 0) {
+        const int64_t run = WEIR_MIN(s->out_width - column, count - done);
+        const int64_t in_y = y * s->stride_y - s->pad_top + row->ky * s->dilation_y;
+        if (in_y < 0 || in_y >= s->height)
+            memset(to + done, 0, (size_t)run * sizeof(*to));
+        else
+            row_copy(row->plane + in_y * s->width, s->width, s->stride_x,
+                row->kx * s->dilation_x - s->pad_left, column, run, to + done);
+        done += run;
+    }
+    for (int64_t pad = count; pad < (int64_t)WEIR_K_PANEL; pad++)
+        to[pad] = 0.0f;
+}
+
 void weir_cpu_conv_columns(const weir_cpu_conv_shape_t *s, const float *x, uint64_t first_k,
     uint64_t count_k, uint64_t first, uint64_t columns, float *to)
 {
-    const int64_t taps = s->kernel_height * s->kernel_width;
+    const int64_t taps = s->kernel_height * s->kernel_width, k = (int64_t)first_k;
+    const column_row_t first_row = {.ky = k % taps / s->kernel_width,
+        .kx = k % taps % s->kernel_width,
+        .plane = x + k / taps * s->height * s->width};
+    const int64_t reach = (s->kernel_width - 1) * s->dilation_x + WEIR_K_PANEL;
     for (uint64_t panel = 0; panel < columns; panel += WEIR_K_PANEL) {
-        const int64_t panel_columns = (int64_t)weir_cpu_min(columns - panel, WEIR_K_PANEL);
+        const int64_t count = (int64_t)weir_cpu_min(columns - panel, WEIR_K_PANEL);
         const int64_t pixel = (int64_t)(first + panel);
-        for (uint64_t kk = 0; kk < count_k; kk++, to += WEIR_K_PANEL) {
-            const int64_t k = (int64_t)(first_k + kk);
-            const int64_t ky = k % taps / s->kernel_width, kx = k % taps % s->kernel_width;
-            const float *plane = x + k / taps * s->height * s->width;
-            int64_t y = pixel / s->out_width, column = pixel % s->out_width;
-            for (int64_t done = 0; done < panel_columns; y++, column = 0) {
-                const int64_t run = WEIR_MIN(s->out_width - column, panel_columns - done);
-                const int64_t in_y = y * s->stride_y - s->pad_top + ky * s->dilation_y;
-                if (in_y < 0 || in_y >= s->height)
-                    memset(to + done, 0, (size_t)run * sizeof(*to));
-                else
-                    row_copy(plane + in_y * s->width, s->width, s->stride_x,
-                        kx * s->dilation_x - s->pad_left, column, run, to + done);
-                done += run;
-            }
-            for (int64_t pad = panel_columns; pad < (int64_t)WEIR_K_PANEL; pad++)
-                to[pad] = 0.0f;
+        const int64_t y = pixel / s->out_width * s->stride_y - s->pad_top;
+        const int64_t column = pixel % s->out_width, left = column - s->pad_left;
+        // Whole, of one output row, and nothing but pixels of the input: 32 floats a row.
+        const int is_inside = s->stride_x == 1 && count == WEIR_K_PANEL &&
+                              column + count <= s->out_width && left >= 0 &&
+                              left + reach <= s->width && y >= 0 &&
+                              y + (s->kernel_height - 1) * s->dilation_y < s->height;
+        column_row_t row = first_row;
+        for (uint64_t kk = 0; kk < count_k; kk++, to += WEIR_K_PANEL, row_next(s, &row)) {
+            if (is_inside)
+                memcpy(to,
+                    row.plane + (y + row.ky * s->dilation_y) * s->width + left +
+                        row.kx * s->dilation_x,
+                    WEIR_K_PANEL * sizeof(*to));
+            else
+                panel_row(s, &row, pixel, count, to);
         }
     }
 }
