@@ -191,7 +191,9 @@ static weir_code_t check_inputs(
     for (uint32_t i = 0; i < node->input_count; i++) {
         const weir_tensor_t *input = &node->inputs[i];
         uint32_t bit = i < 31 ? 1u << i : 0;
-        if (input->strides || input->format != WEIR_FORMAT_ROW_MAJOR)
+        // Shape and Size read no bytes, so any format will do.
+        int reads = row != &rows[ROW_Shape] && row != &rows[ROW_Size];
+        if (reads && (input->strides || input->format != WEIR_FORMAT_ROW_MAJOR))
             return refuse(reason, reason_bytes, "input %u is not contiguous row-major", i);
         if (input->rank > WEIR_RANK_MAX)
             return refuse(reason, reason_bytes, "input %u has too many axes", i);

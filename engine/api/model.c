@@ -252,6 +252,8 @@ static weir_status_t load(weir_engine_t *engine, weir__source_t *source, const c
         status = weir__status_advise(status, "export the model again, or fetch the file again");
     if (!status)
         status = count(model);
+    if (model->graph)
+        status = weir__zone_status(&model->graph->zone, status);
     if (status) {
         weir_model_free(model);
         return status;

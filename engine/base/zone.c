@@ -61,8 +61,10 @@ void *weir__zone_alloc(weir__zone_t *zone, uint64_t bytes)
     uint64_t alignment = bytes >= 64 ? 64 : 16, rounded, total;
     if (!weir__align_u64(bytes, 16, &rounded) || rounded > INT64_MAX / 2 ||
         !weir__add_u64(zone->used_bytes, rounded, &total) ||
-        (zone->limit_bytes && total > zone->limit_bytes))
+        (zone->limit_bytes && total > zone->limit_bytes)) {
+        zone->refused = zone->limit_bytes != 0;
         return NULL;
+    }
     weir__zone_chunk_t *chunk = zone->chunks;
     uint64_t at = chunk ? (chunk->used_bytes + alignment - 1) & ~(alignment - 1) : 0;
     if (!chunk || at + rounded > chunk->capacity_bytes) {
@@ -112,4 +114,16 @@ char *weir__zone_format(weir__zone_t *zone, const char *format, ...)
         vsnprintf(text, (size_t)length + 1, format, again);
     va_end(again);
     return text;
+}
+
+weir_status_t weir__zone_status(const weir__zone_t *zone, weir_status_t status)
+{
+    if (!zone->refused || weir_status_code(status) != WEIR_RESOURCE_EXHAUSTED)
+        return status;
+    weir_status_free(status);
+    return WEIR_ERR(WEIR_LIMIT,
+        "the graph takes more memory than the limit graph_bytes (%llu): it is too large, or raise "
+        "the "
+        "limit",
+        (unsigned long long)zone->limit_bytes);
 }

@@ -5,6 +5,8 @@
 #define WEIR_BASE_ZONE_H
 
 #include "engine/base/heap.h"
+#include "engine/base/status.h"
+#include <stdbool.h>
 
 typedef struct weir__zone_chunk weir__zone_chunk_t;
 
@@ -13,6 +15,7 @@ typedef struct weir__zone {
     weir__zone_chunk_t *chunks;
     uint64_t used_bytes;
     uint64_t limit_bytes; // 0: none
+    bool refused;         // something was not given because of limit_bytes
 } weir__zone_t;
 
 void weir__zone_init(weir__zone_t *zone, weir__heap_t *heap, uint64_t limit_bytes);
@@ -25,5 +28,9 @@ char *weir__zone_string(weir__zone_t *zone, const char *text, size_t length); //
 char *weir__zone_format(weir__zone_t *zone, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void *weir__zone_copy(weir__zone_t *zone, const void *data, uint64_t bytes);
+
+// What a stage that worked in this zone returns: `status`, but when that says that there is no
+// memory and the zone's limit, which is graph_bytes, was the reason, a LIMIT that says so.
+weir_status_t weir__zone_status(const weir__zone_t *zone, weir_status_t status);
 
 #endif

@@ -569,6 +569,8 @@ weir_status_t weir__spec_create(
         maker.spec->frame_count = 1;
         status = finish(&maker);
     }
+    if (maker.spec)
+        status = weir__zone_status(&maker.spec->zone, status);
     if (status) {
         weir__spec_release(maker.spec);
         return status;
@@ -629,6 +631,8 @@ weir_status_t weir__spec_create_child(
     }
     if (!status)
         status = finish(&maker);
+    if (maker.spec)
+        status = weir__zone_status(&maker.spec->zone, status);
     if (status) {
         weir__spec_release(maker.spec);
         return status;

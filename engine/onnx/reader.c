@@ -293,6 +293,7 @@ weir_status_t weir__onnx_read(const void *bytes, uint64_t byte_count, const char
         (weir__onnx_context_t){.graph = graph, .zone = &reader.zone, .limits = &graph->limits};
     weir__map_init(&reader.functions, graph->heap);
     weir_status_t status = read_all(&reader, span);
+    status = weir__zone_status(&graph->zone, weir__zone_status(&reader.zone, status));
     while (reader.top)
         weir__frame_pop(&reader);
     weir__map_free(&reader.functions);

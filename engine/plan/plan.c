@@ -129,7 +129,7 @@ weir_status_t weir__plan_create(
     weir_model_retain(model);
     weir__zone_init(&plan->zone, &runtime->heap, runtime->limits.graph_bytes);
     weir__map_init(&plan->pack_names, &runtime->heap);
-    weir_status_t status = build(plan, options);
+    weir_status_t status = weir__zone_status(&plan->zone, build(plan, options));
     if (status) {
         weir__plan_free(plan);
         return status;

@@ -1,7 +1,9 @@
 // weir/limits.h: what a model may cost before it is refused.
 //
 // Every limit is charged before the memory is taken or the work is done. Exceeding one is
-// WEIR_LIMIT and the message names the field. 0 means the default of weir_limits_default().
+// WEIR_LIMIT and the message names the field. (peak_bytes: RESOURCE_EXHAUSTED, as when the machine
+// has no more memory. The folding limits: no error, what would exceed them is left for the run.)
+// 0 means the default of weir_limits_default().
 #ifndef WEIR_LIMITS_H
 #define WEIR_LIMITS_H
 
