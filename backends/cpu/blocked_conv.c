@@ -15,6 +15,7 @@
 #define QUAD 4u           // blocks of output channels in one call of the kernel
 #define FIRST_CHANNELS 4u // of a row-major input, at most
 #define STRIP_PIXELS 240u
+#define FIRST_STRIP_PIXELS 960u // of few channels: rows that strips share are copied again
 #define STRIP_BYTES (512u * 1024u)
 #define WEIGHT_BYTES (36u * 1024u) // of one pass over a strip: they stay in L1
 #define ENOUGH_TASKS 16u
@@ -221,14 +222,15 @@ static void tasks_divide(conv_state_t *state)
 {
     if (state->pixels == 0)
         return;
-    strips_divide(state, STRIP_PIXELS);
+    const uint64_t most_pixels = state->is_row_major ? FIRST_STRIP_PIXELS : STRIP_PIXELS;
+    strips_divide(state, most_pixels);
     for (uint64_t per_task = state->quads;; per_task = WEIR_DIV_UP(per_task, 2)) {
         state->quads_per_task = per_task;
         state->quad_tasks = WEIR_DIV_UP(state->quads, per_task);
         if (per_task == 1 || task_total(state) >= ENOUGH_TASKS || task_macs(state) < SMALL_MACS)
             break;
     }
-    for (uint64_t most = STRIP_PIXELS / 2; most >= 60; most /= 2) {
+    for (uint64_t most = most_pixels / 2; most >= 60; most /= 2) {
         if (task_total(state) >= ENOUGH_TASKS || task_macs(state) < SMALL_MACS)
             break;
         strips_divide(state, most);

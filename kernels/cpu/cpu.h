@@ -71,7 +71,8 @@ typedef struct weir_k_finish {
 //   weights: [chunks][taps][inner][blocks][16].
 //   y: lane l of block b of pixel p lies at y[b * y_block + p * y_pixel + l].
 // One chain of fused multiply-adds over ascending (chunk, tap, i) for each element; with `resume`
-// it goes on from y. finish, if there is one, follows.
+// it goes on from y. finish, if there is one, follows. Weights behind those of this call, as many
+// again, are fetched for the next.
 typedef struct weir_k_conv_block {
     size_t pixels, blocks, chunks, taps, inner;
     const float *x;
