@@ -2,8 +2,9 @@
 // for its own pixels, or, with one input channel a group, the taps applied straight to padded rows.
 //
 // Both are one ascending chain over (channel, ky, kx) for every output element. Weights that are
-// constant are packed at plan time, 12 output channels side by side. Bias and epilogue are one
-// program, applied while the block is in L1.
+// constant are packed at plan time, 12 output channels side by side. The chain of a product begins
+// with the bias; the epilogue (and the bias of the direct way) is a program, applied while the
+// block is in L1.
 #include <string.h>
 
 #include "backends/cpu/anchor.h"
@@ -16,7 +17,8 @@ typedef struct conv_state {
     uint32_t is_direct;   // one input channel a group
     uint32_t is_packed;   // weights in rows of 12
     uint32_t is_shared;   // columns are made in a phase of their own, for several blocks of rows
-    uint32_t has_program; // a bias or an epilogue
+    uint32_t has_bias;    // where the chains begin
+    uint32_t has_program; // an epilogue
 
     uint64_t block_columns, block_rows, column_blocks, row_blocks; // of the product
 
@@ -94,22 +96,15 @@ weir_code_t weir_cpu_conv_pack(
     return WEIR_OK;
 }
 
-// Bias, then the epilogue.
 static void program_init(conv_state_t *state, const weir_node_t *node)
 {
-    const int has_bias = weir_cpu_anchor_inputs(node) > 2 && node->inputs[2].dtype != 0;
-    state->has_program = has_bias || node->epilogue;
+    state->has_bias = weir_cpu_anchor_inputs(node) > 2 && node->inputs[2].dtype != 0;
+    state->has_program = node->epilogue != NULL;
     if (!state->has_program)
         return;
     weir_cpu_program_t *program = &state->program;
     weir_cpu_program_begin(program, state->kernels, node->outputs[0].rank, node->outputs[0].dims);
-    uint16_t result = weir_cpu_program_anchor(program);
-    if (has_bias) {
-        const int64_t strides[WEIR_RANK_MAX] = {0, 1}; // one value a channel
-        const uint16_t bias = weir_cpu_program_load(program, node, 2, strides);
-        result = weir_cpu_program_binary(program, WEIR_OP_ADD, result, bias);
-    }
-    weir_cpu_anchor_end(program, node, result);
+    weir_cpu_anchor_end(program, node, weir_cpu_program_anchor(program));
 }
 
 static void product_init(conv_state_t *state)
@@ -167,8 +162,9 @@ static void direct_init(conv_state_t *state)
     const uint64_t floats = state->pixels ? plane_floats(&state->shape) : 0;
     const uint64_t plane_ns = floats / 8 + state->pixels * state->k / 16 + 10;
     state->planes_per_task = WEIR_MAX(1u, 20000 / plane_ns);
-    state->own_scratch_bytes =
-        weir_cpu_round_up(2 * floats * sizeof(float) + state->k * sizeof(const float *), 64);
+    // Two planes, one of ones, the taps' weights and rows; see direct_memory.
+    state->own_scratch_bytes = weir_cpu_round_up(
+        3 * floats * sizeof(float) + (state->k + 1) * (sizeof(const float *) + sizeof(float)), 64);
 }
 
 weir_code_t weir_cpu_conv_prepare(
@@ -253,6 +249,14 @@ static void columns_run(const conv_state_t *state, const weir_task_t *task, uint
         to + k0 * state->block_columns);
 }
 
+// Where the chains of a tile begin.
+static void bias_fill(const weir_k_gemm_block_t *tile, const float *bias)
+{
+    for (uint64_t i = 0; i < tile->rows; i++)
+        for (uint64_t j = 0; j < tile->columns; j++)
+            tile->c[i * tile->c_row + j] = bias[i];
+}
+
 static void product_run(const conv_state_t *state, const weir_task_t *task, uint64_t number,
     weir_cpu_interpreter_t *interpreter)
 {
@@ -291,8 +295,11 @@ static void product_run(const conv_state_t *state, const weir_task_t *task, uint
                 .b_k = WEIR_K_PANEL,
                 .c = (float *)task->outputs[0].data + first,
                 .c_row = state->pixels,
-                .resume = k0 > 0,
+                .resume = k0 > 0 || state->has_bias,
             };
+            if (k0 == 0 && state->has_bias)
+                bias_fill(&tile, (const float *)task->inputs[2].data +
+                                     group % s->groups * s->group_outputs + row);
             state->kernels->gemm_f32_12x32(&tile);
             if (state->has_program && k0 + depth == state->k)
                 weir_cpu_anchor_apply(interpreter, first, tile.rows, columns, state->pixels);
@@ -301,43 +308,67 @@ static void product_run(const conv_state_t *state, const weir_task_t *task, uint
     } while (k0 < state->k);
 }
 
-// Output plane `number` of all images.
-static void direct_run(const conv_state_t *state, const weir_task_t *task, uint64_t number)
+// What a task of the direct way works in.
+typedef struct direct_memory {
+    float *padded, *wide, *ones, *weights;
+    const float **rows;
+} direct_memory_t;
+
+static direct_memory_t direct_memory(const conv_state_t *state, void *scratch)
+{
+    const uint64_t floats = plane_floats(&state->shape);
+    direct_memory_t memory = {.padded = scratch};
+    memory.wide = memory.padded + floats;
+    memory.ones = memory.wide + floats;
+    memory.rows = (const float **)(void *)(memory.ones + floats);
+    memory.weights = (float *)(void *)(memory.rows + state->k + 1);
+    memset(memory.padded, 0, floats * sizeof(float)); // the pads stay
+    for (uint64_t i = 0; i < floats && state->has_bias; i++)
+        memory.ones[i] = 1.0f;
+    return memory;
+}
+
+// Output plane `number` of all images. A bias is a tap on a row of ones, before all others.
+static void direct_run(const conv_state_t *state, const weir_task_t *task, uint64_t number,
+    const direct_memory_t *memory)
 {
     const weir_cpu_conv_shape_t *s = &state->shape;
     const weir_cpu_conv_plane_t plane = weir_cpu_conv_plane(s);
     const int64_t row_floats = s->stride_x * plane.phase_columns;
-    const uint64_t outputs = s->groups * s->group_outputs;
+    const uint64_t outputs = s->groups * s->group_outputs, bias = state->has_bias;
     const float *x = (const float *)task->inputs[0].data +
                      number / s->group_outputs * (uint64_t)(s->height * s->width);
-    const float *weights = (const float *)task->inputs[1].data + number % outputs * state->k;
     float *y = (float *)task->outputs[0].data + number * state->pixels;
-    float *padded = task->scratch;
-    float *wide = padded + plane_floats(s);
-    const float **rows = (const float **)(void *)(wide + plane_floats(s));
-    weir_cpu_conv_plane_fill(s, x, padded);
+    memory->rows[0] = memory->ones;
+    if (bias)
+        memory->weights[0] = ((const float *)task->inputs[2].data)[number % outputs];
+    memcpy(memory->weights + bias,
+        (const float *)task->inputs[1].data + number % outputs * state->k,
+        state->k * sizeof(float));
+    weir_cpu_conv_plane_fill(s, x, memory->padded);
     // Short rows with stride 1 go as one: outputs at the padded distance, dropped where they lie
     // between two rows. Every tap of the last one kept still lies in the plane.
     const int joins = s->stride_x == 1 && s->stride_y == 1 && s->out_width < 64;
     for (int64_t out_y = 0; out_y < (joins ? 1 : s->out_height); out_y++) {
-        uint64_t tap = 0;
+        uint64_t tap = bias;
         for (int64_t ky = 0; ky < s->kernel_height; ky++)
             for (int64_t kx = 0; kx < s->kernel_width; kx++) {
                 const int64_t row = out_y * s->stride_y + ky * s->dilation_y;
                 const int64_t column = kx * s->dilation_x;
-                rows[tap++] = padded + row * row_floats +
-                              column % s->stride_x * plane.phase_columns + column / s->stride_x;
+                memory->rows[tap++] = memory->padded + row * row_floats +
+                                      column % s->stride_x * plane.phase_columns +
+                                      column / s->stride_x;
             }
         if (joins)
             state->kernels->depthwise_f32((size_t)((s->out_height - 1) * row_floats + s->out_width),
-                tap, weights, rows, wide);
+                tap, memory->weights, memory->rows, memory->wide);
         else
             state->kernels->depthwise_f32(
-                (size_t)s->out_width, tap, weights, rows, y + out_y * s->out_width);
+                (size_t)s->out_width, tap, memory->weights, memory->rows, y + out_y * s->out_width);
     }
     for (int64_t out_y = 0; joins && out_y < s->out_height; out_y++)
-        memcpy(
-            y + out_y * s->out_width, wide + out_y * row_floats, (size_t)s->out_width * sizeof(*y));
+        weir_cpu_floats_copy(
+            memory->wide + out_y * row_floats, s->out_width, y + out_y * s->out_width);
 }
 
 weir_code_t weir_cpu_conv_run(const weir_task_t *task)
@@ -355,18 +386,20 @@ weir_code_t weir_cpu_conv_run(const weir_task_t *task)
     if (state->has_program && total > 0)
         weir_cpu_interpreter_begin(&interpreter, &state->program, task->inputs, task->outputs,
             (unsigned char *)task->scratch + state->own_scratch_bytes);
-    for (uint64_t i = task->first; i < task->first + task->count && i < total; i++) {
-        if (!state->is_direct) {
-            product_run(state, task, i, &interpreter);
-            continue;
-        }
-        const uint64_t planes = s->images * s->groups * s->group_outputs;
-        const uint64_t end = weir_cpu_min((i + 1) * state->planes_per_task, planes);
-        for (uint64_t plane = i * state->planes_per_task; plane < end; plane++) {
-            direct_run(state, task, plane);
-            if (state->has_program)
-                weir_cpu_interpreter_run(&interpreter, plane * state->pixels, state->pixels);
-        }
+    const uint64_t end = weir_cpu_min(task->first + task->count, total);
+    for (uint64_t i = task->first; i < end && !state->is_direct; i++)
+        product_run(state, task, i, &interpreter);
+    if (!state->is_direct || task->first >= end)
+        return WEIR_OK;
+    const direct_memory_t memory = direct_memory(state, task->scratch);
+    const uint64_t planes = s->images * s->groups * s->group_outputs;
+    for (uint64_t i = task->first; i < end; i++) {
+        const uint64_t first = i * state->planes_per_task;
+        const uint64_t count = weir_cpu_min(state->planes_per_task, planes - first);
+        for (uint64_t plane = first; plane < first + count; plane++)
+            direct_run(state, task, plane, &memory);
+        if (state->has_program)
+            weir_cpu_interpreter_run(&interpreter, first * state->pixels, count * state->pixels);
     }
     return WEIR_OK;
 }

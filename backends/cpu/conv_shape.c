@@ -74,6 +74,12 @@ const char *weir_cpu_conv_shape(const weir_node_t *node, weir_cpu_conv_shape_t *
         s.height = s.out_height = s.kernel_height = s.stride_y = s.dilation_y = 1;
         s.pad_top = 0;
     }
+    // Where every pixel stands for itself, an image is one long row too.
+    if (s.kernel_height == 1 && s.kernel_width == 1 && s.stride_y == 1 && s.stride_x == 1 &&
+        s.pad_top == 0 && s.pad_left == 0 && s.out_height == s.height && s.out_width == s.width) {
+        s.width = s.out_width = s.height * s.width;
+        s.height = s.out_height = 1;
+    }
     *out_shape = s;
     return NULL;
 }
@@ -186,17 +192,34 @@ weir_cpu_conv_plane_t weir_cpu_conv_plane(const weir_cpu_conv_shape_t *s)
     };
 }
 
+void weir_cpu_floats_copy(const float *from, int64_t count, float *to)
+{
+    if (count < 8) {
+        for (int64_t i = 0; i < count; i++)
+            to[i] = from[i];
+        return;
+    }
+    // Eight at a time; the last eight may lie over the ones before.
+    for (int64_t i = 0; i + 8 <= count; i += 8)
+        memcpy(to + i, from + i, 8 * sizeof(*to));
+    memcpy(to + count - 8, from + count - 8, 8 * sizeof(*to));
+}
+
 void weir_cpu_conv_plane_fill(const weir_cpu_conv_shape_t *s, const float *x, float *to)
 {
     const weir_cpu_conv_plane_t plane = weir_cpu_conv_plane(s);
-    for (int64_t row = 0; row < plane.rows; row++) {
-        const int64_t y = row - s->pad_top;
-        for (int64_t phase = 0; phase < s->stride_x; phase++, to += plane.phase_columns) {
-            if (y < 0 || y >= s->height)
-                memset(to, 0, (size_t)plane.phase_columns * sizeof(*to));
-            else
-                row_copy(x + y * s->width, s->width, s->stride_x, phase - s->pad_left, 0,
-                    plane.phase_columns, to);
-        }
+    const int64_t row_floats = s->stride_x * plane.phase_columns;
+    const int64_t first = WEIR_MAX(0, -s->pad_top),
+                  end = WEIR_MIN(s->height, plane.rows - s->pad_top);
+    for (int64_t y = first; y < end; y++) {
+        float *row = to + (y + s->pad_top) * row_floats;
+        const float *from = x + y * s->width;
+        for (int64_t phase = 0; phase < s->stride_x && s->stride_x > 1; phase++)
+            row_copy(from, s->width, s->stride_x, phase - s->pad_left, 0, plane.phase_columns,
+                row + phase * plane.phase_columns);
+        const int64_t left = WEIR_MAX(0, -s->pad_left);
+        const int64_t right = WEIR_MIN(s->width, row_floats - s->pad_left);
+        if (s->stride_x == 1 && right > left)
+            weir_cpu_floats_copy(from + left, right - left, row + left + s->pad_left);
     }
 }
