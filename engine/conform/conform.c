@@ -1,0 +1,176 @@
+// engine/conform/conform.c: which groups a plugin gets, and their order.
+//
+// A first child loads the plugin and leaves the list of its kernels; from then on each group is a
+// child that loads it anew.
+#include "engine/conform/conform.h"
+
+#include "engine/conform/child.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+typedef struct kind {
+    const char *suffix;
+    weir__kit_check_t check;
+    uint32_t limit;
+    bool every_dtype; // or the first of them only
+    uint32_t flags;   // that the kernel must have
+    bool needs_packing, needs_formats;
+} kind_t;
+
+static const kind_t kinds[] = {
+    {.suffix = "", .check = weir__kit_check_values, .limit = 40, .every_dtype = true},
+    {.suffix = " supports", .check = weir__kit_check_supports, .limit = 20},
+    {.suffix = " tasks in random order", .check = weir__kit_check_tasks, .limit = 6},
+    {.suffix = " tasks on threads", .check = weir__kit_check_threads, .limit = 5},
+    {.suffix = " two nodes at once", .check = weir__kit_check_states, .limit = 12},
+    {.suffix = " steady", .check = weir__kit_check_steady, .limit = 4},
+    {.suffix = " in place",
+        .check = weir__kit_check_in_place,
+        .limit = 20,
+        .flags = WEIR_KERNEL_INPLACE},
+    {.suffix = " packed constants",
+        .check = weir__kit_check_packing,
+        .limit = 25,
+        .needs_packing = true},
+    {.suffix = " with an epilogue",
+        .check = weir__kit_check_epilogue,
+        .limit = 30,
+        .flags = WEIR_KERNEL_EPILOGUE},
+    {.suffix = " with a prologue",
+        .check = weir__kit_check_prologue,
+        .limit = 30,
+        .flags = WEIR_KERNEL_PROLOGUE},
+    {.suffix = " in blocked formats",
+        .check = weir__kit_check_formats,
+        .limit = 25,
+        .needs_formats = true},
+};
+
+static const kind_t score = {.suffix = "", .check = weir__kit_check_perf, .limit = 1};
+
+typedef struct run {
+    const weir__conform_options_t *options;
+    weir__conform_report_t report;
+    void *user;
+    weir__conform_totals_t *totals;
+    weir__kit_progress_t *progress; // shared with the child
+    weir__kit_progress_t *list;     // what the first child said
+    weir_code_t code;
+} run_t;
+
+static void tell(run_t *run, const char *name, const weir__kit_progress_t *progress)
+{
+    weir__conform_group_t group = {.name = name,
+        .case_count = progress->run_count ? progress->run_count : progress->case_count,
+        .which = progress->which,
+        .what = progress->what};
+    if (progress->has_failed) {
+        group.outcome = WEIR__CONFORM_FAIL;
+        run->totals->failed++;
+    } else if (!progress->run_count) {
+        group.outcome = WEIR__CONFORM_UNSUPPORTED;
+        run->totals->unsupported++;
+    } else {
+        group.outcome = WEIR__CONFORM_PASS;
+        run->totals->passed++;
+    }
+    run->report(run->user, &group);
+}
+
+static void run_group(run_t *run, const kind_t *kind, uint32_t kernel, weir_dtype_t dtype)
+{
+    const weir__kit_row_t *row = &run->list->rows[kernel];
+    char name[200];
+    bool has_name = strcmp(row->op, row->name) != 0;
+    snprintf(name, sizeof name, "%s%s%s%s %s%s", row->op, has_name ? " (" : "",
+        has_name ? row->name : "", has_name ? ")" : "", weir__kit_dtype_name(dtype), kind->suffix);
+    if (run->options->filter && !strstr(name, run->options->filter))
+        return;
+    uint32_t limit = run->options->case_count ? run->options->case_count : kind->limit;
+    weir__kit_job_t job = {.options = run->options,
+        .name = name,
+        .check = kind->check,
+        .kernel = kernel,
+        .dtype = dtype,
+        .case_limit = WEIR_MIN(limit, 100000)};
+    run->code = weir__kit_child_run(&job, run->progress);
+    if (run->code == WEIR_OK)
+        tell(run, name, run->progress);
+}
+
+static bool applies(const kind_t *kind, const weir__kit_row_t *row)
+{
+    return (row->flags & kind->flags) == kind->flags && (!kind->needs_packing || row->packs) &&
+           (!kind->needs_formats ||
+               ((row->input_formats | row->output_formats) & WEIR_FORMAT_BIT(WEIR_FORMAT_NCHW16C)));
+}
+
+static void run_kernel(run_t *run, uint32_t kernel)
+{
+    const weir__kit_row_t *row = &run->list->rows[kernel];
+    const weir__kit_operator_t *operator_ = weir__kit_operator(row->op);
+    const kind_t *list = run->options->is_perf ? &score : kinds;
+    size_t count = run->options->is_perf ? 1 : sizeof kinds / sizeof kinds[0];
+    if (!operator_) {
+        weir__kit_progress_t none = {.case_count = 0};
+        if (!run->options->is_perf &&
+            (!run->options->filter || strstr(row->op, run->options->filter)))
+            tell(run, row->op, &none);
+        return;
+    }
+    weir_dtype_t dtypes = operator_->dtypes & (row->dtypes ? row->dtypes : UINT32_MAX);
+    for (size_t k = 0; k < count; k++) {
+        bool is_first = true;
+        for (weir_dtype_t dtype = WEIR_F32; dtype <= WEIR_BOOL && run->code == WEIR_OK;
+             dtype <<= 1) {
+            if (!(dtypes & dtype) || !applies(&list[k], row) || (!is_first && !list[k].every_dtype))
+                continue;
+            is_first = false;
+            run_group(run, &list[k], kernel, dtype);
+        }
+    }
+}
+
+static void *shared_memory(void)
+{
+    void *memory = mmap(NULL, 2 * sizeof(weir__kit_progress_t), PROT_READ | PROT_WRITE,
+        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+weir_code_t weir__conform_run(const weir__conform_options_t *options, weir__conform_report_t report,
+    void *user, weir__conform_totals_t *out_totals, char *out_error, uint32_t error_bytes)
+{
+    *out_totals = (weir__conform_totals_t){0};
+    if (strcmp(options->plugin, "ref") != 0 && !strchr(options->plugin, '/')) {
+        snprintf(out_error, error_bytes,
+            "%s: a plugin is a path: write ./%s if it lies in the working directory",
+            options->plugin, options->plugin);
+        return WEIR_INVALID_ARGUMENT;
+    }
+    if (strcmp(options->plugin, "ref") != 0 && access(options->plugin, R_OK) != 0) {
+        snprintf(out_error, error_bytes, "%s: cannot be read: check the path", options->plugin);
+        return WEIR_NOT_FOUND;
+    }
+    run_t run = {.options = options, .report = report, .user = user, .totals = out_totals};
+    weir__kit_progress_t *memory = shared_memory();
+    if (!memory) {
+        snprintf(out_error, error_bytes, "no memory to share with the children");
+        return WEIR_RESOURCE_EXHAUSTED;
+    }
+    run.list = &memory[0];
+    run.progress = &memory[1];
+    weir__kit_job_t load = {.options = options, .name = "load"};
+    run.code = weir__kit_child_run(&load, run.list);
+    if (run.code == WEIR_OK && (!options->is_perf || run.list->has_failed))
+        tell(&run, "load", run.list);
+    for (uint32_t i = 0; run.code == WEIR_OK && i < run.list->row_count; i++)
+        run_kernel(&run, i);
+    if (run.code != WEIR_OK)
+        snprintf(out_error, error_bytes, "no child process can be started");
+    munmap(memory, 2 * sizeof *memory);
+    return run.code;
+}
