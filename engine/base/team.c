@@ -1,8 +1,13 @@
 // engine/base/team.c: see team.h.
 //
 // A worker is PARKED (asleep on its own futex word), CLAIMED (a lease fills in what it shall do),
-// LEASED (works for that lease) or RUNNING (drains the job queue). Others only move it from PARKED
-// to CLAIMED or RUNNING, both by compare-and-swap, so that a worker is never promised twice.
+// LEASED (has to come), SERVING (works for that lease) or RUNNING (drains the job queue). Others
+// only move it from PARKED to CLAIMED or RUNNING, and back from LEASED, all by compare-and-swap, so
+// that a worker is never promised twice.
+//
+// Nobody waits for a worker that has not come: a phase waits for those that are inside it, and the
+// end of a lease takes its claim on the others back. A thread that was asleep may need 50 us to
+// come, and on a busy machine far longer.
 #include "engine/base/team.h"
 
 #include "engine/base/clock.h"
@@ -25,7 +30,7 @@
 
 #define SPIN_NS 50000u
 
-enum { PARKED = 0, CLAIMED, LEASED, RUNNING, STOPPED };
+enum { PARKED = 0, CLAIMED, LEASED, SERVING, RUNNING, STOPPED };
 
 typedef struct worker {
     _Alignas(64) atomic_uint state;
@@ -148,22 +153,26 @@ static unsigned await_epoch(weir__lease_t *lease, unsigned seen)
     return epoch;
 }
 
+// An epoch is odd while a phase is open and even between phases.
 #define LEASE_OVER UINT32_MAX
+#define EPOCH_MASK 0x7fffffffu
 
 static void serve_lease(worker_t *worker)
 {
     weir__lease_t *lease = worker->lease;
     unsigned seen = 0;
-    for (;;) {
-        seen = await_epoch(lease, seen);
-        bool over = seen == LEASE_OVER;
-        if (!over)
+    while ((seen = await_epoch(lease, seen)) != LEASE_OVER) {
+        if (!(seen & 1))
+            continue;
+        // Sequentially consistent, as is the caller's "close, then look who is inside": either the
+        // caller waits for this worker, or the worker sees that it is too late.
+        atomic_fetch_add(&lease->inside, 1);
+        if (atomic_load(&lease->epoch) == seen)
             work_on_phase(lease, worker->lane);
-        // After this the caller may go on; when the lease is over it may be gone.
-        atomic_fetch_sub_explicit(&lease->pending, 1, memory_order_release);
-        if (over)
-            return;
+        atomic_fetch_sub_explicit(&lease->inside, 1, memory_order_release);
     }
+    // After this the lease may be gone.
+    atomic_fetch_sub_explicit(&lease->serving, 1, memory_order_release);
 }
 
 void weir__lease_begin(weir__team_t *team, uint32_t max_threads, weir__lease_t *out_lease)
@@ -182,22 +191,22 @@ void weir__lease_begin(weir__team_t *team, uint32_t max_threads, weir__lease_t *
             continue;
         worker->lease = lease;
         worker->lane = ++lease->worker_count;
+        lease->workers[lease->worker_count - 1] = i;
         atomic_store(&worker->state, LEASED);
         weir__futex_wake(&worker->state, 1);
     }
 }
 
-static void start_epoch(weir__lease_t *lease, unsigned epoch)
+static void set_epoch(weir__lease_t *lease, unsigned epoch)
 {
-    atomic_store_explicit(&lease->pending, lease->worker_count, memory_order_relaxed);
     atomic_store(&lease->epoch, epoch);
     if (atomic_load(&lease->sleepers))
         weir__futex_wake(&lease->epoch, (int)lease->worker_count);
 }
 
-static void await_workers(weir__lease_t *lease)
+static void await_none(atomic_uint *count)
 {
-    for (unsigned spins = 0; atomic_load_explicit(&lease->pending, memory_order_acquire); spins++) {
+    for (unsigned spins = 0; atomic_load(count); spins++) {
         RELAX();
         // A worker that lost its CPU must get it back even when there are more threads than CPUs.
         if (spins % 4096 == 4095)
@@ -205,12 +214,35 @@ static void await_workers(weir__lease_t *lease)
     }
 }
 
+// A job that was posted while the worker was no use to it must not be forgotten.
+static void look_again(worker_t *worker)
+{
+    unsigned parked = PARKED;
+    if (atomic_load(&worker->team->queued) &&
+        atomic_compare_exchange_strong(&worker->state, &parked, RUNNING))
+        weir__futex_wake(&worker->state, 1);
+}
+
 void weir__lease_end(weir__lease_t *lease)
 {
     if (!lease->worker_count)
         return;
-    start_epoch(lease, LEASE_OVER);
-    await_workers(lease);
+    // Workers that have not come yet need not come any more. Before the epoch says that it is over:
+    // later they could be another lease's already.
+    uint32_t serving = lease->worker_count;
+    for (uint32_t i = 0; i < lease->worker_count; i++) {
+        worker_t *worker = &lease->team->workers[lease->workers[i]];
+        unsigned leased = LEASED;
+        if (!atomic_compare_exchange_strong(&worker->state, &leased, PARKED))
+            continue;
+        look_again(worker);
+        serving--;
+    }
+    if (!serving)
+        return;
+    atomic_store_explicit(&lease->serving, serving, memory_order_relaxed);
+    set_epoch(lease, LEASE_OVER);
+    await_none(&lease->serving);
 }
 
 weir_code_t weir__lease_run(weir__lease_t *lease, uint64_t task_count,
@@ -224,10 +256,12 @@ weir_code_t weir__lease_run(weir__lease_t *lease, uint64_t task_count,
     lease->chunk = WEIR_MAX(task_count / (8ull * (lease->worker_count + 1)), 1);
     atomic_store_explicit(&lease->failed, WEIR_OK, memory_order_relaxed);
     atomic_store_explicit(&lease->next, 0, memory_order_relaxed);
-    start_epoch(
-        lease, (atomic_load_explicit(&lease->epoch, memory_order_relaxed) + 1) & 0x7fffffffu);
+    unsigned epoch = atomic_load_explicit(&lease->epoch, memory_order_relaxed);
+    set_epoch(lease, (epoch + 1) & EPOCH_MASK);
     work_on_phase(lease, 0);
-    await_workers(lease);
+    // Nothing is left to take: who comes from now on comes too late and is not waited for.
+    atomic_store(&lease->epoch, (epoch + 2) & EPOCH_MASK);
+    await_none(&lease->inside);
     return (weir_code_t)atomic_load_explicit(&lease->failed, memory_order_relaxed);
 }
 
@@ -289,14 +323,16 @@ static void *worker_main(void *argument)
             weir__futex_wait(&worker->state, state, 0);
             continue;
         }
-        if (state == LEASED)
+        if (state == LEASED) {
+            // The lease may end at this moment and take its claim back.
+            if (!atomic_compare_exchange_strong(&worker->state, &state, SERVING))
+                continue;
             serve_lease(worker);
+        }
         drain_jobs(worker);
         atomic_store(&worker->state, PARKED);
-        // A job posted between the drain and the park found no parked worker: look again.
-        unsigned parked = PARKED;
-        if (atomic_load(&worker->team->queued))
-            atomic_compare_exchange_strong(&worker->state, &parked, RUNNING);
+        // A job posted between the drain and the park found no parked worker.
+        look_again(worker);
     }
 }
 

@@ -45,7 +45,8 @@ void weir__team_post(weir__team_t *team, weir__job_t *job);
 
 typedef struct weir__lease {
     weir__team_t *team;
-    uint32_t worker_count; // without the caller
+    uint32_t worker_count;             // without the caller
+    uint32_t workers[WEIR__LEASE_MAX]; // their numbers in the team
     // One phase. Written by the caller before `epoch` is raised.
     weir_code_t (*body)(void *user, uint32_t worker, uint64_t first, uint64_t count);
     void *user;
@@ -53,8 +54,9 @@ typedef struct weir__lease {
     uint64_t chunk;
     atomic_uint epoch;
     atomic_uint sleepers;
-    atomic_uint pending;
-    atomic_uint failed; // the first code that was not OK
+    atomic_uint inside;  // workers in the open phase
+    atomic_uint serving; // workers that have yet to leave, once it is over
+    atomic_uint failed;  // the first code that was not OK
     _Alignas(64) atomic_uint_fast64_t next;
 } weir__lease_t;
 

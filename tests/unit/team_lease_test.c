@@ -2,6 +2,7 @@
 //
 // Labels: threads
 // Timeout: 120
+#include "engine/base/clock.h"
 #include "engine/base/team.h"
 
 #include <pthread.h>
@@ -245,6 +246,64 @@ static void teams_come_and_go(void **state)
     assert_int_equal(atomic_load(&heap.now_bytes), 0);
 }
 
+static weir_code_t wait_for_company(void *user, uint32_t worker, uint64_t first, uint64_t count)
+{
+    atomic_uint *company = user;
+    (void)first;
+    (void)count;
+    if (worker)
+        atomic_store(company, 1);
+    while (!atomic_load(company))
+        sched_yield();
+    return WEIR_OK;
+}
+
+// Goal:   a worker that was claimed does come, for the first phase and after it slept through one.
+// Method: the caller's task ends only when another thread has taken one; a phase without company,
+// long
+//         enough for the worker to fall asleep, lies in between.
+static void workers_come(void **state)
+{
+    (void)state;
+    weir__heap_t heap;
+    weir__team_t *team = new_team(&heap, 2);
+    weir__lease_t lease;
+    weir__lease_begin(team, 0, &lease);
+    assert_int_equal(lease.worker_count, 1);
+    for (int round = 0; round < 20; round++) {
+        atomic_uint company = 0;
+        assert_int_equal(weir__lease_run(&lease, 2, wait_for_company, &company), WEIR_OK);
+        for (uint64_t until = weir__now_ns() + 200000; weir__now_ns() < until;) {
+        }
+    }
+    weir__lease_end(&lease);
+    weir__team_free(team);
+}
+
+// Goal:   a lease that is over before its workers have come gives them back.
+// Method: many leases that run nothing, then a phase that needs the worker.
+static void leases_need_not_wait_for_workers(void **state)
+{
+    (void)state;
+    weir__heap_t heap;
+    weir__team_t *team = new_team(&heap, 2);
+    for (int round = 0; round < 2000; round++) {
+        weir__lease_t lease;
+        weir__lease_begin(team, 0, &lease);
+        weir__lease_end(&lease);
+    }
+    weir__lease_t lease;
+    atomic_uint company = 0;
+    do {
+        weir__lease_begin(team, 0, &lease);
+        if (!lease.worker_count)
+            weir__lease_end(&lease); // the worker is on its way back
+    } while (!lease.worker_count);
+    assert_int_equal(weir__lease_run(&lease, 2, wait_for_company, &company), WEIR_OK);
+    weir__lease_end(&lease);
+    weir__team_free(team);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +313,8 @@ int main(void)
         cmocka_unit_test(jobs_run_once),
         cmocka_unit_test(jobs_and_leases_together),
         cmocka_unit_test(teams_come_and_go),
+        cmocka_unit_test(workers_come),
+        cmocka_unit_test(leases_need_not_wait_for_workers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
