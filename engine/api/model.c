@@ -104,8 +104,7 @@ static weir_status_t check_time(const weir_model_t *model, uint64_t start_ns, co
 {
     if (weir__now_ns() - start_ns <= model->runtime->limits.load_ns)
         return NULL;
-    return WEIR_ERR(
-        WEIR_LIMIT,
+    return WEIR_ERR(WEIR_LIMIT,
         "%s: loading took longer than limits.load_ns, it was %s: raise the limit or simplify the "
         "model before it is exported",
         model->label, stage);
@@ -182,8 +181,7 @@ static void count_region(weir_model_t *model, const weir__region_t *region)
     for (uint32_t i = 0; i < region->node_count; i++) {
         const weir__node_t *node = &model->graph->nodes[region->nodes[i]];
         uint32_t at = 0;
-        while (at < model->operator_count &&
-               strcmp(model->operators[at].name, node->op->name) != 0)
+        while (at < model->operator_count && strcmp(model->operators[at].name, node->op->name) != 0)
             at++;
         if (at == model->operator_count)
             model->operators[model->operator_count++].name = node->op->name;
@@ -216,13 +214,13 @@ static weir_status_t count(weir_model_t *model)
     weir__heap_free(model->graph->heap, model->counted);
     model->counted = NULL;
     qsort(model->operators, model->operator_count, sizeof *model->operators, by_name);
-    model->rewrites = weir__zone_array(
-        &model->graph->zone, model->graph->rewrite_count, sizeof *model->rewrites);
+    model->rewrites =
+        weir__zone_array(&model->graph->zone, model->graph->rewrite_count, sizeof *model->rewrites);
     if (!model->rewrites)
         return weir__status_no_memory();
     for (uint32_t i = 0; i < model->graph->rewrite_count; i++)
-        model->rewrites[i] = (weir_tally_t){.name = model->graph->rewrites[i].name,
-            .count = model->graph->rewrites[i].count};
+        model->rewrites[i] = (weir_tally_t){
+            .name = model->graph->rewrites[i].name, .count = model->graph->rewrites[i].count};
     qsort(model->rewrites, model->graph->rewrite_count, sizeof *model->rewrites, by_name);
     return NULL;
 }

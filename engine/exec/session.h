@@ -100,7 +100,7 @@ struct weir_session {
     weir__bound_t bounds[WEIR__BOUND_MAX]; // roots, most recently used first
     uint32_t bound_count;
     weir__bound_t children[WEIR__CHAIN_MAX]; // spec NULL: an empty place
-    uint64_t timeline;       // 0: not made yet
+    uint64_t timeline;                       // 0: not made yet
     uint64_t timeline_value; // last one handed to a device; larger than reached: it still works
     weir__run_t run;
     weir__profile_t profile;

@@ -18,7 +18,7 @@ struct weir_model {
     weir_tally_t *operators;
     uint32_t operator_count;
     weir_tally_t *rewrites; // the graph's, sorted by name
-    bool *counted; // while parameters are counted
+    bool *counted;          // while parameters are counted
 };
 
 #endif
