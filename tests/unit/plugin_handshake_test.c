@@ -10,12 +10,14 @@
 // ---- A folder of plugins -----------------------------------------------------------------------
 
 typedef struct folder {
-    char path[64];
+    char path[200];
 } folder_t;
 
 static void folder_begin(folder_t *folder)
 {
-    snprintf(folder->path, sizeof folder->path, "/tmp/weir-plugins-XXXXXX");
+    const char *base = getenv("TMPDIR");
+    snprintf(folder->path, sizeof folder->path, "%s/weir-plugins-XXXXXX",
+        base && base[0] ? base : P_tmpdir);
     assert_non_null(mkdtemp(folder->path));
 }
 

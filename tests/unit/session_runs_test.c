@@ -5,11 +5,9 @@
 // Timeout: 120
 #include "tests/unit/engine_world.h"
 
+#include "engine/base/float_mode.h"
 #include <pthread.h>
 #include <sched.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 // ---- Sessions of one plan, side by side --------------------------------------------------------
 

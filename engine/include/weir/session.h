@@ -63,7 +63,8 @@ WEIR_API WEIR_MUST_USE weir_status_t weir_session_run(weir_session_t *session,
     size_t output_count, weir_value_t *outputs);
 
 // Called once per started run, on the thread that made its last step; must not block. `status` is
-// the callee's to free.
+// the callee's to free. It may free the session or start its next run, but must not free the last
+// object of an engine: that would wait for the very thread that it is called on.
 typedef void (*weir_done_fn)(void *user_data, weir_status_t status);
 
 // Starts a run and returns at once; the engine's team makes its steps. When it returns an error
