@@ -26,6 +26,7 @@ typedef struct conv_state {
 
     uint64_t own_scratch_bytes;
     weir_cpu_program_t program;
+    int64_t tap_at[]; // [k] of the direct way: where each tap of output row 0 begins in the plane
 } conv_state_t;
 
 static int is_direct(uint64_t group_inputs, uint64_t groups)
@@ -160,6 +161,14 @@ static uint64_t plane_floats(const weir_cpu_conv_shape_t *shape)
 static void direct_init(conv_state_t *state)
 {
     const uint64_t floats = state->pixels ? plane_floats(&state->shape) : 0;
+    const weir_cpu_conv_plane_t plane = weir_cpu_conv_plane(&state->shape);
+    const weir_cpu_conv_shape_t *s = &state->shape;
+    for (int64_t tap = 0; tap < (int64_t)state->k; tap++) {
+        const int64_t ky = tap / s->kernel_width, column = tap % s->kernel_width * s->dilation_x;
+        state->tap_at[tap] =
+            (ky * s->dilation_y * s->stride_x + column % s->stride_x) * plane.phase_columns +
+            column / s->stride_x;
+    }
     const uint64_t plane_ns = floats / 8 + state->pixels * state->k / 16 + 10;
     state->planes_per_task = WEIR_MAX(1u, 20000 / plane_ns);
     // Two planes, one of ones, the taps' weights and rows; see direct_memory.
@@ -177,13 +186,17 @@ weir_code_t weir_cpu_conv_prepare(
     const char *wrong = weir_cpu_conv_shape(node, &shape);
     if (wrong)
         return host->fail(host, WEIR_INVALID_ARGUMENT, "Conv: %s", wrong);
-    conv_state_t *state = host->alloc(host, sizeof(*state));
+    const uint64_t k =
+        shape.group_inputs * (uint64_t)shape.kernel_height * (uint64_t)shape.kernel_width;
+    const int direct = is_direct(shape.group_inputs, shape.groups);
+    conv_state_t *state =
+        host->alloc(host, sizeof(*state) + (direct ? k * sizeof(state->tap_at[0]) : 0));
     if (!state)
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a Conv");
     *state = (conv_state_t){.kernels = kernels, .shape = shape};
-    state->k = shape.group_inputs * (uint64_t)shape.kernel_height * (uint64_t)shape.kernel_width;
+    state->k = k;
     state->pixels = (uint64_t)shape.out_height * (uint64_t)shape.out_width;
-    state->is_direct = (uint32_t)is_direct(shape.group_inputs, shape.groups);
+    state->is_direct = (uint32_t)direct;
     state->is_packed = node->inputs[1].format == WEIR_CPU_FORMAT_ROWS;
     if (state->is_direct)
         direct_init(state);
@@ -249,14 +262,6 @@ static void columns_run(const conv_state_t *state, const weir_task_t *task, uint
         to + k0 * state->block_columns);
 }
 
-// Where the chains of a tile begin.
-static void bias_fill(const weir_k_gemm_block_t *tile, const float *bias)
-{
-    for (uint64_t i = 0; i < tile->rows; i++)
-        for (uint64_t j = 0; j < tile->columns; j++)
-            tile->c[i * tile->c_row + j] = bias[i];
-}
-
 static void product_run(const conv_state_t *state, const weir_task_t *task, uint64_t number,
     weir_cpu_interpreter_t *interpreter)
 {
@@ -272,6 +277,9 @@ static void product_run(const conv_state_t *state, const weir_task_t *task, uint
         state->is_packed ? packed_rows(s->group_outputs) : s->group_outputs;
     const float *weights =
         (const float *)task->inputs[1].data + group % s->groups * weight_rows * state->k;
+    const float *bias =
+        state->has_bias ? (const float *)task->inputs[2].data + group % s->groups * s->group_outputs
+                        : NULL;
     uint64_t k0 = 0;
     do { // once even if K is 0
         const uint64_t depth = weir_cpu_min(state->k - k0, WEIR_CPU_BLOCK_K);
@@ -295,11 +303,9 @@ static void product_run(const conv_state_t *state, const weir_task_t *task, uint
                 .b_k = WEIR_K_PANEL,
                 .c = (float *)task->outputs[0].data + first,
                 .c_row = state->pixels,
-                .resume = k0 > 0 || state->has_bias,
+                .start = bias ? bias + row : NULL,
+                .resume = k0 > 0,
             };
-            if (k0 == 0 && state->has_bias)
-                bias_fill(&tile, (const float *)task->inputs[2].data +
-                                     group % s->groups * s->group_outputs + row);
             state->kernels->gemm_f32_12x32(&tile);
             if (state->has_program && k0 + depth == state->k)
                 weir_cpu_anchor_apply(interpreter, first, tile.rows, columns, state->pixels);
@@ -345,26 +351,20 @@ static void direct_run(const conv_state_t *state, const weir_task_t *task, uint6
     memcpy(memory->weights + bias,
         (const float *)task->inputs[1].data + number % outputs * state->k,
         state->k * sizeof(float));
-    weir_cpu_conv_plane_fill(s, x, memory->padded);
+    weir_cpu_conv_plane_fill(s, state->kernels, x, memory->padded);
     // Short rows with stride 1 go as one: outputs at the padded distance, dropped where they lie
     // between two rows. Every tap of the last one kept still lies in the plane.
     const int joins = s->stride_x == 1 && s->stride_y == 1 && s->out_width < 64;
     for (int64_t out_y = 0; out_y < (joins ? 1 : s->out_height); out_y++) {
-        uint64_t tap = bias;
-        for (int64_t ky = 0; ky < s->kernel_height; ky++)
-            for (int64_t kx = 0; kx < s->kernel_width; kx++) {
-                const int64_t row = out_y * s->stride_y + ky * s->dilation_y;
-                const int64_t column = kx * s->dilation_x;
-                memory->rows[tap++] = memory->padded + row * row_floats +
-                                      column % s->stride_x * plane.phase_columns +
-                                      column / s->stride_x;
-            }
+        const float *first_row = memory->padded + out_y * s->stride_y * row_floats;
+        for (uint64_t tap = 0; tap < state->k; tap++)
+            memory->rows[bias + tap] = first_row + state->tap_at[tap];
         if (joins)
             state->kernels->depthwise_f32((size_t)((s->out_height - 1) * row_floats + s->out_width),
-                tap, memory->weights, memory->rows, memory->wide);
+                bias + state->k, memory->weights, memory->rows, memory->wide);
         else
-            state->kernels->depthwise_f32(
-                (size_t)s->out_width, tap, memory->weights, memory->rows, y + out_y * s->out_width);
+            state->kernels->depthwise_f32((size_t)s->out_width, bias + state->k, memory->weights,
+                memory->rows, y + out_y * s->out_width);
     }
     for (int64_t out_y = 0; joins && out_y < s->out_height; out_y++)
         weir_cpu_floats_copy(

@@ -205,7 +205,8 @@ void weir_cpu_floats_copy(const float *from, int64_t count, float *to)
     memcpy(to + count - 8, from + count - 8, 8 * sizeof(*to));
 }
 
-void weir_cpu_conv_plane_fill(const weir_cpu_conv_shape_t *s, const float *x, float *to)
+void weir_cpu_conv_plane_fill(
+    const weir_cpu_conv_shape_t *s, const weir_k_table_t *kernels, const float *x, float *to)
 {
     const weir_cpu_conv_plane_t plane = weir_cpu_conv_plane(s);
     const int64_t row_floats = s->stride_x * plane.phase_columns;
@@ -214,6 +215,11 @@ void weir_cpu_conv_plane_fill(const weir_cpu_conv_shape_t *s, const float *x, fl
     for (int64_t y = first; y < end; y++) {
         float *row = to + (y + s->pad_top) * row_floats;
         const float *from = x + y * s->width;
+        if (s->stride_x > 1 && s->pad_left >= 0) {
+            kernels->phases_f32((size_t)s->width, (size_t)s->stride_x, (size_t)s->pad_left,
+                (size_t)plane.phase_columns, from, row);
+            continue;
+        }
         for (int64_t phase = 0; phase < s->stride_x && s->stride_x > 1; phase++)
             row_copy(from, s->width, s->stride_x, phase - s->pad_left, 0, plane.phase_columns,
                 row + phase * plane.phase_columns);

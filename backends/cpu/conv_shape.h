@@ -37,7 +37,8 @@ typedef struct weir_cpu_conv_plane {
 } weir_cpu_conv_plane_t;
 weir_cpu_conv_plane_t weir_cpu_conv_plane(const weir_cpu_conv_shape_t *shape);
 // What is padding in `to` must be zero before: it is not written.
-void weir_cpu_conv_plane_fill(const weir_cpu_conv_shape_t *shape, const float *x, float *to);
+void weir_cpu_conv_plane_fill(
+    const weir_cpu_conv_shape_t *shape, const weir_k_table_t *kernels, const float *x, float *to);
 
 // to[i] = from[i] for i in [0, count): for rows so short that a call of memcpy would cost more.
 void weir_cpu_floats_copy(const float *from, int64_t count, float *to);

@@ -41,6 +41,7 @@ typedef struct weir_k_gemm_block {
     size_t b_panel, b_k;
     float *c;
     size_t c_row;
+    const float *start; // [rows] where the chains begin; NULL: at 0. Not looked at when resumed
     int resume;
 } weir_k_gemm_block_t;
 typedef void weir_k_gemm_t(const weir_k_gemm_block_t *block);
@@ -71,8 +72,8 @@ typedef struct weir_k_finish {
 //   weights: [chunks][taps][inner][blocks][16].
 //   y: lane l of block b of pixel p lies at y[b * y_block + p * y_pixel + l].
 // One chain of fused multiply-adds over ascending (chunk, tap, i) for each element; with `resume`
-// it goes on from y. finish, if there is one, follows. Weights behind those of this call, as many
-// again, are fetched for the next.
+// it goes on from y. finish, if there is one, follows. An inner of 1 needs chunks of 1. Weights
+// behind those of this call, as many again, are fetched for the next.
 typedef struct weir_k_conv_block {
     size_t pixels, blocks, chunks, taps, inner;
     const float *x;

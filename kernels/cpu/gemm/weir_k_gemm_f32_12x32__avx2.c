@@ -18,7 +18,8 @@ static inline __m256i lane_mask(size_t columns)
 
 // `rows` is known when compiled; columns: 1 to 16 of C.
 static inline __attribute__((always_inline)) void tile(const int rows,
-    const weir_k_gemm_block_t *block, const float *a, const float *b, float *c, size_t columns)
+    const weir_k_gemm_block_t *block, const float *a, const float *b, const float *start, float *c,
+    size_t columns)
 {
     __m256 sum[6][2];
     const size_t a_row = block->a_row, a_k = block->a_k, c_row = block->c_row;
@@ -28,6 +29,7 @@ static inline __attribute__((always_inline)) void tile(const int rows,
 #pragma GCC unroll 2
         for (int v = 0; v < 2; v++)
             sum[i][v] = block->resume ? _mm256_maskload_ps(c + (size_t)i * c_row + v * 8, mask[v])
+                        : start       ? _mm256_set1_ps(start[i])
                                       : _mm256_setzero_ps();
     const float *a0 = a, *a3 = rows > 3 ? a + 3 * a_row : a;
     for (size_t k = 0; k < block->k; k++) {
@@ -49,14 +51,14 @@ static inline __attribute__((always_inline)) void tile(const int rows,
             _mm256_maskstore_ps(c + (size_t)i * c_row + v * 8, mask[v], sum[i][v]);
 }
 
-typedef void tile_t(
-    const weir_k_gemm_block_t *block, const float *a, const float *b, float *c, size_t columns);
+typedef void tile_t(const weir_k_gemm_block_t *block, const float *a, const float *b,
+    const float *start, float *c, size_t columns);
 
 #define TILE(rows)                                                                                 \
     static void tile_##rows(const weir_k_gemm_block_t *block, const float *a, const float *b,      \
-        float *c, size_t columns)                                                                  \
+        const float *start, float *c, size_t columns)                                              \
     {                                                                                              \
-        tile(rows, block, a, b, c, columns);                                                       \
+        tile(rows, block, a, b, start, c, columns);                                                \
     }
 TILE(1)
 TILE(2)
@@ -72,11 +74,12 @@ void weir_k_gemm_f32_12x32__avx2(const weir_k_gemm_block_t *block)
     for (size_t i = 0; i < block->rows; i += 6) {
         const size_t rows = block->rows - i < 6 ? block->rows - i : 6;
         const float *a = block->a + i * block->a_row;
+        const float *start = block->start ? block->start + i : NULL;
         float *c = block->c + i * block->c_row;
         for (size_t j = 0; j < block->columns; j += 16) {
             const size_t columns = block->columns - j < 16 ? block->columns - j : 16;
             const float *b = block->b + j / WEIR_K_PANEL * block->b_panel + j % WEIR_K_PANEL;
-            tiles[rows - 1](block, a, b, c + j, columns);
+            tiles[rows - 1](block, a, b, start, c + j, columns);
         }
     }
 }

@@ -22,7 +22,8 @@ extern weir_k_gemm_t weir_k_gemm_f32_12x32__avx512;
 // One tile of `rows` rows and `vectors` vectors of 16 columns, both known when compiled. last: the
 // mask of the last vector. Panels begin every second vector.
 static inline __attribute__((always_inline)) void tile(const int rows, const int vectors,
-    const weir_k_gemm_block_t *block, const float *a, const float *b, float *c, __mmask16 last)
+    const weir_k_gemm_block_t *block, const float *a, const float *b, const float *start, float *c,
+    __mmask16 last)
 {
     __m512 sum[12][8];
     const size_t a_row = block->a_row, a_k = block->a_k, c_row = block->c_row;
@@ -33,6 +34,7 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
         {
             const __mmask16 mask = v == vectors - 1 ? last : (__mmask16)0xffff;
             sum[i][v] = block->resume ? _mm512_maskz_loadu_ps(mask, c + (size_t)i * c_row + v * 16)
+                        : start       ? _mm512_set1_ps(start[i])
                                       : _mm512_setzero_ps();
         }
     }
@@ -87,14 +89,14 @@ static inline __attribute__((always_inline)) void tile(const int rows, const int
     }
 }
 
-typedef void tile_t(
-    const weir_k_gemm_block_t *block, const float *a, const float *b, float *c, __mmask16 last);
+typedef void tile_t(const weir_k_gemm_block_t *block, const float *a, const float *b,
+    const float *start, float *c, __mmask16 last);
 
 #define TILE(rows, vectors)                                                                        \
     static void tile_##rows##x##vectors(const weir_k_gemm_block_t *block, const float *a,          \
-        const float *b, float *c, __mmask16 last)                                                  \
+        const float *b, const float *start, float *c, __mmask16 last)                              \
     {                                                                                              \
-        tile(rows, vectors, block, a, b, c, last);                                                 \
+        tile(rows, vectors, block, a, b, start, c, last);                                          \
     }
 #define TILES(rows) TILE(rows, 1) TILE(rows, 2)
 TILES(1)
@@ -128,21 +130,22 @@ void weir_k_gemm_f32_12x32__avx512(const weir_k_gemm_block_t *block)
         const size_t left = block->rows - i;
         const size_t rows = left < WEIR_K_TILE_ROWS ? left : WEIR_K_TILE_ROWS;
         const float *a = block->a + i * block->a_row;
+        const float *start = block->start ? block->start + i : NULL;
         float *c = block->c + i * block->c_row;
         size_t j = 0;
         if (rows <= 6)
             for (const size_t wide = rows <= 2 ? 128 : 64; j + wide <= block->columns; j += wide)
                 tiles_wide[rows - 1](
-                    block, a, block->b + j / WEIR_K_PANEL * block->b_panel, c + j, 0xffff);
+                    block, a, block->b + j / WEIR_K_PANEL * block->b_panel, start, c + j, 0xffff);
         for (; j < block->columns; j += WEIR_K_PANEL) {
             const size_t columns = block->columns - j;
             const float *b = block->b + j / WEIR_K_PANEL * block->b_panel;
             if (columns <= 16)
-                tiles_narrow[rows - 1](block, a, b, c + j, (__mmask16)((1u << columns) - 1));
+                tiles_narrow[rows - 1](block, a, b, start, c + j, (__mmask16)((1u << columns) - 1));
             else if (columns < WEIR_K_PANEL)
-                tiles[rows - 1](block, a, b, c + j, (__mmask16)((1u << (columns - 16)) - 1));
+                tiles[rows - 1](block, a, b, start, c + j, (__mmask16)((1u << (columns - 16)) - 1));
             else
-                tiles[rows - 1](block, a, b, c + j, 0xffff);
+                tiles[rows - 1](block, a, b, start, c + j, 0xffff);
         }
     }
 }

@@ -19,7 +19,7 @@ void weir_k_gemm_f32_12x32__plain(const weir_k_gemm_block_t *block)
             float *c = block->c + i * block->c_row + j;
             float sum[WEIR_K_PANEL];
             for (size_t x = 0; x < columns; x++)
-                sum[x] = block->resume ? c[x] : 0.0f;
+                sum[x] = block->resume ? c[x] : block->start ? block->start[i] : 0.0f;
             for (size_t k = 0; k < block->k; k++)
                 for (size_t x = 0; x < columns; x++)
                     sum[x] = fmaf(a[k * block->a_k], b[k * block->b_k + x], sum[x]);
