@@ -84,8 +84,26 @@ static bool read_range(const char *text, weir__cli_range_t *range)
            weir__cli_options_number(last, range->least, UINT32_MAX, &range->most);
 }
 
-// A range may also be given as INPUT:AXIS of a dim that has a name.
-static weir_code_t take_option(weir__cli_bench_t *bench, const char *text, weir__cli_fault_t *fault)
+// INPUT:AXIS of a dim that has a name stands for the name.
+static void use_name(const weir__cli_chain_t *chain, char *text, size_t text_bytes)
+{
+    for (uint32_t i = 0; i < weir_model_input_count(chain->model); i++) {
+        weir_port_t port;
+        uint64_t axis = 0;
+        weir_status_t status = weir_model_input(chain->model, i, &port);
+        weir_status_free(status); // there is an input of that number
+        const size_t bytes = strlen(port.name);
+        if (strncmp(text, port.name, bytes) != 0 || text[bytes] != ':' || port.rank <= 0 ||
+            !weir__cli_options_number(text + bytes + 1, 0, (uint64_t)port.rank - 1, &axis) ||
+            !port.dim_names[axis])
+            continue;
+        (void)snprintf(text, text_bytes, "%s", port.dim_names[axis]);
+        return;
+    }
+}
+
+static weir_code_t take_option(const weir__cli_chain_t *chain, weir__cli_bench_t *bench,
+    const char *text, weir__cli_fault_t *fault)
 {
     char name[128];
     weir__cli_range_t read = {.step = 1};
@@ -95,6 +113,7 @@ static weir_code_t take_option(weir__cli_bench_t *bench, const char *text, weir_
             "--dim takes NAME=A..B, NAME=A..B/STEP or NAME=N with --random-shapes, not \"%s\"",
             text);
     (void)snprintf(name, sizeof(name), "%.*s", (int)WEIR_MIN(equals - text, 127), text);
+    use_name(chain, name, sizeof(name));
     weir__cli_range_t *range = find_range(bench, name);
     if (!range)
         return weir__cli_fault_set(fault, WEIR_NOT_FOUND,
@@ -187,7 +206,7 @@ weir_code_t weir__cli_bench_shapes(const weir__cli_bench_options_t *options,
 {
     weir_code_t code = find_open_dims(chain, bench, fault);
     for (size_t i = 0; i < options->dims.count && code == WEIR_OK; i++)
-        code = take_option(bench, options->dims.items[i], fault);
+        code = take_option(chain, bench, options->dims.items[i], fault);
     if (code == WEIR_OK)
         code = run_all(options, chain, inputs, outputs, bench, fault);
     return code;
