@@ -16,6 +16,8 @@
 #define WEIR_CPU_FORMAT_CONV (WEIR_FORMAT_OWN + 17u)
 #define WEIR_CPU_FORMAT_DEPTHWISE (WEIR_FORMAT_OWN + 18u)
 #define WEIR_CPU_FORMAT_SPREAD (WEIR_FORMAT_OWN + 19u)
+// The weights of a Conv whose input is row-major.
+#define WEIR_CPU_FORMAT_FIRST (WEIR_FORMAT_OWN + 20u)
 
 static inline uint64_t weir_cpu_blocks(uint64_t channels)
 {

@@ -87,6 +87,11 @@ weir_code_t weir_cpu_first_conv_supports(const weir_node_t *node, weir_support_t
     return supports(node, 1, out_support);
 }
 
+static int is_row_major(const weir_node_t *node)
+{
+    return node->inputs[0].format == WEIR_FORMAT_ROW_MAJOR;
+}
+
 static uint64_t weight_floats(const weir_node_t *node)
 {
     const weir_tensor_t *w = &node->inputs[1];
@@ -99,7 +104,7 @@ weir_code_t weir_cpu_blocked_conv_pack_query(
     const weir_node_t *node, uint32_t input, weir_packing_t *out_packing)
 {
     if (input == 1) {
-        out_packing->format = WEIR_CPU_FORMAT_CONV;
+        out_packing->format = is_row_major(node) ? WEIR_CPU_FORMAT_FIRST : WEIR_CPU_FORMAT_CONV;
         out_packing->bytes = weight_floats(node) * sizeof(float);
         return WEIR_OK;
     }
@@ -129,20 +134,37 @@ weir_code_t weir_cpu_blocked_conv_pack(
     const uint64_t outputs = (uint64_t)w->dims[0] / groups, inputs = (uint64_t)w->dims[1];
     const uint64_t taps = (uint64_t)w->dims[2] * (uint64_t)w->dims[3];
     const uint64_t blocks = weir_cpu_blocks(outputs);
+    const uint64_t together = is_row_major(node) ? 1 : WEIR_K_BLOCK; // channels at each tap
     float *to = destination;
     for (uint64_t group = 0; group < groups; group++) {
         const float *from = (const float *)w->data + group * outputs * inputs * taps;
         for (uint64_t quad = 0; quad < quad_count(blocks); quad++) {
             const uint64_t first = quad_begin(blocks, quad) * WEIR_K_BLOCK;
             const uint64_t lanes = quad_begin(blocks, quad + 1) * WEIR_K_BLOCK - first;
-            for (uint64_t c = 0; c < inputs; c += WEIR_K_BLOCK)
+            for (uint64_t c = 0; c < inputs; c += together)
                 for (uint64_t tap = 0; tap < taps; tap++)
-                    for (uint64_t i = c; i < c + WEIR_K_BLOCK && i < inputs; i++)
+                    for (uint64_t i = c; i < c + together && i < inputs; i++)
                         to = row_pack(
                             from + i * taps + tap, inputs * taps, first, lanes, outputs, to);
         }
     }
     return WEIR_OK;
+}
+
+// Where the taps of each channel lie: all of them, or the first of each row.
+static void taps_place(
+    const conv_state_t *state, uint64_t channels, uint64_t count, uint32_t *out_at)
+{
+    const weir_cpu_conv_shape_t *s = &state->shape;
+    const uint64_t of_channel = count / channels;
+    const uint64_t width = of_channel == state->taps ? (uint64_t)s->kernel_width : 1;
+    for (uint64_t tap = 0; tap < count; tap++) {
+        const uint64_t ky = tap % of_channel / width, kx = tap % of_channel % width;
+        out_at[tap] = (uint32_t)(tap / of_channel * state->chunk_floats +
+                                 (ky * (uint64_t)s->dilation_y * state->columns +
+                                     kx * (uint64_t)s->dilation_x) *
+                                     state->pixel_floats);
+    }
 }
 
 // How the kernel walks the input: what its taps are, and where it finds a pixel.
@@ -156,23 +178,24 @@ static void walk_init(conv_state_t *state)
     state->is_copied = state->is_row_major || s->pad_top > 0 || s->pad_left > 0 ||
                        rows > s->height || columns > s->width;
     state->columns = (uint64_t)(state->is_copied ? columns : s->width);
-    state->pixel_floats = state->is_row_major ? s->group_inputs : WEIR_K_BLOCK;
-    const uint64_t kernel_width = (uint64_t)s->kernel_width;
+    state->pixel_floats = state->is_row_major ? 1 : WEIR_K_BLOCK;
+    if (state->is_row_major)
+        return;
     const int dense = s->dilation_x == 1; // the taps of a row lie side by side
     state->full_taps = dense ? (uint64_t)s->kernel_height : state->taps;
-    state->full_inner = dense ? kernel_width * WEIR_K_BLOCK : WEIR_K_BLOCK;
-    const int dense_tail = dense && state->tail == state->pixel_floats;
-    state->tail_taps = dense_tail ? (uint64_t)s->kernel_height : state->taps;
-    state->tail_inner = dense_tail ? kernel_width * state->tail : state->tail;
-    for (uint64_t part = 0; part < 2; part++) {
-        uint32_t *at = state->tap_at + (part ? state->full_taps : 0);
-        const uint64_t count = part ? state->tail_taps : state->full_taps;
-        const uint64_t width = count == state->taps ? kernel_width : 1;
-        for (uint64_t tap = 0; tap < count; tap++)
-            at[tap] = (uint32_t)((tap / width * (uint64_t)s->dilation_y * state->columns +
-                                     tap % width * (uint64_t)s->dilation_x) *
-                                 state->pixel_floats);
-    }
+    state->full_inner = state->taps / state->full_taps * WEIR_K_BLOCK;
+    state->tail_taps = state->taps;
+    state->tail_inner = state->tail;
+    taps_place(state, 1, state->full_taps, state->tap_at);
+    taps_place(state, 1, state->tail_taps, state->tap_at + state->full_taps);
+}
+
+// With a row-major input every element of the chain is a tap of its own: (channel, ky, kx).
+static void first_walk_init(conv_state_t *state)
+{
+    state->tail_taps = state->k;
+    state->tail_inner = 1;
+    taps_place(state, state->shape.group_inputs, state->tail_taps, state->tap_at);
 }
 
 // Input rows that `rows` output rows need.
@@ -183,11 +206,17 @@ static uint64_t rows_needed(const conv_state_t *state, uint64_t rows)
            1;
 }
 
+// Planes of one group's input: blocks of channels, or channels.
+static uint64_t planes_of(const conv_state_t *state)
+{
+    const uint64_t channels = state->shape.group_inputs;
+    return state->is_row_major ? channels : weir_cpu_blocks(channels);
+}
+
 static uint64_t strip_floats(const conv_state_t *state, uint64_t pixels)
 {
     const uint64_t rows = rows_needed(state, pixels / (uint64_t)state->shape.out_width);
-    const uint64_t blocks = state->is_row_major ? 1 : weir_cpu_blocks(state->shape.group_inputs);
-    return rows * state->columns * state->pixel_floats * blocks;
+    return rows * state->columns * state->pixel_floats * planes_of(state);
 }
 
 // Divides the pixels so that the parts are about equal, of whole rows if the strip is copied.
@@ -240,7 +269,7 @@ static void tasks_divide(conv_state_t *state)
 static const char *state_init(conv_state_t *state, const weir_node_t *node)
 {
     const weir_cpu_conv_shape_t *s = &state->shape;
-    state->is_row_major = node->inputs[0].format == WEIR_FORMAT_ROW_MAJOR;
+    state->is_row_major = (uint32_t)is_row_major(node);
     state->full_blocks = state->is_row_major ? 0 : s->group_inputs / WEIR_K_BLOCK;
     state->tail = s->group_inputs - state->full_blocks * WEIR_K_BLOCK;
     state->blocks = weir_cpu_blocks(s->group_outputs);
@@ -251,7 +280,8 @@ static const char *state_init(conv_state_t *state, const weir_node_t *node)
         return NULL;
     walk_init(state);
     tasks_divide(state);
-    if (node->inputs[1].format != WEIR_CPU_FORMAT_CONV)
+    if (node->inputs[1].format !=
+        (state->is_row_major ? WEIR_CPU_FORMAT_FIRST : WEIR_CPU_FORMAT_CONV))
         return "the weights have not been packed";
     const uint64_t plane = state->columns * (uint64_t)WEIR_MAX(s->height, 1);
     const uint64_t copied = state->is_copied ? strip_floats(state, state->strip_pixels) : 0;
@@ -262,6 +292,8 @@ static const char *state_init(conv_state_t *state, const weir_node_t *node)
     state->chunk_floats =
         (state->is_copied ? rows * state->columns : (uint64_t)(s->height * s->width)) *
         state->pixel_floats;
+    if (state->is_row_major)
+        first_walk_init(state);
     state->at_offset = weir_cpu_round_up(copied * sizeof(float), 64);
     state->program_offset =
         state->at_offset + weir_cpu_round_up(state->strip_pixels * sizeof(uint32_t), 64);
@@ -279,7 +311,8 @@ weir_code_t weir_cpu_blocked_conv_prepare(
     if (wrong)
         return host->fail(host, WEIR_INVALID_ARGUMENT, "Conv: %s", wrong);
     const uint64_t taps = (uint64_t)(shape.kernel_height * shape.kernel_width);
-    conv_state_t *state = host->alloc(host, sizeof(*state) + 2 * taps * sizeof(uint32_t));
+    const uint64_t tap_count = taps * WEIR_MAX(2u, (uint64_t)FIRST_CHANNELS);
+    conv_state_t *state = host->alloc(host, sizeof(*state) + tap_count * sizeof(uint32_t));
     if (!state)
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a Conv");
     memset(state, 0, sizeof(*state));
@@ -316,28 +349,20 @@ static void strip_fill(
     const uint64_t left = weir_cpu_min((uint64_t)WEIR_MAX(s->pad_left, 0), columns);
     const uint64_t width = weir_cpu_min((uint64_t)s->width, columns - left);
     const uint64_t right = columns - left - width;
-    const uint64_t plane = (uint64_t)(s->height * s->width);
-    const uint64_t blocks = state->is_row_major ? 1 : weir_cpu_blocks(s->group_inputs);
-    for (uint64_t block = 0; block < blocks; block++) {
-        float *to = strip + block * state->chunk_floats;
-        for (uint64_t row = 0; row < rows; row++, to += columns * state->pixel_floats) {
+    const uint64_t plane = (uint64_t)(s->height * s->width) * state->pixel_floats;
+    const uint64_t floats = state->pixel_floats;
+    for (uint64_t i = 0; i < planes_of(state); i++) {
+        float *to = strip + i * state->chunk_floats;
+        for (uint64_t row = 0; row < rows; row++, to += columns * floats) {
             const int64_t y = first_row + (int64_t)row;
             if (y < 0 || y >= s->height) {
-                memset(to, 0, columns * state->pixel_floats * sizeof(*to));
+                memset(to, 0, columns * floats * sizeof(*to));
                 continue;
             }
-            const uint64_t channels = state->pixel_floats;
-            const float *from = x + (block * plane * WEIR_K_BLOCK) +
-                                (uint64_t)(y * s->width) * (state->is_row_major ? 1 : WEIR_K_BLOCK);
-            memset(to, 0, left * channels * sizeof(*to));
-            float *inside = to + left * channels;
-            if (state->is_row_major)
-                for (uint64_t c = 0; c < channels; c++, from += plane)
-                    for (uint64_t column = 0; column < width; column++)
-                        inside[column * channels + c] = from[column];
-            else
-                memcpy(inside, from, width * WEIR_K_BLOCK * sizeof(*to));
-            memset(inside + width * channels, 0, right * channels * sizeof(*to));
+            const float *from = x + i * plane + (uint64_t)(y * s->width) * floats;
+            memset(to, 0, left * floats * sizeof(*to));
+            memcpy(to + left * floats, from, width * floats * sizeof(*to));
+            memset(to + (left + width) * floats, 0, right * floats * sizeof(*to));
         }
     }
 }

@@ -8,7 +8,8 @@
 #include "backends/cpu/common.h"
 #include "backends/cpu/conv_shape.h"
 
-#define QUAD 4u // blocks of output channels in one call of the kernel
+#define QUAD 4u        // blocks of output channels in one call of the kernel
+#define FEW_CHANNELS 8 // fewer are cheaper row-major
 
 typedef struct spread_state {
     const weir_k_table_t *kernels;
@@ -29,6 +30,8 @@ weir_code_t weir_cpu_blocked_spread_supports(const weir_node_t *node, weir_suppo
     if (!weir_cpu_is_blocked(x) || w->rank != 4 || !(w->flags & WEIR_TENSOR_CONSTANT) ||
         weir_node_int(node, "group", 1) != 1 || w->element_count == 0)
         return weir_cpu_refuse(out_support, "takes blocks, constant weights and one group only");
+    if (w->dims[1] < FEW_CHANNELS)
+        return weir_cpu_refuse(out_support, "most of a block would be empty");
     const char *mode = weir_cpu_string(node, "auto_pad");
     const weir_attribute_t *shape = weir_node_attribute(node, "output_shape");
     int fits = (mode[0] == '\0' || mode[0] == 'N') && (!shape || shape->count == 0);

@@ -55,6 +55,33 @@ static void gather(
     }
 }
 
+// Do 16 values repeat over a stretch of pixels, as one block of channels does?
+static int is_lane_pattern(const weir_cpu_view_t *view)
+{
+    const uint32_t inner = view->rank - 1;
+    return view->rank > 1 && view->element_bytes == 4 && view->extents[inner] == WEIR_K_LANES &&
+           view->strides[inner] == 1 && view->strides[inner - 1] == 0;
+}
+
+static void lanes_repeat(const weir_cpu_view_t *view, const unsigned char *data, uint64_t *at,
+    int64_t offset, uint64_t count, unsigned char *to)
+{
+    const uint32_t pixel = view->rank - 2;
+    for (uint64_t done = 0; done < count;) {
+        const uint64_t run =
+            weir_cpu_min(view->extents[pixel] - at[pixel], (count - done) / WEIR_K_LANES);
+        for (uint64_t i = 0; i < run; i++, to += 4 * WEIR_K_LANES)
+            memcpy(to, data + offset * 4, 4 * WEIR_K_LANES);
+        done += run * WEIR_K_LANES;
+        at[pixel] += run;
+        for (uint32_t d = pixel; at[d] == view->extents[d] && d > 0; d--) {
+            offset += view->strides[d - 1] - (int64_t)at[d] * view->strides[d];
+            at[d] = 0;
+            at[d - 1]++;
+        }
+    }
+}
+
 // Where the elements [first, first + count) of a view are: their own memory if they lie there as
 // the kernels need them, otherwise the slot that they have been gathered into.
 static const void *view_tile(const weir_cpu_view_t *view, const unsigned char *data, void *slot,
@@ -71,6 +98,10 @@ static const void *view_tile(const weir_cpu_view_t *view, const unsigned char *d
     const int64_t stride = view->strides[inner], bytes = view->element_bytes;
     if (may_stay && stride == 1 && bytes > 1 && view->extents[inner] - at[inner] >= count)
         return data + offset * bytes;
+    if (count % WEIR_K_LANES == 0 && is_lane_pattern(view) && at[inner] == 0) {
+        lanes_repeat(view, data, at, offset, count, slot);
+        return slot;
+    }
     const uint32_t slot_bytes = bytes == 8 ? 8 : 4;
     unsigned char *to = slot;
     for (uint64_t done = 0; done < count;) {
