@@ -352,8 +352,9 @@ static weir_status_t range_ints(weir__infer_t *infer, const weir__ints_t *ints)
         return NULL;
     out->count = (uint32_t)y->dims[0];
     out->symbol_mask = 0;
+    // Every element lies between start and limit, but i * delta need not fit.
     for (uint32_t i = 0; i < out->count; i++)
-        out->elements[i] = start + (int64_t)i * delta;
+        out->elements[i] = (int64_t)((uint64_t)start + i * (uint64_t)delta);
     return NULL;
 }
 

@@ -220,6 +220,7 @@ def ranges():
 
     yield Case(range_of(0, 10, 3), OK)
     yield Case(range_of(2 ** 63 - 1, -2 ** 63, 1), OK)  # empty
+    yield Case(range_of(-2 ** 63, 2 ** 63 - 1, 2 ** 60 + 1), OK)  # steps that no int64 can hold
     yield Case(range_of(0, 10, 0), INVALID)
     yield Case(range_of(0.0, 10.0, 0.0, "f", FLOAT), INVALID)
     for start, limit, delta in ((0, 2 ** 62, 1), (-2 ** 63, 2 ** 63 - 1, 1), (2 ** 63 - 1, -2 ** 63, -1),

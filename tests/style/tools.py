@@ -138,7 +138,9 @@ def _dynamic(library, flag):
 NEEDED = re.compile(r"(libc|libm|libdl|libpthread|ld-linux-[\w-]+)\.so\.\d+$")
 ENDS_PROCESS = {
     "abort", "exit", "_exit", "system", "signal", "sigaction", "printf", "puts", "putchar", "perror", "stdout",
-    "stderr", "__assert_fail", "__printf_chk", "__fprintf_chk",
+    "stderr", "__assert_fail", "__printf_chk", "__fprintf_chk", "popen", "execl", "execlp", "execle", "execv",
+    "execve", "execvp", "execvpe", "fexecve", "posix_spawn", "posix_spawnp", "fork", "vfork", "raise", "kill",
+    "quick_exit", "atexit", "on_exit", "longjmp", "__longjmp_chk", "alarm", "setitimer",
 }
 
 
