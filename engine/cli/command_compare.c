@@ -51,7 +51,8 @@ static const weir__cli_option_t rows[] = {
         .value_name = "R",
         .kind = WEIR__CLI_OPTION_TEXT,
         FIELD(rtol),
-        .help = "an element may be off by A + R times its size (default: 1e-3)"},
+        .help = "an element may be off by A + R times its size, or the root mean square of its\n"
+                "tensor where that is larger (default: 1e-3)"},
     {.name = "--atol",
         .value_name = "A",
         .kind = WEIR__CLI_OPTION_TEXT,

@@ -12,6 +12,21 @@ static bool same_type(const weir_value_t *a, const weir_value_t *b)
            memcmp(a->dims, b->dims, a->rank * sizeof(a->dims[0])) == 0;
 }
 
+// The root of the mean square of what is finite: what a sum in such a tensor is rounded by.
+static double scale_of(const weir_value_t *value, uint64_t count)
+{
+    double sum = 0;
+    uint64_t finite_count = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        const double element = weir__cli_dtype_get(value->dtype, value->data, i);
+        if (!isfinite(element))
+            continue;
+        sum += element * element;
+        finite_count++;
+    }
+    return finite_count ? sqrt(sum / (double)finite_count) : 0;
+}
+
 weir__cli_difference_t weir__cli_differ(
     const weir_value_t *want, const weir_value_t *got, const weir__cli_tolerance_t *tolerance)
 {
@@ -25,6 +40,7 @@ weir__cli_difference_t weir__cli_differ(
     }
     const bool is_float = weir__cli_dtype_is_float(want->dtype);
     const uint64_t count = weir_value_count(want);
+    const double scale = is_float ? scale_of(want, count) : 0;
     for (uint64_t i = 0; i < count; i++) {
         // Equal bytes are equal, whatever they stand for; most are.
         if (memcmp((const char *)want->data + i * bytes, (const char *)got->data + i * bytes,
@@ -37,7 +53,8 @@ weir__cli_difference_t weir__cli_differ(
         double error = fabs(b - a);
         if (isnan(error))
             error = INFINITY;
-        const double allowed = is_float ? tolerance->absolute + tolerance->relative * fabs(a) : 0;
+        const double size = fmax(fabs(a), scale);
+        const double allowed = is_float ? tolerance->absolute + tolerance->relative * size : 0;
         // An infinity allows nothing: it is either there or not.
         const double share = isinf(error) || allowed <= 0 ? INFINITY : error / allowed;
         found.error = fmax(found.error, error);

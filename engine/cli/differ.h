@@ -15,7 +15,10 @@ typedef struct weir__cli_difference {
     uint64_t index;     // of the element that is furthest off, measured by what is allowed
     double want, got;   // that element
     double error;       // largest |got - want|; Inf when one of them alone is NaN
-    double share;       // largest |got - want| / (absolute + relative * |want|)
+    // Largest |got - want| / (absolute + relative * size), size being |want| or the root mean
+    // square of the tensor, whichever is larger: an element that is a difference of large ones is
+    // no better than those.
+    double share;
 } weir__cli_difference_t;
 
 // NaN equals NaN, and an infinity itself. Integers and bools must be equal.
