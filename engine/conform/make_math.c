@@ -137,8 +137,15 @@ static void choose_window(weir__kit_case_t *c, window_t *w, bool is_pool, bool i
         w->automatic = (uint32_t)pick(c, 1, 3);
     if (is_pool && w->automatic == 0)
         w->ceil_mode = weir__kit_chance(c->random, 25);
-    for (uint32_t i = 0; i < w->rank; i++)
+    bool is_plain = is_transposed && weir__kit_chance(c->random, 40); // the usual doubling
+    for (uint32_t i = 0; i < w->rank; i++) {
         choose_axis(c, w, i, is_pool);
+        if (is_plain) {
+            w->kernel[i] = w->strides[i] = 2;
+            w->dilations[i] = 1;
+            w->pads[i] = w->pads[i + w->rank] = 0;
+        }
+    }
 }
 
 static void window_attributes(weir__kit_case_t *c, const window_t *w)
@@ -168,7 +175,7 @@ static bool make_conv(weir__kit_case_t *c, weir_dtype_t dtype, bool is_transpose
         x[2 + i] = w.in[i];
         y[2 + i] = w.out[i];
         k[2 + i] = w.kernel[i];
-        padding[i] = w.strides[i] > 1 ? pick(c, 0, w.strides[i] - 1) : 0;
+        padding[i] = w.strides[i] > 1 && weir__kit_chance(c->random, 40) ? w.strides[i] - 1 : 0;
         if (is_transposed)
             y[2 + i] = w.strides[i] * (w.in[i] - 1) + padding[i] +
                        w.dilations[i] * (w.kernel[i] - 1) + 1 - w.pads[i] - w.pads[i + w.rank];

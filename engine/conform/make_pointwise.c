@@ -145,10 +145,11 @@ bool weir__kit_make_binary(weir__kit_case_t *c, weir_dtype_t dtype, uint32_t arg
         weir__kit_fill(c, a, is_float ? 0.2 : 0, is_float ? 4 : 3);
         weir__kit_fill(c, b, is_float ? -2 : 0, 3);
     }
-    if (is_relation || argument == WEIR_OP_MIN || argument == WEIR_OP_MAX)
-        for (uint64_t i = 0; i < b->element_count; i += 2) // equal ones too
-            weir__kit_set(b->data, dtype, i, 1),
-                weir__kit_set(a->data, dtype, a->element_count ? i % a->element_count : 0, 1);
+    if (is_relation || argument == WEIR_OP_MIN || argument == WEIR_OP_MAX) // equal ones too
+        for (uint64_t i = 0; i < WEIR_MIN(a->element_count, b->element_count); i += 2) {
+            weir__kit_set(a->data, dtype, i, 1);
+            weir__kit_set(b->data, dtype, i, 1);
+        }
     if (argument == WEIR_OP_MOD)
         weir__kit_attribute_int(c, "fmod", is_float);
     output_of(c, is_relation ? WEIR_BOOL : dtype);
@@ -266,12 +267,30 @@ bool weir__kit_make_program(weir__kit_case_t *c, weir_dtype_t dtype, uint32_t ar
     return true;
 }
 
+// What models mostly attach: an activation, or a bias. Returns how many instructions there are.
+static uint32_t write_simple(
+    weir__kit_case_t *c, weir_instruction_t *code, weir_dtype_t dtype, uint32_t operands)
+{
+    static const weir_opcode_t activations[] = {
+        WEIR_OP_RELU, WEIR_OP_RELU, WEIR_OP_SIGMOID, WEIR_OP_TANH};
+    code[1 + operands] = (weir_instruction_t){.dtype = dtype};
+    if (operands) {
+        code[1 + operands].opcode = WEIR_OP_ADD;
+        code[1 + operands].b = 1;
+    } else {
+        code[1 + operands].opcode = activations[weir__kit_below(c->random, 4)];
+    }
+    return 2 + operands;
+}
+
 void weir__kit_attach(weir__kit_case_t *c, bool is_prologue)
 {
     uint32_t which = is_prologue ? 2 : 1;
     const weir_tensor_t *anchor = is_prologue ? &c->inputs[0] : &c->outputs[0];
     weir_dtype_t dtype = anchor->dtype;
-    uint32_t operands = (uint32_t)weir__kit_below(c->random, 3), first = c->node.input_count;
+    bool is_simple = weir__kit_chance(c->random, 35);
+    uint32_t operands = (uint32_t)weir__kit_below(c->random, is_simple ? 2 : 3);
+    uint32_t first = c->node.input_count;
     weir_instruction_t *code = c->code[which];
     code[0] = (weir_instruction_t){.opcode = WEIR_OP_ANCHOR, .dtype = dtype};
     for (uint32_t i = 0; i < operands; i++) {
@@ -280,7 +299,8 @@ void weir__kit_attach(weir__kit_case_t *c, bool is_prologue)
             (weir_instruction_t){.opcode = WEIR_OP_LOAD, .dtype = dtype, .a = (uint16_t)i};
     }
     uint32_t length = 1 + (uint32_t)weir__kit_below(c->random, 4);
-    uint32_t count = write_program(c, code, dtype, 1 + operands, length);
+    uint32_t count = is_simple ? write_simple(c, code, dtype, operands)
+                               : write_program(c, code, dtype, 1 + operands, length);
     finish(c, which, is_prologue ? &c->prologue : &c->epilogue, count, first, operands);
     if (is_prologue)
         c->node.prologue = &c->prologue;
