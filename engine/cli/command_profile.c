@@ -209,7 +209,7 @@ static void print_steps(const weir__cli_steps_t *steps, const uint32_t *order, u
     for (uint32_t i = 0; i < steps->step_count && i < top; i++) {
         const weir_profile_step_t *step = &steps->steps[order[i]];
         char name[41], operators[41], kernel[128];
-        shorten(step->origins, name, sizeof(name));
+        shorten(*step->origins ? step->origins : step->op, name, sizeof(name));
         describe(step, kernel, sizeof(kernel));
         shorten(kernel, operators, sizeof(operators));
         (void)snprintf(kernel, sizeof(kernel), "%s:%s", step->device, step->kernel);

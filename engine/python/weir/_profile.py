@@ -64,7 +64,7 @@ class Profile:
             name = "+".join(filter(None, ("" if group else row["op"], row["fused"])))
             rows.append(
                 (
-                    row["origins"][:40],
+                    (row["origins"] or row["op"])[:40],
                     name[:40],
                     f"{row['device']}:{row['kernel']}",
                     row["shape"],
