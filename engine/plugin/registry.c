@@ -76,10 +76,11 @@ static void refuse(weir__plugin_t *plugin, const char *format, ...)
     plugin->usable = false;
 }
 
-// Copies a struct of the other side: min(their size, ours), the rest zero. false: theirs holds
-// nothing but a head.
+// Copies a struct of the other side: min(their size, ours), the rest zero; never half a pointer.
+// false: theirs holds nothing but a head.
 static bool copy_sized(void *to, size_t to_bytes, const void *from, size_t from_bytes)
 {
+    from_bytes -= from_bytes % sizeof(void *);
     memset(to, 0, to_bytes);
     memcpy(to, from, WEIR_MIN(to_bytes, from_bytes));
     return from_bytes > sizeof(weir_head_t);
