@@ -21,6 +21,7 @@ typedef struct world {
     weir_session_t *session;
     atomic_long live; // blocks of the engine's allocator
     atomic_long allocations;
+    atomic_long failing_in; // 1: the next allocation fails; 0: none does
 } world_t;
 
 typedef struct world_options {
@@ -35,6 +36,8 @@ typedef struct world_options {
 static inline void *world_alloc(void *user_data, size_t bytes, size_t alignment)
 {
     world_t *world = user_data;
+    if (atomic_load(&world->failing_in) && atomic_fetch_sub(&world->failing_in, 1) == 1)
+        return NULL;
     atomic_fetch_add(&world->live, 1);
     atomic_fetch_add(&world->allocations, 1);
     return aligned_alloc(alignment, (bytes + alignment - 1) & ~(alignment - 1));

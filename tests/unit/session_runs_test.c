@@ -146,6 +146,52 @@ static void no_memory_harms_nothing(void **state)
     world_close(&world);
 }
 
+// Goal:   whichever allocation of a new shape fails, the run says so and shapes that ran before run
+//         as they did.
+// Method: the n-th one fails, for every n, until none is left to fail.
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    for (int wide = 0; wide < 2; wide++) {
+        message_t graph = {0};
+        world_t world;
+        static float x[3 * 700];
+        float first[6];
+        long failures = 0;
+        fill_floats(x, 3 * 700, 6);
+        add_input(&graph, "x", 1, "N,M");
+        add_input(&graph, "n", 7, "");
+        put_message(&graph, 5, raw_tensor("one", 7, 0, NULL, &(int64_t){1}, 8));
+        add_node(&graph, "Softmax", "rows", "x", "a", (message_t){0}); // its kernel has scratch
+        add_node(&graph, "Range", "range", "one,n,one", "r", (message_t){0});
+        add_output(&graph, "a");
+        add_output(&graph, "r");
+        world_open(&world, graph, NULL);
+        int64_t few = 3, many = 60;
+        weir_value_t small[] = {weir_f32(x, 2, 2, 3), weir_tensor(WEIR_I64, &few, 0, NULL)};
+        weir_value_t large[] = {
+            wide ? weir_f32(x, 2, 3, 700) : small[0], weir_tensor(WEIR_I64, &many, 0, NULL)};
+        weir_value_t out[2];
+        world_run(&world, 2, small, 2, out);
+        memcpy(first, out[0].data, sizeof first);
+        for (;;) {
+            atomic_store(&world.failing_in, ++failures);
+            out[0] = out[1] = weir_view();
+            weir_status_t status = weir_session_run(world.session, NULL, 2, large, 2, out);
+            bool failed = atomic_exchange(&world.failing_in, 0) == 0;
+            assert_int_equal(weir_status_code(status), failed ? WEIR_RESOURCE_EXHAUSTED : WEIR_OK);
+            weir_status_free(status);
+            world_run(&world, 2, small, 2, out);
+            assert_memory_equal(out[0].data, first, sizeof first);
+            assert_int_equal(out[1].dims[0], 2);
+            if (!failed)
+                break;
+        }
+        assert_true(failures > 3);
+        world_close(&world);
+    }
+}
+
 // ---- A failure that comes after its run has ended ----------------------------------------------
 
 // Goal:   a device that fails a launch whose run had passed its deadline fails that run alone: the
@@ -247,6 +293,7 @@ int main(void)
         cmocka_unit_test(sessions_side_by_side),
         cmocka_unit_test(freed_in_any_order),
         cmocka_unit_test(no_memory_harms_nothing),
+        cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(late_failure_stays_with_its_run),
 #if defined(__x86_64__)
         cmocka_unit_test(modes_of_the_caller),

@@ -216,6 +216,43 @@ static void jobs_run_once(void **state)
     post_from_threads(3, false);
 }
 
+typedef struct lingering {
+    weir__job_t job; // first
+    atomic_uint finished;
+    atomic_uint pauses;
+} lingering_t;
+
+static void run_lingering(weir__job_t *job)
+{
+    lingering_t *lingering = (lingering_t *)(void *)job;
+    volatile unsigned pauses = atomic_load(&lingering->pauses);
+    atomic_fetch_add(&lingering->finished, 1);
+    while (pauses)
+        pauses = pauses - 1;
+}
+
+// Goal:   a job that is posted at the moment when the only worker goes to sleep is run.
+// Method: a job says that it ran a little before it ends, each time a little longer, and is posted
+//         again at once: some of those posts meet the worker on its way. A lost job never runs:
+//         the timeout tells.
+static void jobs_meet_a_worker_going_to_sleep(void **state)
+{
+    (void)state;
+    weir__heap_t heap;
+    weir__team_t *team = new_team(&heap, 1);
+    static lingering_t lingering;
+    lingering.job.run = run_lingering;
+    for (unsigned round = 1; round <= 40000; round++) {
+        atomic_store(&lingering.pauses, round % 400);
+        weir__team_post(team, &lingering.job);
+        for (unsigned spins = 1; atomic_load(&lingering.finished) < round; spins++)
+            if (spins % 1024 == 0)
+                sched_yield();
+    }
+    assert_int_equal(atomic_load(&lingering.finished), 40000);
+    weir__team_free(team);
+}
+
 // Goal:   the same while leases come and go: a job that finds all workers leased is not lost.
 static void jobs_and_leases_together(void **state)
 {
@@ -311,6 +348,7 @@ int main(void)
         cmocka_unit_test(a_failure_ends_its_phase_only),
         cmocka_unit_test(leases_share_nothing),
         cmocka_unit_test(jobs_run_once),
+        cmocka_unit_test(jobs_meet_a_worker_going_to_sleep),
         cmocka_unit_test(jobs_and_leases_together),
         cmocka_unit_test(teams_come_and_go),
         cmocka_unit_test(workers_come),

@@ -150,19 +150,34 @@ static void *signal_each_round(void *user)
     return NULL;
 }
 
+typedef struct dozer {
+    weir__waiter_t waiter; // first
+    atomic_uint entered, left;
+} dozer_t;
+
+static void wake_slowly(weir__waiter_t *waiter)
+{
+    dozer_t *dozer = (dozer_t *)(void *)waiter;
+    atomic_fetch_add(&dozer->entered, 1);
+    for (int i = 0; i < 20; i++)
+        sched_yield();
+    atomic_fetch_add(&dozer->left, 1);
+}
+
 // Goal:   after weir__timeline_disarm() returns, nobody touches the waiter any more.
 // Method: each round's waiter lies on the stack of a function that returns right after.
 static void one_round(duel_t *duel, unsigned round)
 {
-    sleeper_t sleeper = {.waiter.wake = wake_sleeper};
+    dozer_t sleeper = {.waiter.wake = wake_slowly};
     bool reached = weir__timeline_reached(duel->timelines, duel->handle, round, &sleeper.waiter);
     atomic_store(&duel->round, round);
     for (unsigned i = 0; !reached && i < round % 64; i++)
         sched_yield();
     weir__timeline_disarm(duel->timelines, duel->handle, &sleeper.waiter);
-    unsigned woken = atomic_load(&sleeper.woken);
+    unsigned woken = atomic_load(&sleeper.entered);
     assert_true(woken <= 1);
-    memset((void *)&sleeper, 0xee, sizeof sleeper); // TSan and a wild jump would tell
+    assert_int_equal(atomic_load(&sleeper.left), woken); // no call is under way
+    memset((void *)&sleeper, 0xee, sizeof sleeper);      // TSan and a wild jump would tell
 }
 
 static void disarm_races_with_signals(void **state)
