@@ -165,7 +165,8 @@ weir_code_t weir__conform_run(const weir__conform_options_t *options, weir__conf
     run.progress = &memory[1];
     weir__kit_job_t load = {.options = options, .name = "load"};
     run.code = weir__kit_child_run(&load, run.list);
-    if (run.code == WEIR_OK && (!options->is_perf || run.list->has_failed))
+    bool is_wanted = !options->is_perf && (!options->filter || strstr("load", options->filter));
+    if (run.code == WEIR_OK && (is_wanted || run.list->has_failed))
         tell(&run, "load", run.list);
     for (uint32_t i = 0; run.code == WEIR_OK && i < run.list->row_count; i++)
         run_kernel(&run, i);

@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Does `weir conform` catch each broken rule by the group meant for it, and pass what keeps them all?
+
+    tests/plugins/check_conform.py BUILD_DIR
+
+It runs the command on broken.c's plugin once per rule (WEIR_BROKEN names it) and once with none broken, then
+on the plugins of the tree. It must not accept a catch by accident: the group and the words are compared.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+# rule: (a group that must fail, words that its report must hold)
+CAUGHT = {
+    "hash": ("load", "built from another weir/plugin.h"),
+    "name": ("load", "its name must be"),
+    "version": ("load", "no version"),
+    "no_table": ("load", "gave no table"),
+    "kernel_size": ("load", "its table's stride"),
+    "kernel_no_run": ("load", "no run()"),
+    "load_thread": ("load", "started 1 threads"),
+    "load_overrun": ("load", "past the end of weir_host_t"),
+    "supports_impure": ("Relu f32 supports", "supports() is not pure"),
+    "supports_reason": ("Relu f32", "gave no reason"),
+    "supports_yes_prepare_no": ("Relu f32", "then prepare() failed (3): not after all"),
+    "supports_yes_run_no": ("Relu f32", "then run() failed (3)"),
+    "prepared_past_end": ("Relu f32", "past the end of weir_prepared_t"),
+    "tasks_impure": ("Relu f32 tasks in random order", "tasks() is not pure"),
+    "too_many_phases": ("Relu f32", "phases"),
+    "order": ("Relu f32 tasks in random order", "the bytes of the result differ"),
+    "last_task": ("Relu f32 tasks in random order", "the bytes of the result differ"),
+    "race": ("Relu f32 tasks on threads", "the bytes of the result differ"),
+    "state_shared": ("Relu f32 two nodes at once", "state is shared between nodes"),
+    "write_state": ("Relu f32", "in memory from host->alloc, which run() may only read"),
+    "run_allocates": ("Relu f32 steady", "run() calls malloc"),
+    "run_thread": ("Relu f32 steady", "run() calls pthread_create"),
+    "leak": ("Relu f32 steady", "leave 16 blocks behind"),
+    "prints": ("Relu f32", "it prints (\"running\")"),
+    "abort": ("Relu f32", "signal 6 (abort)"),
+    "exit": ("Relu f32", "exit code 0"),
+    "hang": ("Relu f32 steady", "it hangs: no end within 1 s"),
+    "write_past_end": ("Relu f32", "output 0"),
+    "write_before_start": ("Relu f32", "output 0"),
+    "read_past_end": ("Relu f32", "past the end of input 0"),
+    "write_input": ("Relu f32", "in input 0, which run() may only read"),
+    "write_past_scratch": ("Relu f32", "past the end of scratch"),
+    "write_past_shared": ("Relu f32", "past the end of the shared block"),
+    "tail": ("Relu f32", "differs in 1 of"),
+    "nan_swallowed": ("Relu f32", "should be nan"),
+    "in_place": ("Relu f32 in place", "differs in"),
+    "epilogue_ignored": ("Relu f32 with an epilogue", "differs in"),
+    "pack_format": ("Add f32 packed constants", "WEIR_FORMAT_OWN"),
+    "pack_unwritten": ("Add f32 packed constants", "leaves some unwritten"),
+    "pack_wrong": ("Add f32 packed constants", "differs in"),
+    "index_unchecked": ("Gather f32", "is INVALID_ARGUMENT"),
+}
+# It would hang in every group: one is enough.
+EXTRA = {"hang": ["--filter", "Relu f32 steady", "--timeout", "1"]}
+
+
+def conform(weir, plugin, *options, broken=None):
+    environment = dict(os.environ, WEIR_BROKEN=broken or "")
+    done = subprocess.run([weir, "conform", str(plugin), "--json", *options], env=environment,
+                          capture_output=True, text=True, timeout=300, check=False)
+    if not done.stdout:
+        return done.returncode, {"groups": [], "passed": 0, "failed": 0, "error": done.stderr}
+    return done.returncode, json.loads(done.stdout)
+
+
+def check_broken(weir, plugin):
+    code, report = conform(weir, plugin)
+    assert code == 0 and report["failed"] == 0, f"broken by nothing, yet: {report}"
+    whole = {group["name"] for group in report["groups"]}
+    for rule, (name, words) in CAUGHT.items():
+        options = EXTRA.get(rule, [])
+        code, report = conform(weir, plugin, *options, broken=rule)
+        assert code == 1, f"{rule}: exit code {code}"
+        failed = {g["name"]: g["what"] for g in report["groups"] if g["outcome"] == "failed"}
+        assert name in failed, f"{rule}: {name} did not fail, but {failed}"
+        assert words in failed[name], f"{rule}: {name} says: {failed[name]}"
+        assert name == "load" or name in whole or "epilogue" in name, f"{rule}: no group {name}"
+        if name != "load":
+            assert not [f for f in failed if f.startswith("load")], f"{rule}: load failed: {failed}"
+        print(f"{rule}: caught by {name}: {failed[name]}")
+    return len(CAUGHT)
+
+
+def check_sound(weir, build):
+    """What is ours conforms, with two seeds; the same seed says the same."""
+    for plugin in ("ref", build / "lib/weir/weir_cpu.so", build / "lib/example/weir_example.so"):
+        for seed in ("1", "20261121"):
+            code, report = conform(weir, plugin, "--seed", seed)
+            failed = [group for group in report["groups"] if group["outcome"] == "failed"]
+            assert code == 0 and not failed, f"{plugin}, seed {seed}: {failed or report}"
+            assert report["passed"] > 10, f"{plugin}: only {report['passed']} groups passed"
+            print(f"{plugin} --seed {seed}: {report['passed']} passed, {report['unsupported']} unsupported")
+
+
+def check_command(weir, plugin):
+    """What a mistyped or pointless call is told."""
+    for arguments, words in (
+            (["nothing.so"], "write ./nothing.so"), (["./nothing.so"], "cannot be read"),
+            ([str(plugin), "--filter", "no such group"], "nothing was checked")):
+        done = subprocess.run([weir, "conform", *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and words in done.stderr, f"{arguments}: {done.stderr}"
+    once = conform(weir, plugin, "--filter", "Relu f32", broken="tail")
+    again = conform(weir, plugin, "--filter", "Relu f32", broken="tail")
+    assert once == again, "the same seed gives another report"
+    other = conform(weir, plugin, "--filter", "Relu f32", "--seed", "2", broken="tail")
+    assert once != other, "another seed gives the same cases"
+
+
+def main():
+    build = Path(sys.argv[1]).resolve()
+    weir, plugin = str(build / "bin/weir"), build / "lib/test/weir_broken.so"
+    count = check_broken(weir, plugin)
+    check_command(weir, plugin)
+    check_sound(weir, build)
+    print(f"conform: {count} broken rules caught")
+
+
+if __name__ == "__main__":
+    main()
