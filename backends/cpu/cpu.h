@@ -33,6 +33,7 @@ const weir_k_table_t *weir_cpu_isa_table(const weir_host_t *host);
 WEIR_CPU_DECLARE(pointwise)
 WEIR_CPU_DECLARE(matmul) // MatMul and Gemm
 WEIR_CPU_DECLARE(conv)
+WEIR_CPU_DECLARE(attention)
 WEIR_CPU_DECLARE(rows)   // Softmax, LogSoftmax and LayerNormalization
 WEIR_CPU_DECLARE(pool)   // MaxPool and AveragePool
 WEIR_CPU_DECLARE(reduce) // and the global pools, and LpNormalization

@@ -108,6 +108,7 @@ static const weir_kernel_t plugin_kernels[] = {
         .dtypes = WEIR_F32,
         KERNEL_CALLS(deconv),
     },
+    KERNEL_PLAIN("Attention", "cpu.attention_f32", WEIR_F32, attention),
     KERNEL_PLAIN("Softmax", "cpu.softmax_f32", WEIR_F32, rows),
     KERNEL_PLAIN("LogSoftmax", "cpu.log_softmax_f32", WEIR_F32, rows),
     KERNEL_PLAIN("LayerNormalization", "cpu.layernorm_f32", WEIR_F32, rows),

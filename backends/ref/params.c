@@ -138,6 +138,25 @@ static weir_code_t decode_lstm(
     return WEIR_OK;
 }
 
+static weir_code_t decode_attention(
+    const weir_node_t *node, weir_kr_attention_params_t *out, char *reason, uint32_t reason_bytes)
+{
+    static const char *const layouts[4] = {"q_layout", "k_layout", "v_layout", "y_layout"};
+    static const char *const parts[3] = {"q_part", "k_part", "v_part"};
+    for (uint32_t i = 0; i < 4; i++) {
+        const weir_attribute_t *attribute = weir_node_attribute(node, layouts[i]);
+        const char *text = attribute && attribute->type == WEIR_ATTR_STRING ? attribute->s : "";
+        size_t length = strlen(text);
+        if (length >= sizeof out->layouts[i] || strspn(text, i == 3 ? "bhsd" : "bhsdp") != length)
+            return refuse(reason, reason_bytes, layouts[i], "no layout");
+        memcpy(out->layouts[i], text, length + 1);
+    }
+    for (uint32_t i = 0; i < 3; i++)
+        out->parts[i] = weir_node_int(node, parts[i], 0);
+    out->scale = weir_node_float(node, "scale", 1.0);
+    return WEIR_OK;
+}
+
 weir_code_t weir__ref_params(int32_t kind, const weir_node_t *node, weir_kr_params_t *out_params,
     char *reason, uint32_t reason_bytes)
 {
@@ -163,6 +182,8 @@ weir_code_t weir__ref_params(int32_t kind, const weir_node_t *node, weir_kr_para
         return decode_window(node, &out_params->window, reason, reason_bytes);
     case WEIR_REF_PARAMS_LSTM:
         return decode_lstm(node, &out_params->lstm, reason, reason_bytes);
+    case WEIR_REF_PARAMS_ATTENTION:
+        return decode_attention(node, &out_params->attention, reason, reason_bytes);
     default:
         return WEIR_OK;
     }

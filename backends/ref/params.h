@@ -14,7 +14,8 @@ enum {
     WEIR_REF_PARAMS_PAD,
     WEIR_REF_PARAMS_RESIZE,
     WEIR_REF_PARAMS_WINDOW,
-    WEIR_REF_PARAMS_LSTM
+    WEIR_REF_PARAMS_LSTM,
+    WEIR_REF_PARAMS_ATTENTION
 };
 
 // WEIR_UNSUPPORTED with a reason when an attribute has a value that no reference kernel knows. [A]

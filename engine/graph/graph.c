@@ -345,10 +345,14 @@ static weir_status_t add_symbol(
     weir__symbols_t *symbols = &graph->symbols;
     weir_status_t status;
     if (symbols->count == symbols->capacity) {
-        uint32_t capacity = symbols->capacity;
+        uint32_t capacity = symbols->capacity, same = capacity;
         const char **names =
             grown(graph, symbols->names, symbols->count, sizeof *names, &capacity, &status);
         if (!names)
+            return status;
+        int64_t(*parts)[2] =
+            grown(graph, symbols->parts, symbols->count, sizeof *parts, &same, &status);
+        if (!parts)
             return status;
         uint64_t *keys =
             grown(graph, symbols->keys, symbols->count, sizeof *keys, &symbols->capacity, &status);
@@ -356,6 +360,7 @@ static weir_status_t add_symbol(
             return status;
         symbols->names = names;
         symbols->keys = keys;
+        symbols->parts = parts;
     }
     const char *copy = NULL;
     if (name)

@@ -129,8 +129,9 @@ struct weir__region {
 };
 
 typedef struct weir__symbols {
-    const char **names; // [count]; NULL: made up
-    uint64_t *keys;     // [count]: what made it; equal keys are the same symbol
+    const char **names;  // [count]; NULL: made up
+    uint64_t *keys;      // [count]: what made it; equal keys are the same symbol
+    int64_t (*parts)[2]; // [count]: the symbols whose broadcast it is; zeros: it is none
     uint32_t count, capacity;
     uint32_t *slots; // a hash table over keys: number + 1, 0: free
     uint32_t slot_count;

@@ -216,6 +216,14 @@ void weir__infer_pass_ints(weir__infer_t *infer)
     out->count = ints.count;
 }
 
+// Whether symbol `whole` is a broadcast of `part` with something: broadcasting `part` once more
+// changes nothing.
+static bool is_part(const weir__graph_t *graph, int64_t part, int64_t whole)
+{
+    const int64_t *parts = graph->symbols.parts[-1 - whole];
+    return parts[0] == part || parts[1] == part;
+}
+
 weir_status_t weir__infer_broadcast(
     weir__graph_t *graph, const weir__type_t *a, const weir__type_t *b, weir__type_t *out_type)
 {
@@ -240,7 +248,12 @@ weir_status_t weir__infer_broadcast(
             uint64_t key = weir__hash64(parts, sizeof parts, 0x62726f6164);
             if (!graph)
                 return WEIR__BAD("a size cannot be told from the inputs");
+            if (is_part(graph, da, db) || is_part(graph, db, da)) {
+                dims[i] = is_part(graph, da, db) ? db : da;
+                continue;
+            }
             WEIR_TRY(weir__graph_symbol(graph, NULL, key, &dims[i]));
+            memcpy(graph->symbols.parts[-1 - dims[i]], parts, sizeof parts);
         }
     }
     out_type->rank = rank;

@@ -114,6 +114,8 @@ weir__rule_t weir__rule_conv_scale, weir__rule_conv_shift, weir__rule_conv_batch
     weir__rule_batch_norm_spelled; // rules_affine.c
 weir__rule_t weir__rule_layer_norm, weir__rule_layer_norm_scale, weir__rule_layer_norm_shift,
     weir__rule_softmax_axis; // rules_norm.c
+weir__rule_t weir__rule_attention, weir__rule_attention_inputs,
+    weir__rule_attention_output; // rules_attention.c
 weir__rule_t weir__rule_gelu, weir__rule_gelu_tanh, weir__rule_hard_sigmoid, weir__rule_hard_swish,
     weir__rule_relu, weir__rule_square, weir__rule_pow_cast; // rules_activation.c
 

@@ -121,6 +121,12 @@ typedef void weir_k_unblock_t(
 // the last place for each 1 that x lies below max: the difference is rounded.
 typedef void weir_k_softmax_t(size_t count, const float *x, float *y);
 
+// The softmax inside attention, up to its division: x = exp(score - max) in place, where score is
+// x * scale + mask[i * mask_step] by one fused multiply-add (mask NULL: x * scale); mask_step is 0
+// or 1. Returns the sum, in softmax's order. A row with a NaN is NaN throughout.
+typedef float weir_k_attend_t(
+    size_t count, float scale, const float *mask, size_t mask_step, float *x);
+
 // y = (x - mean) * inverse deviation * scale + bias over `count` elements, variance from the
 // centred values, sums as in softmax. bias, out_mean and out_inverse may be NULL. y may be x.
 typedef void weir_k_layernorm_t(size_t count, float epsilon, const float *x, const float *scale,

@@ -205,6 +205,13 @@ typedef struct weir_kr_lstm_params {
     double clip; // 0: none
 } weir_kr_lstm_params_t;
 
+// Letters of an axis each, as docs/operators.md says: of Q, K, V and Y.
+typedef struct weir_kr_attention_params {
+    char layouts[4][6];
+    int64_t parts[3];
+    double scale;
+} weir_kr_attention_params_t;
+
 typedef union weir_kr_params {
     weir_kr_axis_params_t axis;
     weir_kr_transpose_params_t transpose;
@@ -212,6 +219,7 @@ typedef union weir_kr_params {
     weir_kr_resize_params_t resize;
     weir_kr_window_params_t window;
     weir_kr_lstm_params_t lstm;
+    weir_kr_attention_params_t attention;
 } weir_kr_params_t;
 
 // ---------------------------------------------------------------------------------------------
@@ -254,6 +262,7 @@ void weir_kr_plan_resize(const weir_kr_call_t *call, weir_kr_plan_t *out_plan);
 void weir_kr_plan_gather(const weir_kr_call_t *call, weir_kr_plan_t *out_plan);
 void weir_kr_plan_matmul(const weir_kr_call_t *call, weir_kr_plan_t *out_plan);
 void weir_kr_plan_gemm(const weir_kr_call_t *call, weir_kr_plan_t *out_plan);
+void weir_kr_plan_attention(const weir_kr_call_t *call, weir_kr_plan_t *out_plan);
 void weir_kr_plan_conv(const weir_kr_call_t *call, weir_kr_plan_t *out_plan);
 void weir_kr_plan_conv_transpose(const weir_kr_call_t *call, weir_kr_plan_t *out_plan);
 void weir_kr_plan_channels(

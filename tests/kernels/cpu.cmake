@@ -5,6 +5,14 @@ if(TARGET weir_kernels_cpu AND TARGET weir_cpu)
     target_compile_definitions(test_kernels_cpu_plugin PRIVATE
         WEIR_CPU_PLUGIN="$<TARGET_FILE:weir_cpu>")
     add_dependencies(test_kernels_cpu_plugin weir_cpu)
+
+    weir_test(NAME kernels_attention
+        SOURCES attention_test.c $<TARGET_OBJECTS:weir_kernels_ref>
+        LIBS weir_kernels_cpu ${CMAKE_DL_LIBS} TIMEOUT 120)
+    target_compile_definitions(test_kernels_attention PRIVATE
+        WEIR_CPU_PLUGIN="$<TARGET_FILE:weir_cpu>")
+    add_dependencies(test_kernels_attention weir_cpu)
+
     foreach(name IN ITEMS blocked blocked_conv)
         weir_test(NAME kernels_cpu_${name} SOURCES cpu_${name}_test.c
             LIBS ${CMAKE_DL_LIBS} TIMEOUT 120)
