@@ -132,7 +132,7 @@ static void files_that_are_not_trusted(void **state)
     expect_refusal(
         path, "open", "not loaded: it must be a file of yours or root's that others cannot write");
     snprintf(path, sizeof path, "%s/weir_text.so", folder.path);
-    snprintf(text, sizeof text, "cannot be loaded: %s: file too short", path);
+    snprintf(text, sizeof text, "cannot be loaded: %.400s: file too short", path);
     expect_refusal(path, "text", text);
     snprintf(path, sizeof path, "%s/weir_absent.so", folder.path);
     expect_refusal(path, "absent", "cannot be opened: check the path");
