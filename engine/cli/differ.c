@@ -58,7 +58,7 @@ weir__cli_difference_t weir__cli_differ(
         // An infinity allows nothing: it is either there or not.
         const double share = isinf(error) || allowed <= 0 ? INFINITY : error / allowed;
         found.error = fmax(found.error, error);
-        if (share > found.share || !found.share) {
+        if (share > found.share || found.share == 0) {
             found.share = share;
             found.index = i;
             found.want = a;
