@@ -63,7 +63,7 @@ def _engine_may(path, target):
         return False
     if folder == "cli":
         return target.startswith(("engine/cli/", "engine/conform/"))
-    if folder == "api" and target == "backends/ref/ref_plugin.h":
+    if folder in ("api", "conform") and target == "backends/ref/ref_plugin.h":
         return True
     parts = target.split("/")
     return parts[0] == "engine" and parts[1] in _reachable(folder)

@@ -72,7 +72,7 @@ def stands_alone(root, paths):
 # What was built
 # ---------------------------------------------------------------------------------------------
 
-LIBRARY_FOLDERS = re.compile(r"^(engine/(?!cli/)|backends/|kernels/|scheduler/(?!cli/))")
+LIBRARY_FOLDERS = re.compile(r"^(engine/(?!cli/|conform/)|backends/|kernels/|scheduler/(?!cli/))")
 
 
 def objects_of(build):

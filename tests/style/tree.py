@@ -41,7 +41,8 @@ def is_c(path):
 
 def is_library(path):
     """Code that ends up inside somebody else's process."""
-    if path.startswith(("engine/cli/", "engine/python/")) or "/cli/" in path:
+    # conform is part of the command; its children are processes of their own.
+    if path.startswith(("engine/cli/", "engine/conform/", "engine/python/")) or "/cli/" in path:
         return False
     return is_c(path) and path.startswith(("engine/", "backends/", "kernels/", "scheduler/"))
 
