@@ -1,0 +1,125 @@
+// tests/faults/budget_test.c: reading and checking under ever smaller budgets.
+//
+// Goal:   wherever in the reader, the verifier, inference or rewriting memory or a budget ends, the
+// load
+//         ends with RESOURCE_EXHAUSTED or LIMIT, and gives everything back.
+// Method: each model of the fuzz corpus is loaded once to see what it takes; then under 48 budgets
+// of
+//         graph_bytes below that, and with each allocation failing in its turn.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "engine/onnx/onnx.h"
+#include <dirent.h>
+#include <stdio.h>
+
+#define CORPUS "tests/fuzz/corpus/model"
+#define BUDGETS 48
+
+static uint64_t allocations, failing; // failing: the number of the one that fails; 0: none
+
+static void *counted_alloc(void *user_data, size_t bytes, size_t alignment)
+{
+    (void)user_data;
+    if (++allocations == failing)
+        return NULL;
+    return aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+}
+
+static void counted_free(void *user_data, void *memory)
+{
+    (void)user_data;
+    free(memory);
+}
+
+typedef struct input {
+    void *data;
+    size_t bytes;
+} input_t;
+
+// What a load does before a device is asked. Returns the code; *out_bytes: what the graph took.
+static weir_code_t load(const input_t *input, uint64_t graph_bytes, uint64_t *out_bytes)
+{
+    weir__heap_t heap;
+    weir__graph_t *graph;
+    weir__onnx_info_t info;
+    weir_limits_t limits;
+    weir_allocator_t allocator = {.alloc = counted_alloc, .free = counted_free};
+    weir_limits_default(&limits);
+    limits.graph_bytes = graph_bytes ? graph_bytes : limits.graph_bytes;
+    weir__heap_init(&heap, &allocator, 0);
+    allocations = 0;
+    weir_status_t status = weir__graph_create(&heap, &limits, &graph);
+    if (!status) {
+        status = weir__onnx_read(input->data, input->bytes, "corpus", graph, &info);
+        if (!status)
+            status = weir__graph_verify(graph);
+        if (!status)
+            status = weir__graph_infer(graph);
+        if (!status)
+            status = weir__graph_simplify(graph, NULL, NULL);
+        *out_bytes = graph->zone.used_bytes;
+        weir__graph_free(graph);
+    }
+    weir_code_t code = weir_status_code(status);
+    weir_status_free(status);
+    assert_int_equal(heap.now_bytes, 0);
+    return code;
+}
+
+static void squeeze(const input_t *input, unsigned *loads)
+{
+    uint64_t need = 0, ignored;
+    failing = 0;
+    weir_code_t right = load(input, 0, &need);
+    uint64_t total = allocations;
+    for (uint64_t i = 1; i < BUDGETS; i++) {
+        weir_code_t code = load(input, WEIR_MAX(need * i / BUDGETS, 1), &ignored);
+        if (code != right)
+            assert_true(code == WEIR_LIMIT || code == WEIR_RESOURCE_EXHAUSTED);
+    }
+    for (failing = 1; failing <= total; failing++) {
+        weir_code_t code = load(input, 0, &ignored);
+        if (code != right)
+            assert_int_equal(code, WEIR_RESOURCE_EXHAUSTED);
+    }
+    failing = 0;
+    *loads += BUDGETS + (unsigned)total;
+}
+
+static void corpus_under_budgets(void **state)
+{
+    (void)state;
+    unsigned files = 0, loads = 0;
+    DIR *folder = opendir(CORPUS);
+    assert_non_null(folder);
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        char path[512];
+        input_t input = {.data = malloc(1 << 16)};
+        if (entry->d_name[0] != '.') {
+            snprintf(path, sizeof path, CORPUS "/%s", entry->d_name);
+            FILE *file = fopen(path, "rb");
+            assert_non_null(file);
+            assert_non_null(input.data);
+            input.bytes = fread(input.data, 1, 1 << 16, file);
+            fclose(file);
+            squeeze(&input, &loads);
+            files++;
+        }
+        free(input.data);
+    }
+    closedir(folder);
+    print_message("%u models, %u loads\n", files, loads);
+    assert_true(files >= 100);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(corpus_under_budgets)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
