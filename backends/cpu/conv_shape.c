@@ -6,6 +6,8 @@
 
 #include "backends/cpu/conv_shape.h"
 
+#define LINE_TAPS 64 // of a kernel whose panels are prepared tap by tap
+
 int64_t weir_cpu_attribute_at(
     const weir_node_t *node, const char *name, uint32_t i, int64_t otherwise)
 {
@@ -153,6 +155,34 @@ static void panel_row(const weir_cpu_conv_shape_t *s, const column_row_t *row, i
         to[pad] = 0.0f;
 }
 
+// A panel of a convolution with one dim: which columns of each tap are inside the input.
+typedef struct line_panel {
+    int32_t begin[LINE_TAPS], end[LINE_TAPS];
+} line_panel_t;
+
+static void line_panel_make(
+    const weir_cpu_conv_shape_t *s, int64_t first, int64_t count, line_panel_t *out_panel)
+{
+    for (int64_t kx = 0; kx < s->kernel_width; kx++) {
+        const int64_t offset = first * s->stride_x + kx * s->dilation_x - s->pad_left;
+        const int64_t end = WEIR_MIN(first_at_least(s->width, offset, s->stride_x), count);
+        const int64_t begin = first_at_least(0, offset, s->stride_x);
+        out_panel->begin[kx] = (int32_t)WEIR_MIN(begin, end);
+        out_panel->end[kx] = (int32_t)end;
+    }
+}
+
+static void line_panel_row(const weir_cpu_conv_shape_t *s, const line_panel_t *panel,
+    const column_row_t *row, int64_t first, float *to)
+{
+    const int64_t offset = first * s->stride_x + row->kx * s->dilation_x - s->pad_left;
+    const int64_t begin = panel->begin[row->kx], end = panel->end[row->kx];
+    if (end - begin < (int64_t)WEIR_K_PANEL)
+        memset(to, 0, WEIR_K_PANEL * sizeof(*to));
+    for (int64_t i = begin; i < end; i++)
+        to[i] = row->plane[i * s->stride_x + offset];
+}
+
 void weir_cpu_conv_columns(const weir_cpu_conv_shape_t *s, const float *x, uint64_t first_k,
     uint64_t count_k, uint64_t first, uint64_t columns, float *to)
 {
@@ -161,6 +191,8 @@ void weir_cpu_conv_columns(const weir_cpu_conv_shape_t *s, const float *x, uint6
         .kx = k % taps % s->kernel_width,
         .plane = x + k / taps * s->height * s->width};
     const int64_t reach = (s->kernel_width - 1) * s->dilation_x + WEIR_K_PANEL;
+    const int is_line = s->height == 1 && s->out_height == 1 && s->kernel_height == 1 &&
+                        s->pad_top == 0 && s->kernel_width <= LINE_TAPS;
     for (uint64_t panel = 0; panel < columns; panel += WEIR_K_PANEL) {
         const int64_t count = (int64_t)weir_cpu_min(columns - panel, WEIR_K_PANEL);
         const int64_t pixel = (int64_t)(first + panel);
@@ -171,6 +203,9 @@ void weir_cpu_conv_columns(const weir_cpu_conv_shape_t *s, const float *x, uint6
                               column + count <= s->out_width && left >= 0 &&
                               left + reach <= s->width && y >= 0 &&
                               y + (s->kernel_height - 1) * s->dilation_y < s->height;
+        line_panel_t line;
+        if (is_line && !is_inside)
+            line_panel_make(s, column, count, &line);
         column_row_t row = first_row;
         for (uint64_t kk = 0; kk < count_k; kk++, to += WEIR_K_PANEL, row_next(s, &row)) {
             if (is_inside)
@@ -178,6 +213,8 @@ void weir_cpu_conv_columns(const weir_cpu_conv_shape_t *s, const float *x, uint6
                     row.plane + (y + row.ky * s->dilation_y) * s->width + left +
                         row.kx * s->dilation_x,
                     WEIR_K_PANEL * sizeof(*to));
+            else if (is_line)
+                line_panel_row(s, &line, &row, column, to);
             else
                 panel_row(s, &row, pixel, count, to);
         }
