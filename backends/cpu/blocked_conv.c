@@ -14,11 +14,11 @@
 
 #define QUAD 4u           // blocks of output channels in one call of the kernel
 #define FIRST_CHANNELS 4u // of a row-major input, at most
-#define STRIP_PIXELS 240u
+#define STRIP_PIXELS 480u
 #define FIRST_STRIP_PIXELS 960u // of few channels: rows that strips share are copied again
 #define STRIP_BYTES (512u * 1024u)
-#define WEIGHT_BYTES (36u * 1024u) // of one pass over a strip: they stay in L1
-#define ENOUGH_TASKS 16u
+#define WEIGHT_BYTES (160u * 1024u) // of one pass over a strip: they stay in L2
+#define ENOUGH_TASKS 12u
 #define SMALL_MACS 1000000u // a task below this is not divided
 
 typedef struct conv_state {
