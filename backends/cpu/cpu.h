@@ -37,6 +37,7 @@ WEIR_CPU_DECLARE(attention)
 WEIR_CPU_DECLARE(rows)   // Softmax, LogSoftmax and LayerNormalization
 WEIR_CPU_DECLARE(pool)   // MaxPool and AveragePool
 WEIR_CPU_DECLARE(reduce) // and the global pools, and LpNormalization
+WEIR_CPU_DECLARE(arg)    // ArgMax and ArgMin
 WEIR_CPU_DECLARE(join)   // Concat and Split
 WEIR_CPU_DECLARE(move)   // Transpose, Slice, Expand and Tile
 WEIR_CPU_DECLARE(gather)

@@ -124,6 +124,8 @@ static const weir_kernel_t plugin_kernels[] = {
     KERNEL_PLAIN("ReduceL2", "cpu.reduce_l2_f32", WEIR_F32, reduce),
     KERNEL_PLAIN("ReduceSumSquare", "cpu.reduce_sum_square_f32", WEIR_F32, reduce),
     KERNEL_PLAIN("LpNormalization", "cpu.lp_normalization_f32", WEIR_F32, reduce),
+    KERNEL_PLAIN("ArgMax", "cpu.arg_max_f32", WEIR_F32, arg),
+    KERNEL_PLAIN("ArgMin", "cpu.arg_min_f32", WEIR_F32, arg),
     KERNEL_PLAIN("LRN", "cpu.lrn_f32", WEIR_F32, lrn),
     KERNEL_PLAIN("LSTM", "cpu.lstm_f32", WEIR_F32, lstm),
     KERNEL_PLAIN("Concat", "cpu.concat", 0, join),

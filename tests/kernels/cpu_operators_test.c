@@ -392,6 +392,25 @@ static void global_pools_and_norms(void **state)
     }
 }
 
+static void extremes_are_found_where_they_are(void **state)
+{
+    (void)state;
+    static const int64_t lengths[] = {1, 2, 15, 16, 17, 70, 1000};
+    for (size_t i = 0; i < COUNT(lengths); i++)
+        for (int turn = 0; turn < 8; turn++) {
+            op_begin(turn & 1 ? "ArgMin" : "ArgMax");
+            op_f32(DIMS(30, lengths[i]), turn >> 1 & 1);
+            // Few different numbers: there are equals to choose among.
+            for (uint64_t e = 0; e < op.inputs[0].element_count; e++)
+                ((float *)op.inputs[0].data)[e] = rintf(((float *)op.inputs[0].data)[e] * 4);
+            op_output(WEIR_I64, DIMS(30));
+            op_int("axis", 1);
+            op_int("keepdims", 0);
+            op_int("select_last_index", turn >> 2);
+            op_check(0);
+        }
+}
+
 // -----------------------------------------------------------------------------------------
 // movement
 
@@ -683,6 +702,7 @@ int main(void)
         cmocka_unit_test(reductions_are_right_and_same),
         cmocka_unit_test(rows_and_columns_fold_alike),
         cmocka_unit_test(global_pools_and_norms),
+        cmocka_unit_test(extremes_are_found_where_they_are),
         cmocka_unit_test(transposes_move_every_element),
         cmocka_unit_test(parts_join_and_part),
         cmocka_unit_test(slices_start_where_they_are_told),
