@@ -1,5 +1,5 @@
 // tests/plugins/broken.c: a plugin that breaks one rule of <weir/plugin.h>, the one that the
-// environment names (WEIR_BROKEN). Each must be caught by `weir conform`: check_conform.py.
+// environment names (WEIR_BROKEN). Each must be caught by `weir conform`: conform_test.py.
 //
 // Without a name it breaks none and conforms, so that a catch says something. It must stay a plugin
 // like a stranger's: no header of ours but plugin.h.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Does `weir conform` catch each broken rule by the group meant for it, and pass what keeps them all?
 
-    tests/plugins/check_conform.py BUILD_DIR
+    tests/plugins/conform_test.py BUILD_DIR
 
 It runs the command on broken.c's plugin once per rule (WEIR_BROKEN names it) and once with none broken, then
 on the plugins of the tree. It must not accept a catch by accident: the group and the words are compared.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Is the layout of <weir/plugin.h> the committed one?
 
-    tests/plugins/check_layout.py [--write]
+    tests/plugins/layout_test.py [--write]
 
 Reads every struct and every enumerator from the header, writes a small program that prints their sizes, offsets
 and values, and compares what that prints, compiled as C11, with layout.txt. From version 1 on a line of layout.txt
@@ -83,7 +83,7 @@ def main():
     committed = COMMITTED.read_text()
     if now != committed:
         print("".join(difflib.unified_diff(committed.splitlines(True), now.splitlines(True), "layout.txt", "now")))
-        print("layout: plugin.h is laid out otherwise; on purpose? check_layout.py --write, and say so in the commit")
+        print("layout: plugin.h is laid out otherwise; on purpose? layout_test.py --write, and say so in the commit")
         return 1
     print(f"layout: {len(committed.splitlines())} lines as committed")
     return 0

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Follows docs/plugins.md to the letter, in an empty folder, against an install tree.
 
-    tests/plugins/check_tutorial.py BUILD_DIR
+    tests/plugins/tutorial_test.py BUILD_DIR
 
 A block ```c NAME is written to the file NAME; of a block ```sh the lines after "$ " are run and the others are
 what must be printed, in order: "..." as one character (the ellipsis) stands for any text, and alone on a line for any
