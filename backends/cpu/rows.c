@@ -1,9 +1,13 @@
 // Softmax, LogSoftmax and LayerNormalization in f32, over rows.
 //
 // A row is one task's work from end to end, so its bits depend on nothing beside it. A softmax
-// along an inner axis copies each row out and back. A scale that has to be broadcast is left to the
-// next plugin.
-#include "backends/cpu/cpu.h"
+// along an inner axis copies each row out and back. A prologue is applied to a row on its way into
+// the output, where the row is then worked on in place. A scale that has to be broadcast is left to
+// the next plugin.
+#include <stddef.h>
+#include <string.h>
+
+#include "backends/cpu/expression.h"
 
 #define TASK_NS 20000u
 
@@ -13,7 +17,8 @@ typedef struct rows_state {
     uint64_t inner; // distance of a row's elements
     weir_k_softmax_t *softmax;
     float epsilon;
-    uint32_t is_softmax;
+    uint32_t is_softmax, has_prologue;
+    weir_cpu_program_t program; // only there with a prologue
 } rows_state_t;
 
 static int is_softmax(const weir_node_t *node)
@@ -30,15 +35,36 @@ static int64_t row_axis(const weir_node_t *node)
     return first >= 0 && first < rank ? first : -1;
 }
 
+// Inputs before the operands of a prologue.
+static uint32_t own_inputs(const weir_node_t *node)
+{
+    return node->prologue ? WEIR_MIN(node->prologue->first_operand, node->input_count)
+                          : node->input_count;
+}
+
+static weir_code_t prologue_supports(const weir_node_t *node, weir_support_t *out_support)
+{
+    if (node->epilogue)
+        return weir_cpu_refuse(out_support, "takes no epilogue");
+    if (!node->prologue)
+        return WEIR_OK;
+    if (node->op[0] == 'L' && is_softmax(node))
+        return weir_cpu_refuse(out_support, "LogSoftmax takes no prologue");
+    if (is_softmax(node) && row_axis(node) + 1 != (int64_t)node->inputs[0].rank)
+        return weir_cpu_refuse(out_support, "takes a prologue along the last axis only");
+    return weir_cpu_expression_supports(node, node->prologue, 1, out_support);
+}
+
 weir_code_t weir_cpu_rows_supports(const weir_node_t *node, weir_support_t *out_support)
 {
-    if (node->prologue || node->epilogue)
-        return weir_cpu_refuse(out_support, "takes no prologue and no epilogue");
+    const weir_code_t code = prologue_supports(node, out_support);
+    if (code != WEIR_OK)
+        return code;
     const weir_tensor_t *x = &node->inputs[0];
     const int64_t axis = node->input_count > 0 ? row_axis(node) : -1;
     if (axis < 0)
         return weir_cpu_refuse(out_support, "the axis is not one of the input");
-    for (uint32_t i = 0; i < node->input_count; i++)
+    for (uint32_t i = 0; i < own_inputs(node); i++)
         if (node->inputs[i].dtype != WEIR_F32 && (node->inputs[i].dtype != 0 || i < 2))
             return weir_cpu_refuse(out_support, "takes f32 only");
     for (uint32_t j = 0; j < node->output_count; j++)
@@ -46,9 +72,9 @@ weir_code_t weir_cpu_rows_supports(const weir_node_t *node, weir_support_t *out_
             return weir_cpu_refuse(out_support, "gives f32 only");
     if (is_softmax(node))
         return WEIR_OK;
-    if (node->input_count < 2)
+    if (own_inputs(node) < 2)
         return weir_cpu_refuse(out_support, "inputs are missing");
-    for (uint32_t i = 1; i < WEIR_MIN(node->input_count, 3u); i++) {
+    for (uint32_t i = 1; i < WEIR_MIN(own_inputs(node), 3u); i++) {
         const weir_tensor_t *factor = &node->inputs[i];
         if (factor->dtype == 0)
             continue;
@@ -67,12 +93,15 @@ weir_code_t weir_cpu_rows_prepare(
     const weir_k_table_t *kernels = weir_cpu_isa_table(host);
     if (!kernels)
         return host->fail(host, WEIR_UNAVAILABLE, "option isa of plugin cpu: not on this machine");
-    rows_state_t *state = host->alloc(host, sizeof(*state));
+    const uint64_t bytes = node->prologue ? sizeof(rows_state_t) : offsetof(rows_state_t, program);
+    rows_state_t *state = host->alloc(host, bytes);
     if (!state)
         return host->fail(
             host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a %s", node->op);
     const weir_tensor_t *x = &node->inputs[0];
-    *state = (rows_state_t){.kernels = kernels, .row_count = 1, .row_elements = 1};
+    memset(state, 0, bytes);
+    state->kernels = kernels;
+    state->row_count = state->row_elements = 1;
     state->is_softmax = (uint32_t)is_softmax(node);
     state->epsilon = (float)weir_node_float(node, "epsilon", 1e-5);
     const int is_one_axis = is_softmax(node) && !weir_node_int(node, "coerce", 0);
@@ -91,6 +120,14 @@ weir_code_t weir_cpu_rows_prepare(
     state->rows_per_task = WEIR_MAX(1u, TASK_NS / (state->row_elements + 20));
     out_prepared->state = state;
     out_prepared->scratch_bytes = state->inner > 1 ? 2 * state->row_elements * sizeof(float) : 0;
+    if (!node->prologue)
+        return WEIR_OK;
+    state->has_prologue = 1;
+    weir_cpu_program_begin(&state->program, kernels, x->rank, x->dims);
+    weir_cpu_program_append(&state->program, node, node->prologue,
+        weir_cpu_program_broadcast(&state->program, node, 0));
+    weir_cpu_program_end(&state->program);
+    out_prepared->scratch_bytes = state->program.scratch_bytes;
     return WEIR_OK;
 }
 
@@ -124,11 +161,14 @@ weir_code_t weir_cpu_rows_run(const weir_task_t *task)
     const rows_state_t *state = task->state;
     const weir_node_t *node = task->node;
     const weir_tensor_t *in = task->inputs, *out = task->outputs;
-    const float *bias = node->input_count > 2 && in[2].dtype ? in[2].data : NULL;
+    const float *bias = own_inputs(node) > 2 && in[2].dtype ? in[2].data : NULL;
     float *mean = node->output_count > 1 && out[1].dtype ? out[1].data : NULL;
     float *inverse = node->output_count > 2 && out[2].dtype ? out[2].data : NULL;
     const uint64_t end =
         weir_cpu_min((task->first + task->count) * state->rows_per_task, state->row_count);
+    weir_cpu_interpreter_t interpreter;
+    if (state->has_prologue)
+        weir_cpu_interpreter_begin(&interpreter, &state->program, in, out, task->scratch);
     for (uint64_t row = task->first * state->rows_per_task; row < end; row++) {
         if (state->inner > 1) {
             strided_softmax(state, task, row, task->scratch);
@@ -136,6 +176,10 @@ weir_code_t weir_cpu_rows_run(const weir_task_t *task)
         }
         const float *x = (const float *)in[0].data + row * state->row_elements;
         float *y = (float *)out[0].data + row * state->row_elements;
+        if (state->has_prologue) {
+            weir_cpu_interpreter_run(&interpreter, row * state->row_elements, state->row_elements);
+            x = y;
+        }
         if (state->is_softmax)
             state->softmax(state->row_elements, x, y);
         else

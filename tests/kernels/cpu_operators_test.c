@@ -411,6 +411,60 @@ static void extremes_are_found_where_they_are(void **state)
         }
 }
 
+// relu(a) + b before a LayerNormalization or a Softmax, as its prologue, gives the bits of the same
+// computed apart.
+static void prologues_are_applied_before_rows(void **state)
+{
+    (void)state;
+    static const weir_instruction_t program[] = {{.opcode = WEIR_OP_ANCHOR, .dtype = WEIR_F32},
+        {.opcode = WEIR_OP_RELU, .dtype = WEIR_F32, .a = 0},
+        {.opcode = WEIR_OP_LOAD, .dtype = WEIR_F32, .a = 1},
+        {.opcode = WEIR_OP_ADD, .dtype = WEIR_F32, .a = 1, .b = 2}};
+    static const uint16_t outputs[] = {3};
+    static const int64_t widths[] = {1, 16, 50, 384, 700};
+    for (size_t w = 0; w < COUNT(widths); w++)
+        for (int softmax = 0; softmax < 2; softmax++) {
+            const uint64_t width = (uint64_t)widths[w];
+            op_begin(softmax ? "Softmax" : "LayerNormalization");
+            op_f32(DIMS(9, widths[w]), 0);
+            if (!softmax)
+                op_f32(DIMS(widths[w]), 0); // scale, and no bias
+            op_int("axis", -1);
+            op_float("epsilon", 1e-5);
+            op_output(WEIR_F32, DIMS(9, widths[w]));
+            const weir_expression_t prologue = {.head = WEIR_HEAD(weir_expression_t),
+                .instructions = program,
+                .instruction_count = COUNT(program),
+                .first_operand = op.node.input_count,
+                .operand_count = 2,
+                .output_count = 1,
+                .outputs = outputs};
+            op_f32(DIMS(9, widths[w]), 0); // operand 0, which the anchor stands for
+            op_f32(DIMS(widths[w]), 0);
+            const float *row = op.inputs[op.node.input_count - 1].data;
+            float *x = op.inputs[0].data, *y = op.outputs[0].data;
+            for (int isa = 0; isa < ISA_COUNT; isa++) {
+                float before[9 * 700], expected[9 * 700];
+                if (!plugins[isa])
+                    continue;
+                memcpy(before, x, 9 * width * sizeof(*x));
+                op.node.prologue = &prologue;
+                run_on(isa, 3);
+                memcpy(expected, y, 9 * width * sizeof(*y));
+                for (uint64_t i = 0; i < 9 * width; i++)
+                    x[i] = (x[i] > 0 ? x[i] : 0.0f) + row[i % width];
+                op.node.prologue = NULL;
+                op.node.input_count -= 2;
+                run_on(isa, 0);
+                op.node.input_count += 2;
+                assert_memory_equal(expected, y, 9 * width * sizeof(*y));
+                memcpy(x, before, 9 * width * sizeof(*x));
+            }
+            for (uint32_t i = 0; i < op.memory_count; i++)
+                test_free(op.memory[i]);
+        }
+}
+
 // -----------------------------------------------------------------------------------------
 // movement
 
@@ -703,6 +757,7 @@ int main(void)
         cmocka_unit_test(rows_and_columns_fold_alike),
         cmocka_unit_test(global_pools_and_norms),
         cmocka_unit_test(extremes_are_found_where_they_are),
+        cmocka_unit_test(prologues_are_applied_before_rows),
         cmocka_unit_test(transposes_move_every_element),
         cmocka_unit_test(parts_join_and_part),
         cmocka_unit_test(slices_start_where_they_are_told),
