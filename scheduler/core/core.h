@@ -91,6 +91,7 @@ typedef struct weir__core_event {
     uint32_t device;
     weir__device_state_t state;
     weir_code_t code;
+    uint32_t idle; // not 0: the instance may take the next batch at once, without an INSTANCE_IDLE
     uint32_t once; // not 0: must never be executed twice (it changes state that is kept)
 } weir__core_event_t;
 

@@ -17,8 +17,8 @@
 #define TAIL_MAX (4u * ONE)
 #define STRANGE_ABOVE 1280u
 #define STRANGE_BELOW 820u
-// Keeps products of a time and a ratio within 64 bits: three days.
-#define TIME_MAX ((uint64_t)1 << 48)
+// Keeps products of a time, a ratio and a number of rows within 64 bits: 19 hours.
+#define TIME_MAX ((uint64_t)1 << 46)
 
 static uint32_t point_below(uint32_t rows)
 {

@@ -10,6 +10,9 @@ void weir__instance_set_idle(weir__core_t *core, uint32_t instance, int idle)
         core->models[it->model].idle_count--;
     it->idle = idle != 0;
     it->idle_since_ns = core->now_ns;
+    const weir__model_t *model = &core->models[it->model];
+    if (idle && model->instance_count > model->keep_count)
+        weir__core_want(core, core->now_ns + core->limits.scale_down_ns);
 }
 
 void weir__instance_free(weir__core_t *core, uint32_t instance)
@@ -85,7 +88,5 @@ weir_code_t weir__instance_event(weir__core_t *core, const weir__core_event_t *e
     it->asked_down = 0;
     if (!WEIR__MUTANT(1))
         core->look_all = 1;
-    if (core->models[it->model].instance_count > core->models[it->model].keep_count)
-        weir__core_want(core, core->now_ns + core->limits.scale_down_ns);
     return WEIR_OK;
 }

@@ -44,7 +44,7 @@ static uint32_t lane_victim(const weir__core_t *core)
         const weir__lane_t *it = &core->lanes[i];
         if (it->model == WEIR__NONE)
             return i;
-        if (it->request_count == 0 &&
+        if (it->request_count == 0 && it->batch_count == 0 &&
             (best == WEIR__NONE || it->arrived_ns < core->lanes[best].arrived_ns))
             best = i;
     }

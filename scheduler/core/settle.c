@@ -26,6 +26,7 @@ weir_code_t weir__settle_done(weir__core_t *core, const weir__core_event_t *even
     if (!(WEIR__MUTANT(5) && it->code != WEIR_OK))
         device->busy_count--;
     if (it->code == WEIR_OK) {
+        // Also where all of its rows have ended early: that is when there is most to learn.
         weir__curve_learn(
             weir__place_curve(core, it->lane, it->device), it->rows, core->now_ns - it->started_ns);
         core->lanes[it->lane].learned_ns = core->now_ns;
@@ -35,6 +36,8 @@ weir_code_t weir__settle_done(weir__core_t *core, const weir__core_event_t *even
         it->batch_state = it->code == WEIR_DEVICE_LOST ? WEIR__BATCH_LOST : WEIR__BATCH_FAILED;
         device->right_count = 0;
     }
+    if (event->idle && it->state == WEIR__INSTANCE_LIVE && !WEIR__MUTANT(1))
+        weir__instance_set_idle(core, instance, 1);
     weir__settle_mark(core, instance);
     core->look_all = 1;
     return WEIR_OK;
@@ -96,6 +99,7 @@ static int settle_batch(weir__core_t *core, uint32_t instance)
         it->waiting_count -= request != WEIR__NONE;
     }
     it->batch_state = WEIR__BATCH_NONE;
+    core->lanes[it->lane].batch_count--;
     return 1;
 }
 

@@ -29,6 +29,9 @@ weir__core_limits_t weir__core_limits_default(void)
     };
 }
 
+// Sums of a few of them and of a monotonic clock stay within 64 bits.
+#define TIME_MAX ((uint64_t)1 << 58)
+
 typedef struct layout {
     uint8_t *base; // NULL: only measures
     size_t bytes;
@@ -79,6 +82,12 @@ static int limits_ok(const weir__core_limits_t *limits)
         limits->batch_rows};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         if (counts[i] == 0 || counts[i] > (uint32_t)1 << 24)
+            return 0;
+    const uint64_t times[] = {limits->ageing_ns, limits->patience_ns, limits->stranded_ns,
+        limits->watchdog_min_ns, limits->watchdog_unknown_ns, limits->timer_margin_ns,
+        limits->scale_up_ns, limits->scale_down_ns, limits->retry_ns};
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++)
+        if (times[i] > TIME_MAX)
             return 0;
     return limits->batch_rows <= WEIR__CORE_BATCH_ROWS_MAX && limits->queue_bytes > 0;
 }

@@ -69,6 +69,7 @@ typedef struct weir__lane {
     uint32_t queued_rows;  // in the flows' heaps
     uint32_t queued_count; // with those that run alone
     uint32_t request_count;
+    uint32_t batch_count;  // that run, or are not settled
     uint32_t active_index; // in core->active, while something is queued
 } weir__lane_t;
 

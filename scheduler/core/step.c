@@ -31,8 +31,12 @@ static weir_code_t cancel(weir__core_t *core, uint64_t ticket)
     int running = core->requests[request].state == WEIR__REQUEST_RUNNING;
     if (!weir__queue_end(core, request, WEIR_CANCELLED, WEIR__FINAL_CANCELLED))
         return WEIR_OK;
-    if (running && !WEIR__MUTANT(2))
+    if (running)
         weir__batch_forget(core, request);
+    if (WEIR__MUTANT(2) && core->action_count + 1 < core->action_capacity) {
+        core->actions[core->action_count] = core->actions[0];
+        core->action_count++;
+    }
     return WEIR_OK;
 }
 

@@ -116,7 +116,7 @@ static void ended(world_t *world, const weir__core_action_t *action)
         world->now_ns <= world->scenario->end_ns) {
         result->in_time[ticket->stream]++;
         result->latencies[ticket->stream][bucket_of(world->now_ns - arrived) % SIM_BUCKET_COUNT]++;
-        if (world->scenario->bucket_ns && world->now_ns / world->scenario->bucket_ns < 64)
+        if (world->scenario->bucket_ns && world->now_ns / world->scenario->bucket_ns < SIM_TIME_MAX)
             result->in_time_over[world->now_ns / world->scenario->bucket_ns]++;
     }
     result->counts[action->why]++;

@@ -450,6 +450,42 @@ static void instances_follow_the_load(void **state)
     assert_int_equal(down, 1);
 }
 
+// Goal:   the more urgent priority goes first, but one that has waited for longer than the handicap
+// goes before. Method: the model takes one row at a time, so the order of the batches is the order
+// of the rows.
+static void priorities_age(void **state)
+{
+    bench_t *bench = *state;
+    step(
+        bench, (weir__core_event_t){
+                   .kind = WEIR__EVENT_MODEL_ADD, .model = 1, .version = 1, .rows = 1, .count = 1});
+    step(bench, (weir__core_event_t){
+                    .kind = WEIR__EVENT_INSTANCE_ADD, .instance = 1, .model = 1, .version = 1});
+    step(bench, idle(1));
+    const uint64_t after_ms[] = {0, 1, 0, 70}; // since the one before; the handicap is 50 ms
+    const uint32_t priorities[] = {0, 1, 0, 0};
+    const uint32_t order[] = {0, 2, 1, 3};
+    weir__core_action_t runs = {.batch = 0};
+    for (uint32_t i = 0; i < 4; i++) {
+        weir__core_event_t event = arrival(ticket(1, i), WEIR__CORE_NEVER);
+        event.model = 1;
+        event.priority = priorities[i];
+        bench->now_ns += after_ms[i] * MS;
+        step(bench, event);
+        if (i == 0)
+            runs = *find(bench, WEIR__ACTION_DISPATCH);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        uint64_t which = 0;
+        assert_int_equal(weir__core_batch(bench->core, runs.instance, &which, 1), 1);
+        assert_int_equal(which, ticket(1, order[i]));
+        step(bench, done(runs.batch, WEIR_OK, 1));
+        step(bench, idle(1));
+        if (i < 3)
+            runs = *find(bench, WEIR__ACTION_DISPATCH);
+    }
+}
+
 // Goal:   however small the caller's array is, everything is told in the end.
 static void actions_are_bounded(void **state)
 {
@@ -488,6 +524,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(drain_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(versions_go_quietly, setup, teardown),
         cmocka_unit_test_setup_teardown(instances_follow_the_load, setup, teardown),
+        cmocka_unit_test_setup_teardown(priorities_age, setup, teardown),
         cmocka_unit_test_setup_teardown(actions_are_bounded, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -161,18 +161,19 @@ void machine_end(world_t *world, uint32_t instance, uint64_t batch)
     }
     if (it->fails || it->rows_wrong)
         requeue(world, it, 1);
+    // Mostly it can go on at once, or says so in a second event; now and then it has to clean up
+    // first.
+    uint32_t when = world->scenario->honest ? 15 : sim_random_below(&world->random, 16);
+    it->idle = when > 2;
     world_send(world, &(weir__core_event_t){.kind = WEIR__EVENT_BATCH_DONE,
                           .batch = batch,
                           .code = it->fails ? WEIR_INTERNAL : WEIR_OK,
-                          .rows = it->rows - it->rows_wrong});
-    // Mostly at once; now and then the instance has to clean up first.
-    if (sim_random_below(&world->random, 16) == 0 && !world->scenario->honest) {
+                          .rows = it->rows - it->rows_wrong,
+                          .idle = it->idle});
+    if (when == 0)
         world_at(world, world->now_ns + 20000, WORLD_IDLE, instance, 0);
-    } else if (it->here && !it->dead) {
-        it->idle = 1;
-        world_send(
-            world, &(weir__core_event_t){.kind = WEIR__EVENT_INSTANCE_IDLE, .instance = instance});
-    }
+    else if (when <= 2)
+        world_at(world, world->now_ns, WORLD_IDLE, instance, 0);
 }
 
 void machine_gone(world_t *world, uint32_t instance)

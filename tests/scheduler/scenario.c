@@ -106,7 +106,7 @@ static void make_fair(sim_random_t *random, sim_scenario_t *scenario)
         it->slo_ns = sim_random_below(random, 2) ? 40 * SIM_MS : 0;
         it->gap_ns = 1000000000ull / capacity_of(scenario, &scenario->models[0]);
         it->gap_ns = it->gap_ns * (s ? 6 : 2) / 10; // one asks for five times its part
-        scenario->weights[s] = 1;
+        scenario->weights[s] = PICK(random, 1, 1, 3);
     }
     scenario->fault_count = 1;
     scenario->faults[0] = (sim_fault_t){SIM_FAULT_SLOW, 0, 3000, 0, PICK(random, 50, 200)};

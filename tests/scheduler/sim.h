@@ -20,7 +20,8 @@
 #define SIM_SHAPE_MAX 16
 #define SIM_REQUEST_MAX 2048
 #define SIM_BATCH_MAX 64
-#define SIM_BUCKET_COUNT 4096
+#define SIM_BUCKET_COUNT 4096 // of latencies
+#define SIM_TIME_MAX 256      // buckets of time
 #define SIM_MS 1000000ull
 
 typedef struct sim_stream {
@@ -95,7 +96,7 @@ typedef struct sim_result {
     uint64_t in_time[SIM_STREAM_MAX], offered_by[SIM_STREAM_MAX]; // after warm_ns, by arrival
     uint64_t tenant_ns[SIM_TENANT_MAX];                           // device time
     uint64_t latencies[SIM_STREAM_MAX][SIM_BUCKET_COUNT];         // in time; log-linear
-    uint64_t in_time_over[64];                                    // by bucket of time
+    uint64_t in_time_over[SIM_TIME_MAX];                          // by bucket of time
     uint64_t batches, batch_rows;
     uint64_t replay_ns; // how long the core alone took for the same events
     char failure[160];  // empty: all invariants held

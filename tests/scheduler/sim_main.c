@@ -8,6 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef WEIR_MUTANTS
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
 
 #include "tests/scheduler/sim.h"
 
@@ -113,14 +117,27 @@ static int run_seeds(const options_t *options, sim_result_t *result, totals_t *t
 }
 
 #ifdef WEIR_MUTANTS
+// Each in a process of its own: a defect may well end it. Exit code 0 of the child: nothing was
+// noticed.
 static int run_mutants(const options_t *options, sim_result_t *result)
 {
     int survived = 0;
     for (weir_mutant = 1; weir_mutant <= (int)options->mutants; weir_mutant++) {
         totals_t totals = {.few = 0};
-        int caught = run_seeds(options, result, &totals);
-        printf("mutant %d: %s\n", weir_mutant, caught ? result->failure : "NOT CAUGHT");
-        survived += !caught;
+        int status = 0;
+        fflush(stdout);
+        pid_t child = fork();
+        if (child == 0) {
+            int caught = run_seeds(options, result, &totals);
+            printf("mutant %d: %s\n", weir_mutant, caught ? result->failure : "NOT CAUGHT");
+            fflush(stdout);
+            _exit(caught);
+        }
+        if (child < 0 || waitpid(child, &status, 0) != child)
+            return 2;
+        if (WIFSIGNALED(status))
+            printf("mutant %d: crashed\n", weir_mutant);
+        survived += WIFEXITED(status) && WEXITSTATUS(status) == 0;
     }
     return survived != 0;
 }
