@@ -207,6 +207,8 @@ static void plan_return(world_t *world, uint32_t device)
         return;
     world->devices[device].back_planned = 1;
     uint64_t after = sim_random_between(&world->random, 20, 400) * SIM_MS;
+    if (sim_random_below(&world->random, 8) == 0)
+        after += 5000 * SIM_MS; // so long that nobody waits for it
     world_at(world, world->now_ns + after, WORLD_BACK, device, 0);
 }
 
