@@ -9,6 +9,7 @@ Must not: compute anything itself, or keep the interpreter's lock while the engi
 import contextlib
 import ctypes
 import threading
+import warnings
 import weakref
 
 import numpy as np
@@ -97,6 +98,10 @@ class Engine:
         self.handle = c.c_void_p()
         _check(lib.weir_engine_create(ctypes.byref(options), ctypes.byref(self.handle)))
         weakref.finalize(self, lib.weir_engine_free, self.handle)
+        for device in self.devices():
+            # Models would run all the same, on the plain C device and many times slower.
+            if not device["usable"] and "rebuild" in device["text"]:
+                warnings.warn(f"weir: {device['path']} is not used: {device['text']}", stacklevel=3)
 
     @classmethod
     def shared(cls, **options):
