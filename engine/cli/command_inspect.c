@@ -13,6 +13,7 @@ typedef struct inspect_options {
     const char *devices;
     weir__cli_option_count_t threads;
     bool is_plan;
+    bool is_limits;
     bool is_json;
     bool is_verbose;
 } inspect_options_t;
@@ -32,6 +33,9 @@ static const weir__cli_option_t rows[] = {
         .least = 1,
         .most = 4096,
         .help = "threads that compute (default: all that this process may use)"},
+    {.name = "--limits",
+        FIELD(is_limits),
+        .help = "what a model may cost before it is refused; needs no MODEL"},
     {.name = "--json", FIELD(is_json), .help = "one JSON object"},
     {.name = "--verbose", FIELD(is_verbose), .help = "what the engine logs, on stderr"},
 };
@@ -43,7 +47,7 @@ static const weir__cli_syntax_t syntax = {
         "Shows the inputs, outputs, operators and memory of a model, and what simplifying did.",
     .options = rows,
     .option_count = sizeof(rows) / sizeof(rows[0]),
-    .argument_least = 1,
+    .argument_least = 0,
     .argument_most = 1,
     .argument_field = offsetof(inspect_options_t, model),
 };
@@ -72,6 +76,16 @@ weir_code_t weir__cli_inspect(int argc, char **argv, weir__cli_fault_t *fault)
     weir_code_t code = WEIR_OK;
     if (!weir__cli_begin(&syntax, argc, argv, &options, fault, &code))
         return code;
+    if (options.is_limits && options.model)
+        return weir__cli_fault_usage(
+            fault, "--limits shows what holds for every model: leave MODEL away");
+    if (options.is_limits) {
+        weir__cli_inspect_limits(options.is_json);
+        return WEIR_OK;
+    }
+    if (!options.model)
+        return weir__cli_fault_usage(
+            fault, "MODEL is missing: give it, weir inspect MODEL (weir inspect --help says more)");
     if (options.devices && !options.is_plan)
         return weir__cli_fault_usage(fault, "--device says where a plan runs: add --plan");
     weir__cli_chain_t chain = {0};

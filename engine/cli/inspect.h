@@ -10,4 +10,7 @@ weir_code_t weir__cli_inspect_text(
 weir_code_t weir__cli_inspect_json(
     const char *path, const weir__cli_chain_t *chain, weir__cli_fault_t *fault);
 
+// The limits that hold when nobody sets others. Needs no model.
+void weir__cli_inspect_limits(bool is_json);
+
 #endif
