@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 // The hash of this file without this line; tests/style keeps it true.
-#define WEIR_PLUGIN_HEADER_HASH 0x7b4bbeee3008c238ull
+#define WEIR_PLUGIN_HEADER_HASH 0xa692d76bdbb53f34ull
 
 // ---------------------------------------------------------------------------------------------
 // Vocabulary: codes, dtypes, heads, arrays
@@ -119,7 +119,7 @@ typedef struct weir_array {
 // NULL but for constants. In prepare(), tasks() and run() every dim is >= 0; in run() data is
 // there.
 typedef struct weir_tensor {
-    void *data;             // inputs are read only
+    void *data;             // aligned to its element at least; inputs are read only
     uint64_t bytes;         // size of the memory behind data
     uint64_t element_count; // product of dims; 0 while a dim is symbolic
     const int64_t *dims;    // [rank]
@@ -340,10 +340,11 @@ typedef struct weir_task {
 #define WEIR_KERNEL_EPILOGUE                                                                       \
     1u // offers itself as an anchor with an epilogue (supports() has the say)
 #define WEIR_KERNEL_PROLOGUE 2u
-#define WEIR_KERNEL_STRIDES 4u  // takes strided inputs
+#define WEIR_KERNEL_STRIDES 4u // takes strided inputs
+// Output 0 may be input 0's memory, of Pointwise any operand's, when dims and element size are
+// equal.
+#define WEIR_KERNEL_INPLACE 8u
 #define WEIR_KERNEL_BLOCKED 16u // prefers the formats it names to row-major ones
-#define WEIR_KERNEL_INPLACE                                                                        \
-    8u // output 0 may be input 0's memory (Pointwise: any operand of equal shape)
 
 // Formats. An activation is an input that is no constant, or an output, of rank 4, [N, C, H, W]. A
 // kernel that names no formats takes and gives row-major ones. In WEIR_FORMAT_NCHW16C element (n,
