@@ -49,7 +49,7 @@ static void set_state(weir__core_t *core, uint32_t device, weir__device_state_t 
 
 weir_code_t weir__device_event(weir__core_t *core, const weir__core_event_t *event)
 {
-    if (event->device >= core->limits.device_count)
+    if (event->device >= core->limits.device_count || event->state > WEIR__DEVICE_LOST)
         return WEIR_INVALID_ARGUMENT;
     weir__device_t *it = &core->devices[event->device];
     if (it->state == WEIR__DEVICE_ABSENT) {

@@ -11,6 +11,7 @@
 
 #include "scheduler/core/core.h"
 #include "scheduler/core/curve.h"
+#include "tests/scheduler/random.h"
 
 #define MS 1000000ull
 #define ACTION_COUNT 64
@@ -508,6 +509,73 @@ static void actions_are_bounded(void **state)
     assert_int_equal(ended, 27);
 }
 
+// Goal:   events that make no sense do no harm, and the bounds hold.
+// Method: random kinds with random fields, small numbers mostly; the sanitizers watch. An event
+// that is refused
+//         must give no FINAL that an accepted request does not have.
+static void nonsense_does_no_harm(void **state)
+{
+    bench_t *bench = *state;
+    sim_random_t random = {7};
+    uint64_t admitted = 0, ended = 0, dispatched = 0, last_batch = 0;
+    for (uint32_t i = 0; i < 200000; i++) {
+        uint32_t fields[12];
+        for (size_t j = 0; j < 12; j++)
+            fields[j] = sim_random_permille(&random, 20) ? (uint32_t)sim_random_next(&random)
+                                                         : sim_random_below(&random, 4);
+        weir__core_event_t event = {
+            .kind = (weir__core_event_kind_t)sim_random_below(&random, WEIR__EVENT_DRAIN),
+            .ticket = ticket(sim_random_below(&random, 1000), sim_random_below(&random, 34)),
+            .batch = sim_random_below(&random, 2) ? last_batch : sim_random_next(&random),
+            .deadline_ns = sim_random_below(&random, 2) ? bench->now_ns + fields[0] * MS
+                                                        : sim_random_next(&random),
+            .bytes = fields[1],
+            .elapsed_ns = sim_random_next(&random) >> sim_random_below(&random, 64),
+            .model = fields[2],
+            .version = fields[3] % 3,
+            .dtype = fields[4] % 2,
+            .shape = fields[5],
+            .tenant = fields[6],
+            .priority = fields[7],
+            .rows = fields[8],
+            .count = fields[9] + 1,
+            .instance = fields[10],
+            .device = fields[11],
+            .state = (weir__device_state_t)sim_random_below(&random, 8),
+            .code = (weir_code_t)(sim_random_below(&random, 3) ? 0 : fields[1] % 14),
+            .idle = fields[2] % 2,
+            .once = fields[3] % 2,
+        };
+        static const weir__core_event_kind_t usual[] = {WEIR__EVENT_ARRIVAL,
+            WEIR__EVENT_INSTANCE_IDLE, WEIR__EVENT_BATCH_DONE, WEIR__EVENT_INSTANCE_ADD,
+            WEIR__EVENT_MODEL_ADD};
+        if (sim_random_below(&random, 8))
+            event.kind = usual[sim_random_below(&random, 5)];
+        if (i % 16 == 0) { // devices come back, else nothing could be taken
+            event.kind = WEIR__EVENT_DEVICE_STATE;
+            event.device = i / 16 % 2;
+            event.state = WEIR__DEVICE_HEALTHY;
+        }
+        if (event.kind == WEIR__EVENT_LIMITS) { // nor then
+            event.count = 32;
+            event.bytes = 1 << 20;
+        }
+        bench->now_ns += sim_random_next(&random) >> (36 + sim_random_below(&random, 28));
+        step(bench, event);
+        assert_true(bench->count <= ACTION_COUNT);
+        for (size_t j = 0; j < bench->count; j++) {
+            admitted += bench->actions[j].kind == WEIR__ACTION_ADMIT;
+            ended += bench->actions[j].kind == WEIR__ACTION_FINAL;
+            if (bench->actions[j].kind != WEIR__ACTION_DISPATCH)
+                continue;
+            dispatched++;
+            last_batch = bench->actions[j].batch;
+        }
+        assert_true(ended <= admitted && admitted - ended <= 32);
+    }
+    assert_true(dispatched > 1000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -525,6 +593,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(versions_go_quietly, setup, teardown),
         cmocka_unit_test_setup_teardown(instances_follow_the_load, setup, teardown),
         cmocka_unit_test_setup_teardown(priorities_age, setup, teardown),
+        cmocka_unit_test_setup_teardown(nonsense_does_no_harm, setup, teardown),
         cmocka_unit_test_setup_teardown(actions_are_bounded, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
