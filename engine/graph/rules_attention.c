@@ -265,8 +265,8 @@ static weir_status_t scale_mask(
 // softmax(scores) V.
 weir_status_t weir__rule_attention(weir__rewrite_t *rewrite, uint32_t root, bool *out_done)
 {
-    static const char *const plain[3] = {"sd", "hsd", "bhsd"};
-    static const char *const transposed[3] = {"ds", "hds", "bhds"};
+    // By rank; K comes transposed.
+    static const char layouts[2][3][LAYOUT_BYTES] = {{"sd", "hsd", "bhsd"}, {"ds", "hds", "bhds"}};
     const weir__node_t *node = &rewrite->graph->nodes[root];
     uint32_t weights = weir__rewrite_input(rewrite, node, 0);
     attention_t attention = {.mask = WEIR__NONE, .scale = 1, .mask_scale = 1};
@@ -285,7 +285,7 @@ weir_status_t weir__rule_attention(weir__rewrite_t *rewrite, uint32_t root, bool
         return NULL;
     absorb(rewrite, &attention, softmax);
     for (uint32_t i = 0; i < 4; i++)
-        layout_set(attention.layouts[i], (i == K ? transposed : plain)[type->rank - 2]);
+        layout_set(attention.layouts[i], layouts[i == K][type->rank - 2]);
     absorb_inputs(rewrite, &attention);
     bool ready = attention.mask == WEIR__NONE || attention.mask_scale == 1;
     if (!ready)
