@@ -1,13 +1,14 @@
 // tests/faults/batch.c: see batch.h.
 #include "tests/faults/batch.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 static void child(const batch_t *batch, _Atomic uint32_t *at, uint32_t first)
@@ -26,11 +27,11 @@ static void child(const batch_t *batch, _Atomic uint32_t *at, uint32_t first)
 static int wait_for(pid_t pid, const batch_t *batch, _Atomic uint32_t *at, int *out_status)
 {
     const uint32_t step_ms = 10;
+    struct pollfd child_end = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
     uint32_t seen = UINT32_MAX, waited_ms = 0;
     int hung = 0;
     while (waitpid(pid, out_status, WNOHANG) == 0) {
-        struct timespec step = {.tv_nsec = step_ms * 1000000};
-        nanosleep(&step, NULL);
+        (void)poll(&child_end, 1, (int)step_ms); // until it ends; a moment, where there is no pidfd
         uint32_t now = atomic_load(at);
         waited_ms = now == seen ? waited_ms + step_ms : 0;
         seen = now;
@@ -41,6 +42,8 @@ static int wait_for(pid_t pid, const batch_t *batch, _Atomic uint32_t *at, int *
             break;
         }
     }
+    if (child_end.fd >= 0)
+        close(child_end.fd);
     return hung;
 }
 

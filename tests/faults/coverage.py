@@ -26,7 +26,8 @@ PARTS = {
                   "engine/graph/infer_pointwise.c", "engine/graph/infer_reduce.c"],
     "limits": ["engine/api/limits.c", "engine/base/size.h", "engine/base/zone.c", "engine/base/heap.c"],
 }
-TESTS = "^(onnx_|graph_|limits$|malformed$|nth_|cache_|heap_zone|map_status|specialize_data|session_runs|fuzz_corpus_[vr])"
+TESTS = ("^(onnx_|graph_|limits$|malformed$|nth_|cache_|heap_zone|map_status|specialize_data|session_runs|"
+         "fuzz_corpus_[vr])")
 
 
 def gcov(build):

@@ -26,7 +26,8 @@ def bombs():
     for count in (3, 6, 20):  # outer products: each squares the elements
         nodes = [node("Mul", [f"w{i}", f"u{i}"], [f"p{i}"]) for i in range(count)]
         for i in range(count):
-            nodes += [node("Reshape", [f"p{i}", "row"], [f"w{i + 1}"]), node("Reshape", [f"p{i}", "column"], [f"u{i + 1}"])]
+            nodes += [node("Reshape", [f"p{i}", "row"], [f"w{i + 1}"]),
+                      node("Reshape", [f"p{i}", "column"], [f"u{i + 1}"])]
         body = graph([*nodes, node("Identity", [f"w{count}"], ["y"])], X, Y, [
             floats("w0", [1, 64], [1.0] * 64), floats("u0", [64, 1], [1.0] * 64), ints("row", [1, -1]),
             ints("column", [-1, 1])])

@@ -31,7 +31,7 @@ typedef struct end {
     uint64_t folded_bytes;
 } end_t;
 
-static char folder[] = "/tmp/weir-limits-XXXXXX";
+static char folder[] = P_tmpdir "/weir-limits-XXXXXX";
 
 static void set_limit(weir_limits_t *limits, const row_t *row, uint64_t value)
 {

@@ -19,8 +19,6 @@
 #include <string.h>
 #include <unistd.h>
 
-void *points_alloc(size_t bytes, size_t alignment);
-
 static void *alloc(void *user_data, size_t bytes, size_t alignment)
 {
     (void)user_data;

@@ -39,7 +39,8 @@ def image():
     nodes += [node("MaxPool", [last], ["d"], a_ints("kernel_shape", [2, 2]), a_ints("strides", [2, 2])),
              node("Resize", ["d", "", "scales"], ["e"]), node("Transpose", ["e"], ["f"], a_ints("perm", [0, 2, 3, 1])),
              node("ReduceMean", ["f"], ["y"], a_ints("axes", [1, 2]))]
-    constants = [floats("w0", [4, 3, 3, 3], [0.1] * 108), floats("w1", [4, 4, 3, 3], [0.1] * 144), floats("s", [4], [1.0] * 4),
+    constants = [floats("w0", [4, 3, 3, 3], [0.1] * 108), floats("w1", [4, 4, 3, 3], [0.1] * 144),
+                 floats("s", [4], [1.0] * 4),
                  floats("scales", [4], [1, 1, 2, 2])]
     return model(graph(nodes, [value("x", [1, 3, 8, 8])], [value("y")], constants))
 

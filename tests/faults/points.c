@@ -66,12 +66,6 @@ static bool fails(point_kind_t kind, const char *name)
 // ---- Memory -----------------------------------------------------------------------------------
 
 #ifndef WEIR_FAULTS_SANITIZED
-extern void *__libc_malloc(size_t bytes);
-extern void *__libc_calloc(size_t count, size_t bytes);
-extern void *__libc_realloc(void *memory, size_t bytes);
-extern void *__libc_memalign(size_t alignment, size_t bytes);
-extern void __libc_free(void *memory);
-
 static void *counted(void *memory)
 {
     if (memory)
@@ -117,7 +111,6 @@ INTERPOSED void free(void *memory)
 }
 #endif
 
-void *points_alloc(size_t bytes, size_t alignment);
 void *points_alloc(size_t bytes, size_t alignment)
 {
 #ifdef WEIR_FAULTS_SANITIZED

@@ -6,6 +6,7 @@
 #define WEIR_FAULTS_POINTS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef enum point_kind {
@@ -27,5 +28,15 @@ const char *points_failed(void);
 // Blocks of memory that were taken and not given back, since the program began. Always 0 where a
 // sanitizer owns the allocator: it looks for leaks itself.
 int64_t points_live_blocks(void);
+
+// Memory as an engine's allocator gives it. A point of its own where a sanitizer owns malloc.
+void *points_alloc(size_t bytes, size_t alignment);
+
+// The C library's own, under malloc and the like.
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t count, size_t bytes);
+void *__libc_realloc(void *memory, size_t bytes);
+void *__libc_memalign(size_t alignment, size_t bytes);
+void __libc_free(void *memory);
 
 #endif
