@@ -519,18 +519,23 @@ static void nonsense_does_no_harm(void **state)
     sim_random_t random = {7};
     uint64_t admitted = 0, ended = 0, dispatched = 0, last_batch = 0;
     for (uint32_t i = 0; i < 200000; i++) {
-        uint32_t fields[12];
+        // Drawn before they are used: an initialiser has no order.
+        uint32_t fields[12], wild[4];
+        uint64_t wide[3];
         for (size_t j = 0; j < 12; j++)
             fields[j] = sim_random_permille(&random, 20) ? (uint32_t)sim_random_next(&random)
                                                          : sim_random_below(&random, 4);
+        for (size_t j = 0; j < 3; j++)
+            wide[j] = sim_random_next(&random) >> sim_random_below(&random, 64);
+        for (size_t j = 0; j < 4; j++)
+            wild[j] = (uint32_t)sim_random_next(&random);
         weir__core_event_t event = {
-            .kind = (weir__core_event_kind_t)sim_random_below(&random, WEIR__EVENT_DRAIN),
-            .ticket = ticket(sim_random_below(&random, 1000), sim_random_below(&random, 34)),
-            .batch = sim_random_below(&random, 2) ? last_batch : sim_random_next(&random),
-            .deadline_ns = sim_random_below(&random, 2) ? bench->now_ns + fields[0] * MS
-                                                        : sim_random_next(&random),
+            .kind = (weir__core_event_kind_t)(wild[0] % WEIR__EVENT_DRAIN),
+            .ticket = ticket(wild[1] % 1000, wild[2] % 34),
+            .batch = wild[3] % 2 ? last_batch : wide[0],
+            .deadline_ns = wild[3] & 2 ? bench->now_ns + fields[0] * MS : wide[1],
             .bytes = fields[1],
-            .elapsed_ns = sim_random_next(&random) >> sim_random_below(&random, 64),
+            .elapsed_ns = wide[2],
             .model = fields[2],
             .version = fields[3] % 3,
             .dtype = fields[4] % 2,
@@ -541,8 +546,8 @@ static void nonsense_does_no_harm(void **state)
             .count = fields[9] + 1,
             .instance = fields[10],
             .device = fields[11],
-            .state = (weir__device_state_t)sim_random_below(&random, 8),
-            .code = (weir_code_t)(sim_random_below(&random, 3) ? 0 : fields[1] % 14),
+            .state = (weir__device_state_t)(wild[3] >> 8 & 7),
+            .code = (weir_code_t)(wild[3] & 0x30000 ? 0 : fields[1] % 14),
             .idle = fields[2] % 2,
             .once = fields[3] % 2,
         };
@@ -556,6 +561,8 @@ static void nonsense_does_no_harm(void **state)
             event.device = i / 16 % 2;
             event.state = WEIR__DEVICE_HEALTHY;
         }
+        if (event.kind == WEIR__EVENT_MODEL_ADD)
+            event.model %= 4; // their number is bounded, and few of them are removed
         if (event.kind == WEIR__EVENT_LIMITS) { // nor then
             event.count = 32;
             event.bytes = 1 << 20;

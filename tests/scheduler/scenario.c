@@ -29,15 +29,22 @@ static uint64_t capacity_of(const sim_scenario_t *scenario, const sim_model_t *m
 static void draw_machine(sim_random_t *random, sim_scenario_t *scenario)
 {
     scenario->device_count = sim_random_between(random, 1, 3);
-    for (uint32_t d = 0; d < scenario->device_count; d++)
-        scenario->devices[d] =
-            (sim_device_t){sim_random_between(random, 1, 2), d ? PICK(random, 50, 100, 300) : 100,
-                PICK(random, 0, 30, 100, 300), sim_random_between(random, 1, 2)};
+    // One draw a statement: an initialiser has no order, and a seed is to mean the same everywhere.
+    for (uint32_t d = 0; d < scenario->device_count; d++) {
+        sim_device_t *it = &scenario->devices[d];
+        it->slot_count = sim_random_between(random, 1, 2);
+        it->percent = d ? PICK(random, 50, 100, 300) : 100;
+        it->jitter_permille = PICK(random, 0, 30, 100, 300);
+        it->instances = sim_random_between(random, 1, 2);
+    }
     scenario->model_count = sim_random_between(random, 1, 3);
-    for (uint32_t m = 0; m < scenario->model_count; m++)
-        scenario->models[m] = (sim_model_t){PICK(random, 1, 4, 8, 16, 32), 1,
-            sim_random_between(random, 100, 2000) * 1000ull,
-            sim_random_between(random, 10, 300) * 1000ull};
+    for (uint32_t m = 0; m < scenario->model_count; m++) {
+        sim_model_t *it = &scenario->models[m];
+        it->batch_rows = PICK(random, 1, 4, 8, 16, 32);
+        it->version = 1;
+        it->fixed_ns = sim_random_between(random, 100, 2000) * 1000ull;
+        it->row_ns = sim_random_between(random, 10, 300) * 1000ull;
+    }
 }
 
 static void draw_stream(sim_random_t *random, sim_scenario_t *scenario, uint32_t index)

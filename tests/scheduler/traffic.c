@@ -58,6 +58,9 @@ static void offer(world_t *world, uint32_t index)
     if (version > 1 && sim_random_below(random, 16) == 0)
         version--;
     uint32_t shape = sim_random_below(random, stream->shape_count);
+    uint32_t rows = sim_random_between(random, 1, stream->rows_max);
+    int once = sim_random_permille(random, stream->once_permille);
+    int poison = sim_random_permille(random, stream->poison_permille);
     *ticket = (ticket_t){
         .deadline_ns = stream->slo_ns ? world->now_ns + stream->slo_ns : WEIR__CORE_NEVER,
         .arrived_ns = world->now_ns,
@@ -70,11 +73,11 @@ static void offer(world_t *world, uint32_t index)
         .shape = shape,
         .tenant = stream->tenant,
         .stream = index,
-        .rows = sim_random_between(random, 1, stream->rows_max),
+        .rows = rows,
         .key = key_of(world, stream->model, version, stream->dtype, shape),
         .state = TICKET_OFFERED,
-        .once = (uint8_t)sim_random_permille(random, stream->once_permille),
-        .poison = (uint8_t)sim_random_permille(random, stream->poison_permille),
+        .once = (uint8_t)once,
+        .poison = (uint8_t)poison,
     };
     weir__core_event_t event = {
         .kind = WEIR__EVENT_ARRIVAL,
