@@ -8,7 +8,7 @@ Method: `weir bench --json`, which measures each of these. Times on a busy machi
         creation is measured up to five times and the best counts, all printed.
 That it can fail: with the plain C device alone every share is 100 %, which must be seen.
 
-usage: check_budgets.py [--quick]      quick: the smaller models, 200 shapes, and no budget of time: those are
+usage: check_budgets.py [--quick]      quick: the smaller models, 500 shapes, and no budget of time: those are
                                        for a machine that does nothing else
 """
 
@@ -95,7 +95,7 @@ def main():
     figures = bench("silero", "--seconds", "1", "--device", "ref", *dims_of("silero"))
     count.check("silero on ref alone: time elsewhere", 100 * (1 - figures["ref_share"]), 0, "%")
 
-    shapes = "200" if arguments.quick else "1000"
+    shapes = "500" if arguments.quick else "1000"
     rec = [text.replace("=320", "=40..480/8") for text in dims_of("ppocr-rec")]
     for model, dims in (("ppocr-rec", rec), ("minilm", ["--dim", "batch=1..4", "--dim", "sequence=1..96"])):
         figures = bench(model, "--random-shapes", "--runs", shapes, "--seconds", "300", *dims)["random_shapes"]
