@@ -20,6 +20,7 @@ import families_bombs  # noqa: F401  pylint: disable=unused-import
 import families_file  # noqa: F401  pylint: disable=unused-import
 import families_graph  # noqa: F401  pylint: disable=unused-import
 import families_operator  # noqa: F401  pylint: disable=unused-import
+import families_shape  # noqa: F401  pylint: disable=unused-import
 from cases import FAMILIES, OK
 
 MEMORY_BYTES = 32 << 20  # over the file's size

@@ -16,6 +16,7 @@ import families_bombs  # noqa: E402,F401
 import families_file  # noqa: E402,F401
 import families_graph  # noqa: E402,F401
 import families_operator  # noqa: E402,F401
+import families_shape  # noqa: E402,F401
 from cases import FAMILIES  # noqa: E402
 
 MODEL_BYTES = 1500  # larger ones teach a fuzzer little
