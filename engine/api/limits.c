@@ -27,7 +27,7 @@ void weir_limits_default(weir_limits_t *out_limits)
         .peak_bytes = 1024 * GiB,
         .arena_bytes = 64 * GiB,
         .load_ns = 600000000000ull, // ten minutes
-        .function_nodes = 16384,
+        .function_nodes = 10000,
         .operands = 8192,
     };
 }
