@@ -2,6 +2,7 @@
 #include "engine/api/objects.h"
 
 #include "engine/base/clock.h"
+#include "engine/base/hash.h"
 #include "engine/base/float_mode.h"
 #include "engine/onnx/onnx.h"
 #include <stdio.h>
@@ -74,6 +75,22 @@ static weir_status_t evaluate(void *user, const weir__node_t *node,
 // ---- Loading
 // -----------------------------------------------------------------------------------------
 
+// Before sealing: the place in the file, or in an external one.
+static uint64_t origin_of(const weir__source_t *source, const weir__tensor_t *tensor)
+{
+    const char *start = source->bytes, *data = tensor->data;
+    uint64_t place[2] = {0, tensor->bytes};
+    if (tensor->external) {
+        place[0] = tensor->external->offset;
+        const char *name = tensor->external->location;
+        return weir__hash64(place, sizeof place, weir__hash64(name, strlen(name), 1)) | 1;
+    }
+    if (!data || data < start || data >= start + source->byte_count)
+        return 0;
+    place[0] = (uint64_t)(data - start);
+    return weir__hash64(place, sizeof place, 0) | 1;
+}
+
 // Moves the constants out of the file's bytes, to where kernels can read them.
 static weir_status_t seal(weir_model_t *model)
 {
@@ -88,6 +105,7 @@ static weir_status_t seal(weir_model_t *model)
         if (!tensor)
             continue;
         const weir__external_t *external = tensor->external;
+        tensor->origin = origin_of(model->source, tensor);
         items[count++] = (weir__seal_item_t){.data = &tensor->data,
             .bytes = tensor->bytes,
             .name = graph->values[i].name,

@@ -21,7 +21,7 @@ void weir__timer_free(weir__timer_t *timer)
     pthread_mutex_lock(&timer->lock);
     bool running = timer->running;
     timer->stopping = true;
-    pthread_cond_signal(&timer->changed);
+    pthread_cond_broadcast(&timer->changed);
     pthread_mutex_unlock(&timer->lock);
     if (running)
         pthread_join(timer->thread, NULL);
@@ -40,7 +40,14 @@ static void *timer_main(void *argument)
         } else if (alarm->deadline_ns <= weir__now_ns()) {
             timer->first = alarm->next;
             alarm->set = false;
+            // Not under the lock: it may end a run, whose owner may start the next one. The alarm
+            // itself may be gone when ring() returns.
+            timer->ringing = alarm;
+            pthread_mutex_unlock(&timer->lock);
             alarm->ring(alarm);
+            pthread_mutex_lock(&timer->lock);
+            timer->ringing = NULL;
+            pthread_cond_broadcast(&timer->changed);
         } else {
             struct timespec until = {.tv_sec = (time_t)(alarm->deadline_ns / 1000000000u),
                 .tv_nsec = (long)(alarm->deadline_ns % 1000000000u)};
@@ -68,7 +75,7 @@ weir_status_t weir__timer_set(weir__timer_t *timer, weir__alarm_t *alarm)
         alarm->next = *link;
         *link = alarm;
         alarm->set = true;
-        pthread_cond_signal(&timer->changed);
+        pthread_cond_broadcast(&timer->changed);
     }
     pthread_mutex_unlock(&timer->lock);
     return error ? WEIR_ERR(WEIR_RESOURCE_EXHAUSTED, "the timer thread could not be started: %s",
@@ -85,5 +92,7 @@ void weir__timer_clear(weir__timer_t *timer, weir__alarm_t *alarm)
             alarm->set = false;
             break;
         }
+    while (timer->ringing == alarm && !pthread_equal(timer->thread, pthread_self()))
+        pthread_cond_wait(&timer->changed, &timer->lock);
     pthread_mutex_unlock(&timer->lock);
 }

@@ -19,14 +19,16 @@ typedef struct weir__timer {
     pthread_cond_t changed;
     pthread_t thread;
     bool running, stopping;
-    weir__alarm_t *first; // by deadline
+    weir__alarm_t *first;   // by deadline
+    weir__alarm_t *ringing; // its ring() is being called
 } weir__timer_t;
 
 void weir__timer_init(weir__timer_t *timer);
 void weir__timer_free(weir__timer_t *timer);
 // The alarm is the caller's and stays until it rang or was cleared.
 weir_status_t weir__timer_set(weir__timer_t *timer, weir__alarm_t *alarm);
-// After it returns the alarm will not ring any more (but may have).
+// After it returns the alarm will not ring any more (but may have, and the call has ended unless it
+// is the caller's own).
 void weir__timer_clear(weir__timer_t *timer, weir__alarm_t *alarm);
 
 #endif

@@ -96,11 +96,18 @@ static weir_status_t run_kernel(
 // calls that are being made.
 enum { RUNNING = 0, SUSPENDING, SUSPENDED, WOKEN };
 
-static void wake(weir__run_t *run)
+// true: the run was asleep and the caller must make it go on.
+static bool mark(weir__run_t *run)
 {
     unsigned state = SUSPENDING;
-    if (atomic_compare_exchange_strong(&run->state, &state, WOKEN) || state != SUSPENDED ||
-        !atomic_compare_exchange_strong(&run->state, &state, WOKEN))
+    if (atomic_compare_exchange_strong(&run->state, &state, WOKEN))
+        return false; // it has not gone to sleep yet and will see the mark
+    return state == SUSPENDED && atomic_compare_exchange_strong(&run->state, &state, WOKEN);
+}
+
+static void wake(weir__run_t *run)
+{
+    if (!mark(run))
         return;
     if (run->blocking) {
         atomic_store(&run->signal, 1);
@@ -115,9 +122,13 @@ static void wake_by_signal(weir__waiter_t *waiter)
     wake((weir__run_t *)(void *)((char *)waiter - offsetof(weir__run_t, waiter)));
 }
 
+// A run past its deadline has nothing left to compute: it ends here, on the timer's thread, however
+// busy the team is with other runs.
 static void wake_by_alarm(weir__alarm_t *alarm)
 {
-    wake((weir__run_t *)(void *)((char *)alarm - offsetof(weir__run_t, alarm)));
+    weir__run_t *run = (weir__run_t *)(void *)((char *)alarm - offsetof(weir__run_t, alarm));
+    if (mark(run))
+        run->job.run(&run->job);
 }
 
 static void wake_by_cancel(weir__cancel_link_t *link)

@@ -42,6 +42,10 @@ typedef struct weir__tensor {
     uint64_t bytes;
     const void *data; // NULL only while `external` is not loaded yet, or when count is 0
     const weir__external_t *external; // NULL: none
+    // Where in the model the bytes came from, so that they are known without being read: equal
+    // origins of one model (files and all) are equal bytes. 0: not known. Whoever changes bytes
+    // makes a new tensor.
+    uint64_t origin;
 } weir__tensor_t;
 
 // A small integer vector or scalar of which some elements are symbols: how sizes travel through

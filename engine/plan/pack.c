@@ -27,17 +27,16 @@ static weir__hash_t hash_text(const char *text)
     return weir__hash128(text ? text : "", text ? strlen(text) : 0);
 }
 
-// What makes this constant this constant: the model and its name, if the file has it as it is; its
-// bytes, if rewriting computed it.
+// What makes this constant this constant: its place in the model, if the file has it as it is; its
+// bytes, if rewriting computed it. (Not its place in memory: that depends on how the model was
+// loaded.)
 static weir__hash_t hash_constant(const weir_model_t *model, const weir__value_t *value)
 {
-    const weir__view_t *sealed = &model->source->constants;
-    const char *data = value->constant->data, *start = sealed->data;
-    if (start && data >= start && data < start + sealed->bytes) {
-        uint64_t place[2] = {(uint64_t)(data - start), value->constant->bytes};
-        return weir__hash_join(model->digest, weir__hash128(place, sizeof place));
-    }
-    return weir__hash128(data, value->constant->bytes);
+    const weir__tensor_t *constant = value->constant;
+    if (!constant->origin)
+        return weir__hash128(constant->data, constant->bytes);
+    uint64_t place[2] = {constant->origin, constant->bytes};
+    return weir__hash_join(model->digest, weir__hash128(place, sizeof place));
 }
 
 static weir__hash_t hash_attributes(const weir_node_t *view)
