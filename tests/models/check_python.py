@@ -303,6 +303,43 @@ class Package(unittest.TestCase):
             before = now if before is None else before
             self.assertLessEqual(now, before)
 
+    def test_packed_weights_are_those_of_this_model(self):
+        """One cache, one model, loaded by path and as bytes: each gets its own weights, or shares them rightly.
+
+        The first weight lies at a multiple of 64 in the file, the second does not, so that the two ways of
+        loading lay the constants out differently.
+        """
+        import onnx  # pylint: disable=import-outside-toplevel
+        from onnx import helper, numpy_helper  # pylint: disable=import-outside-toplevel
+
+        np, weir = self.np, self.weir
+        random = np.random.default_rng(1)
+        first, second = (random.standard_normal((64, 64)).astype(np.float32) for _ in "12")
+        for padding in range(400):
+            graph = helper.make_graph(
+                [helper.make_node("MatMul", ["x", "first"], ["a"]), helper.make_node("Tanh", ["a"], ["b"]),
+                 helper.make_node("MatMul", ["b", "second"], ["y"])], "g" * (padding + 1),
+                [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [4, 64])],
+                [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+                [numpy_helper.from_array(first, "first"), numpy_helper.from_array(second, "second")])
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+            content = model.SerializeToString()
+            if content.find(first.tobytes()) % 64 == 0 and content.find(second.tobytes()) % 64:
+                break
+        else:
+            self.fail("no padding puts the weights where this test wants them")
+        x = random.standard_normal((4, 64)).astype(np.float32)
+        wanted = np.tanh(x @ first) @ second
+        for turns in ("path", "bytes"), ("bytes", "path"):
+            with tempfile.TemporaryDirectory() as folder:
+                path = pathlib.Path(folder) / "model.onnx"
+                path.write_bytes(content)
+                for turn in (*turns, turns[0]):
+                    session = weir.InferenceSession(str(path) if turn == "path" else content,
+                                                    cache_dir=folder + "/cache")
+                    got, = session.run(None, {"x": x})
+                    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4, err_msg=f"{turns} {turn}")
+
     def test_devices_and_plan(self):
         names = [d["name"] for d in self.weir.devices() if d["usable"]]
         self.assertIn("ref", names)
