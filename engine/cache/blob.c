@@ -4,8 +4,10 @@
 //   4096  the bytes, so that a mapping of them is page-aligned
 //   ...   trailer_t at the next multiple of 64: magic and key again; the end of the file
 //
-// A reader checks size, header and trailer: what a crash or a full disk leaves behind lacks one of
-// them.
+// A reader checks size, header and trailer: what a process that dies or a full disk leaves behind
+// lacks one of them. Nothing is synced, so after a power cut all three can be there and bytes
+// between them be zeros. Only a new boot can show that: the header says in which boot the bytes
+// were last known to be right, and the first reader of a later boot reads all of them.
 #include "engine/cache/store.h"
 
 #include "engine/base/size.h"
@@ -19,7 +21,7 @@
 #include <unistd.h>
 
 #define MAGIC 0x31626f6c62726577ull // "werblob1"
-#define VERSION 1u
+#define VERSION 2u
 #define DATA_OFFSET 4096u
 #define NAME_BYTES 64
 
@@ -31,6 +33,7 @@ typedef struct header {
     uint64_t bytes;
     uint64_t data_checksum;
     uint64_t header_checksum; // of everything before it
+    uint64_t boot;            // outside of the checksum: changes when a later boot finds all well
 } header_t;
 
 typedef struct trailer {
@@ -54,14 +57,16 @@ static bool file_size(uint64_t bytes, uint64_t *out_trailer_offset, uint64_t *ou
            *out_bytes <= INT64_MAX;
 }
 
-static header_t make_header(weir__hash_t key, const void *data, uint64_t bytes)
+static header_t make_header(
+    const weir__cache_t *cache, weir__hash_t key, const void *data, uint64_t bytes)
 {
     header_t header = {.magic = MAGIC,
         .version = VERSION,
         .data_offset = DATA_OFFSET,
         .key = key,
         .bytes = bytes,
-        .data_checksum = weir__hash64(data, bytes, 0)};
+        .data_checksum = weir__hash64(data, bytes, 0),
+        .boot = cache->boot};
     header.header_checksum = weir__hash64(&header, offsetof(header_t, header_checksum), 0);
     return header;
 }
@@ -92,6 +97,38 @@ static const char *flaw(const char *map, uint64_t map_bytes, weir__hash_t key)
     return NULL;
 }
 
+// Writes into the header that the bytes are right in this boot. When it fails, the next reader
+// checks them again. The name may be another file's by now: then there is nothing to mark.
+static void mark_boot(const weir__cache_t *cache, const char *name, const struct stat *of_file)
+{
+    struct stat stat;
+    int file = openat(cache->folder, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (file < 0)
+        return;
+    if (fstat(file, &stat) == 0 && stat.st_dev == of_file->st_dev &&
+        stat.st_ino == of_file->st_ino) {
+        ssize_t written =
+            pwrite(file, &cache->boot, sizeof cache->boot, (off_t)offsetof(header_t, boot));
+        (void)written;
+    }
+    close(file);
+}
+
+// Bytes that an earlier boot wrote may never have reached the disk: they are read once in each
+// boot.
+static const char *flaw_since_boot(
+    const weir__cache_t *cache, const char *map, const char *name, const struct stat *of_file)
+{
+    header_t header;
+    memcpy(&header, map, sizeof header);
+    if (header.boot == cache->boot)
+        return NULL;
+    if (header.data_checksum != weir__hash64(map + DATA_OFFSET, header.bytes, 0))
+        return "its bytes are damaged";
+    mark_boot(cache, name, of_file);
+    return NULL;
+}
+
 static void set_mapped(weir__view_t *view, char *map, uint64_t map_bytes, uint64_t bytes)
 {
     *view = (weir__view_t){.data = map + DATA_OFFSET,
@@ -119,6 +156,8 @@ bool weir__cache_get(weir__cache_t *cache, weir__hash_t key, weir__view_t *out_v
         why = "it cannot be mapped";
         if (map != MAP_FAILED) {
             why = flaw(map, bytes, key);
+            if (!why)
+                why = flaw_since_boot(cache, map, name, &stat);
             if (why)
                 munmap(map, bytes);
             else
@@ -178,7 +217,7 @@ static void finish_file(weir__cache_t *cache, const char *temporary, weir__hash_
     uint64_t bytes, uint64_t trailer_offset)
 {
     char name[NAME_BYTES];
-    header_t header = make_header(key, map + DATA_OFFSET, bytes);
+    header_t header = make_header(cache, key, map + DATA_OFFSET, bytes);
     trailer_t trailer = {.magic = MAGIC, .key = key, .header_checksum = header.header_checksum};
     memcpy(map, &header, sizeof header);
     memcpy(map + trailer_offset, &trailer, sizeof trailer);

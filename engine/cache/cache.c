@@ -70,6 +70,19 @@ static int open_folder(const char *dir, char *why, size_t why_bytes)
     return -1;
 }
 
+// Which start of the machine this is; 0 when it cannot be told. Then no blob counts as one of an
+// earlier start, unless that one could be told.
+static uint64_t read_boot(void)
+{
+    char id[64];
+    int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return 0;
+    ssize_t bytes = read(file, id, sizeof id);
+    close(file);
+    return bytes > 0 ? weir__hash64(id, (uint64_t)bytes, 0) : 0;
+}
+
 // ---- Trimming --------------------------------------------------------------------------------
 
 typedef struct entry {
@@ -188,6 +201,7 @@ weir_status_t weir__cache_open(weir__heap_t *heap, const weir__log_t *log, const
         cache->dir[0] = 0;
         return NULL;
     }
+    cache->boot = read_boot();
     trim(cache, bytes ? bytes : WEIR__CACHE_BYTES_DEFAULT);
     return NULL;
 }

@@ -7,10 +7,11 @@
 //
 // The folder belongs to this user (0700 when made here). A writer fills a temporary file and
 // renames it, so other processes see a whole blob or none, and two writers of one key do no harm.
-// It is not synced: a blob torn by a power cut is recognised by its size, header and trailer. Its
-// whole content is checked only by weir__cache_view_verify(), because a start of a large model must
-// not read all of it. Whoever truncates a file of the folder while it is mapped kills the process;
-// no other user can.
+// It is not synced: what a dying process leaves is recognised by its size, header and trailer; what
+// a power cut leaves, by a checksum of all bytes, which the first get of a blob in each boot looks
+// at. Later gets do not, because a start of a large model must not read all of it; only
+// weir__cache_view_verify() does at any time. Whoever truncates a file of the folder while it is
+// mapped kills the process; no other user can.
 #ifndef WEIR_CACHE_CACHE_H
 #define WEIR_CACHE_CACHE_H
 
@@ -57,7 +58,8 @@ typedef struct weir__view {
     weir__heap_t *heap;
 } weir__view_t;
 
-// Threads: any. cache NULL: false.
+// false: there is none, or it is damaged, which is a warning. The first get of a blob since the
+// machine was started reads all of it. Threads: any. cache NULL: false.
 bool weir__cache_get(weir__cache_t *cache, weir__hash_t key, weir__view_t *out_view);
 
 // Writes `bytes` bytes to `destination`.

@@ -9,7 +9,8 @@
 struct weir__cache {
     weir__heap_t *heap;
     const weir__log_t *log;
-    int folder; // -1: off
+    int folder;    // -1: off
+    uint64_t boot; // which start of the machine this is, hashed; 0: unknown
     atomic_uint_fast64_t temporary_count;
     char dir[PATH_MAX];
 };
