@@ -295,14 +295,15 @@ void weir__team_post(weir__team_t *team, weir__job_t *job)
     // Sequentially consistent, as is the worker's "park, then look again": one of the two sees the
     // other.
     atomic_fetch_add(&team->queued, 1);
-    pthread_mutex_unlock(&team->queue_lock);
+    // Under the lock: once the job can be taken it may end, and the team with it.
     for (uint32_t i = 0; i < team->worker_count; i++) {
         unsigned parked = PARKED;
         if (atomic_compare_exchange_strong(&team->workers[i].state, &parked, RUNNING)) {
             weir__futex_wake(&team->workers[i].state, 1);
-            return;
+            break;
         }
     }
+    pthread_mutex_unlock(&team->queue_lock);
 }
 
 static void drain_jobs(worker_t *worker)
@@ -338,6 +339,9 @@ static void *worker_main(void *argument)
 
 static void stop_workers(weir__team_t *team, uint32_t started)
 {
+    // Whoever posted the last job may still be inside: it leaves before the memory goes.
+    pthread_mutex_lock(&team->queue_lock);
+    pthread_mutex_unlock(&team->queue_lock);
     for (uint32_t i = 0; i < started; i++) {
         unsigned parked = PARKED;
         // A worker that is just going back to sleep is PARKED in a moment.
