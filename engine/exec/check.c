@@ -34,13 +34,10 @@ typedef struct symbol {
     uint32_t input;
 } symbol_t;
 
-#define SYMBOLS_MAX 64
-
 typedef struct checker {
     const weir__graph_t *graph;
     const weir_value_t *inputs;
-    symbol_t symbols[SYMBOLS_MAX];
-    uint32_t symbol_count;
+    uint32_t fit_count; // the first so many inputs fit: their sizes say what the symbols are
 } checker_t;
 
 static const char *symbol_name(const checker_t *checker, int64_t dim)
@@ -49,41 +46,49 @@ static const char *symbol_name(const checker_t *checker, int64_t dim)
     return number < checker->graph->symbols.count ? checker->graph->symbols.names[number] : NULL;
 }
 
-static const symbol_t *find_symbol(const checker_t *checker, int64_t dim)
+static const weir__value_t *declared(const checker_t *checker, uint32_t input)
 {
-    for (uint32_t i = 0; i < checker->symbol_count; i++)
-        if (checker->symbols[i].symbol == dim)
-            return &checker->symbols[i];
-    return NULL;
+    return &checker->graph->values[checker->graph->main.inputs[input]];
 }
 
-static const char *setter_of(const checker_t *checker, const symbol_t *symbol)
+// Looked up in the inputs themselves: a table would need memory in every run, or a limit. false:
+// `dim` has no name, or no input so far has it.
+static bool find_symbol(const checker_t *checker, int64_t dim, symbol_t *out_symbol)
 {
-    return checker->graph->values[checker->graph->main.inputs[symbol->input]].name;
+    if (!symbol_name(checker, dim))
+        return false;
+    for (uint32_t i = 0; i < checker->fit_count; i++) {
+        const weir__type_t *type = &declared(checker, i)->type;
+        for (int32_t d = 0; d < type->rank; d++) {
+            if (type->dims[d] != dim)
+                continue;
+            *out_symbol = (symbol_t){.symbol = dim, .size = checker->inputs[i].dims[d], .input = i};
+            return true;
+        }
+    }
+    return false;
 }
 
 // " (batch and sequence are set by "input_ids")": who set the named sizes of this type.
 static void append_setters(
     const checker_t *checker, const weir__type_t *type, char text[TEXT_BYTES])
 {
-    const symbol_t *named[WEIR_RANK_MAX];
+    symbol_t named[WEIR_RANK_MAX];
     uint32_t count = 0;
     for (int32_t d = 0; d < type->rank; d++) {
-        const symbol_t *symbol = find_symbol(checker, type->dims[d]);
-        bool again = symbol == NULL;
+        bool again = !find_symbol(checker, type->dims[d], &named[count]);
         for (uint32_t i = 0; i < count; i++)
-            again |= named[i] == symbol;
-        if (!again)
-            named[count++] = symbol;
+            again |= named[i].symbol == type->dims[d];
+        count += !again;
     }
     for (uint32_t i = 0; i < count; i++) {
-        bool last = i + 1 == count || named[i + 1]->input != named[i]->input;
-        bool first = i == 0 || named[i - 1]->input != named[i]->input;
-        bool penultimate = !last && (i + 2 == count || named[i + 2]->input != named[i]->input);
-        append(text, "%s%s", i == 0 ? " (" : "", symbol_name(checker, named[i]->symbol));
+        bool last = i + 1 == count || named[i + 1].input != named[i].input;
+        bool first = i == 0 || named[i - 1].input != named[i].input;
+        bool penultimate = !last && (i + 2 == count || named[i + 2].input != named[i].input);
+        append(text, "%s%s", i == 0 ? " (" : "", symbol_name(checker, named[i].symbol));
         if (last)
-            append(text, " %s set by \"%s\"%s", first ? "is" : "are", setter_of(checker, named[i]),
-                i + 1 == count ? ")" : ", ");
+            append(text, " %s set by \"%s\"%s", first ? "is" : "are",
+                declared(checker, named[i].input)->name, i + 1 == count ? ")" : ", ");
         else
             append(text, penultimate ? " and " : ", ");
     }
@@ -95,13 +100,13 @@ static void expected_text(const checker_t *checker, const weir__type_t *type, ch
     text[0] = '\0';
     append(text, "[");
     for (int32_t d = 0; d < type->rank; d++) {
-        const symbol_t *symbol = find_symbol(checker, type->dims[d]);
+        symbol_t symbol;
         const char *name = type->dims[d] < 0 ? symbol_name(checker, type->dims[d]) : NULL;
         append(text, d ? ", " : "");
         if (type->dims[d] >= 0)
             append(text, "%lld", (long long)type->dims[d]);
-        else if (name && symbol)
-            append(text, "%s=%lld", name, (long long)symbol->size);
+        else if (find_symbol(checker, type->dims[d], &symbol))
+            append(text, "%s=%lld", name, (long long)symbol.size);
         else
             append(text, "%s", name ? name : "any");
     }
@@ -109,30 +114,26 @@ static void expected_text(const checker_t *checker, const weir__type_t *type, ch
     append_setters(checker, type, text);
 }
 
-static bool dims_fit(checker_t *checker, uint32_t input, const weir__type_t *type)
+static bool dims_fit(const checker_t *checker, uint32_t input, const weir__type_t *type)
 {
     const weir_value_t *value = &checker->inputs[input];
     if (type->rank >= 0 && (uint32_t)type->rank != value->rank)
         return false;
     for (int32_t d = 0; d < type->rank; d++) {
-        const symbol_t *symbol = find_symbol(checker, type->dims[d]);
-        int64_t wanted = type->dims[d] >= 0 ? type->dims[d]
-                         : symbol           ? symbol->size
-                                            : value->dims[d];
-        if (value->dims[d] != wanted)
+        symbol_t symbol = {.size = value->dims[d]};
+        if (type->dims[d] >= 0)
+            symbol.size = type->dims[d];
+        else
+            (void)find_symbol(checker, type->dims[d], &symbol);
+        if (value->dims[d] != symbol.size)
             return false;
     }
-    for (int32_t d = 0; d < type->rank; d++)
-        if (type->dims[d] < 0 && symbol_name(checker, type->dims[d]) &&
-            !find_symbol(checker, type->dims[d]) && checker->symbol_count < SYMBOLS_MAX)
-            checker->symbols[checker->symbol_count++] =
-                (symbol_t){.symbol = type->dims[d], .size = value->dims[d], .input = input};
     return true;
 }
 
-static weir_status_t check_input(checker_t *checker, uint32_t input, const char *model_name)
+static weir_status_t check_input(const checker_t *checker, uint32_t input, const char *model_name)
 {
-    const weir__value_t *wanted = &checker->graph->values[checker->graph->main.inputs[input]];
+    const weir__value_t *wanted = declared(checker, input);
     const weir_value_t *value = &checker->inputs[input];
     char found[TEXT_BYTES], expected[TEXT_BYTES];
     if (value->dtype != wanted->type.dtype)
@@ -140,23 +141,27 @@ static weir_status_t check_input(checker_t *checker, uint32_t input, const char 
             "input \"%s\" of %s: dtype %s, expected %s; convert it", wanted->name, model_name,
             weir_dtype_name(value->dtype), weir_dtype_name(wanted->type.dtype));
     uint64_t bytes;
-    dims_text(value, found);
     if (value->rank > WEIR_RANK_MAX ||
-        !weir__tensor_bytes(value->dims, value->rank, value->dtype, &bytes))
+        !weir__tensor_bytes(value->dims, value->rank, value->dtype, &bytes)) {
+        dims_text(value, found);
         return WEIR_ERR(WEIR_INVALID_ARGUMENT,
             "input \"%s\" of %s: dims %s, expected at most %d sizes of 0 or more", wanted->name,
             model_name, found, WEIR_RANK_MAX);
+    }
     if (!dims_fit(checker, input, &wanted->type)) {
+        dims_text(value, found);
         expected_text(checker, &wanted->type, expected);
         return WEIR_ERR(WEIR_INVALID_ARGUMENT, "input \"%s\" of %s: dims %s, expected %s",
             wanted->name, model_name, found, expected);
     }
-    if (bytes && (!value->data || value->capacity_bytes < bytes))
+    if (bytes && (!value->data || value->capacity_bytes < bytes)) {
+        dims_text(value, found);
         return WEIR_ERR(WEIR_INVALID_ARGUMENT,
             "input \"%s\" of %s: dims %s need %llu bytes, its buffer has %llu; give the whole "
             "value",
             wanted->name, model_name, found, (unsigned long long)bytes,
             (unsigned long long)(value->data ? value->capacity_bytes : 0));
+    }
     if ((uintptr_t)value->data % weir_dtype_bytes(value->dtype))
         return WEIR_ERR(WEIR_INVALID_ARGUMENT,
             "input \"%s\" of %s: its buffer is not aligned to its %u-byte elements; copy it to one "
@@ -177,7 +182,9 @@ weir_status_t weir__check_inputs(
             model->label, main->input_count, count, name ? "; the first missing one is \"" : "",
             name ? name : "", name ? "\"" : "");
     }
-    for (uint32_t i = 0; i < main->input_count; i++)
+    for (uint32_t i = 0; i < main->input_count; i++) {
+        checker.fit_count = i;
         WEIR_TRY(check_input(&checker, i, model->label));
+    }
     return NULL;
 }

@@ -186,7 +186,8 @@ static weir_status_t claim(weir_session_t *session, const weir_run_options_t *op
     if (weir__session_is_quarantined(session))
         status = weir__status_static(WEIR_UNAVAILABLE);
     else if (output_count != model->graph->main.output_count)
-        status = WEIR_ERR(WEIR_INVALID_ARGUMENT, "%s gives %u outputs, room for %zu was given",
+        status = WEIR_ERR(WEIR_INVALID_ARGUMENT,
+            "%s gives %u outputs, room for %zu was given; give one weir_value_t per output",
             model->label, model->graph->main.output_count, output_count);
     else
         status = weir__check_inputs(model, input_count, inputs);

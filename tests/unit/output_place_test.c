@@ -152,8 +152,9 @@ static void outputs_given_wrongly(void **state)
     out[0].placement = 77;
     expect_run(&world, out, OUTPUTS, WEIR_INVALID_ARGUMENT, "...placement 77 is not known");
     expect_run(&world, out, OUTPUTS - 1, WEIR_INVALID_ARGUMENT,
-        "model from memory gives 5 outputs, room for 4 was given");
-    expect_run(&world, out, 0, WEIR_INVALID_ARGUMENT, "...room for 0 was given");
+        "model from memory gives 5 outputs, room for 4 was given; give one weir_value_t per "
+        "output");
+    expect_run(&world, out, 0, WEIR_INVALID_ARGUMENT, "...room for 0 was given; give one");
     out[0] = weir_view();
     expect_run(&world, out, OUTPUTS, WEIR_OK, "");
     world_close(&world);
@@ -296,6 +297,36 @@ static void names_set_by_several(void **state)
     world_close(&world);
 }
 
+// Goal:   however many names there are, each one is held to what the first input made of it.
+static void names_beyond_count(void **state)
+{
+    (void)state;
+    enum { NAMES = 100 };
+    message_t graph = {0};
+    weir_value_t in[NAMES + 1], out[1] = {weir_view()};
+    float x[4] = {0};
+    char name[NAMES][16], size[NAMES][16];
+    for (int i = 0; i < NAMES; i++) {
+        snprintf(name[i], sizeof name[i], "x%d", i);
+        snprintf(size[i], sizeof size[i], "size%d", i);
+        add_input(&graph, name[i], 1, size[i]);
+        in[i] = weir_f32(x, 1, 2);
+    }
+    add_input(&graph, "last", 1, size[NAMES - 1]);
+    add_node(&graph, "Neg", "n", "last", "y", (message_t){0});
+    add_output(&graph, "y");
+    world_t world;
+    world_open(&world, graph, NULL);
+    in[NAMES] = weir_f32(x, 1, 3);
+    expect_status(weir_session_run(world.session, NULL, NAMES + 1, in, 1, out),
+        WEIR_INVALID_ARGUMENT,
+        "input \"last\" of model from memory: dims [3], expected [size99=2] (size99 is set by "
+        "\"x99\")");
+    in[NAMES] = weir_f32(x, 1, 2);
+    expect_ok(weir_session_run(world.session, NULL, NAMES + 1, in, 1, out));
+    world_close(&world);
+}
+
 // ---- Time --------------------------------------------------------------------------------------
 
 // Goal:   a deadline that has passed and a flag that is up end a run before its first operator; a
@@ -340,6 +371,7 @@ int main(void)
         cmocka_unit_test(scalars),
         cmocka_unit_test(inputs_given_wrongly),
         cmocka_unit_test(names_set_by_several),
+        cmocka_unit_test(names_beyond_count),
         cmocka_unit_test(ended_between_operators),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
