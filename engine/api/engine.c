@@ -117,7 +117,9 @@ static weir_status_t start(weir_engine_t *engine, const weir_engine_options_t *o
     engine->registry_made = true;
     runtime->registry.blobs =
         (weir__blobs_t){.user = engine, .get = blob_get, .put = blob_put, .release = blob_release};
-    const char *path = options->plugin_path ? options->plugin_path : getenv("WEIR_PLUGIN_PATH");
+    // Not in a program with more rights than its caller: a path names code.
+    const char *path =
+        options->plugin_path ? options->plugin_path : secure_getenv("WEIR_PLUGIN_PATH");
     return weir__registry_load(&runtime->registry, weir_ref_plugin, path, options->plugin_options);
 }
 

@@ -178,6 +178,7 @@ static void shake_hands(
         return;
     }
     copy_sized(&plugin->abi, sizeof plugin->abi, theirs, head.size);
+    plugin->introduced = true;
     if (!plugin->abi.name || !name_is_valid(plugin->abi.name)) {
         refuse(plugin, "its name must be 1 to 31 characters of a-z, 0-9 and _");
         return;
@@ -204,7 +205,8 @@ static void probe(weir__plugin_t *plugin)
 
 // ---- Files -----------------------------------------------------------------------------------
 
-// A plugin is code: it must belong to root or to us, and nobody else may be able to write it.
+// A plugin is code: it must belong to root or to us, and nobody else may be able to write it; who
+// is in its group is not looked up.
 static bool is_trusted(weir__plugin_t *plugin)
 {
     struct stat info;
@@ -218,8 +220,10 @@ static bool is_trusted(weir__plugin_t *plugin)
         return false;
     }
     if (!S_ISREG(info.st_mode) || (info.st_uid != 0 && info.st_uid != geteuid()) ||
-        (info.st_mode & S_IWOTH)) {
-        refuse(plugin, "not loaded: it must be a file of yours or root's that others cannot write");
+        (info.st_mode & (S_IWGRP | S_IWOTH))) {
+        refuse(plugin,
+            "not loaded: it must be a file of yours or root's that its group and others cannot "
+            "write (chmod go-w)");
         return false;
     }
     return true;
@@ -435,7 +439,8 @@ void weir__registry_free(weir__registry_t *registry)
             registry->devices[i].plugin->device.close(registry->devices[i].handle);
     for (uint32_t i = 0; i < registry->plugin_count; i++) {
         weir__plugin_t *plugin = registry->plugins[i];
-        if (plugin->usable && plugin->abi.shutdown)
+        // Also of one refused later: its entry may have taken something already.
+        if (plugin->introduced && plugin->abi.shutdown)
             plugin->abi.shutdown(&plugin->host.abi);
         weir__host_free(&plugin->host);
         weir__heap_free(registry->heap, plugin);

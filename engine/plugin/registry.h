@@ -50,6 +50,7 @@ typedef struct weir__plugin {
     uint32_t kernel_count;
     char path[512];   // "": linked in
     char reason[256]; // what probe() said, or why it is not usable
+    bool introduced;  // its entry gave a table of this header: it is shut down, used or not
     bool starved;     // there was no memory for its tables
     char name[32];
     bool usable;
@@ -89,7 +90,7 @@ void weir__registry_init(weir__registry_t *registry, weir__heap_t *heap, const w
 // with the reason; a bad or unknown option is an error.
 weir_status_t weir__registry_load(weir__registry_t *registry, weir__plugin_entry_t linked_in,
     const char *search_path, const char *options);
-// Closes devices, calls shutdown(), frees all but the code.
+// Closes devices, calls shutdown() of every plugin that gave its table, frees all but the code.
 void weir__registry_free(weir__registry_t *registry);
 
 // The usable device of that name ("cuda" is "cuda:0"). NOT_FOUND or UNAVAILABLE say what to do.

@@ -119,6 +119,46 @@ static void handshake_refuses(void **state)
         "X: has memory of its own, which this version of weir does not support yet");
 }
 
+static void count_goodbyes(
+    void *user, weir_log_level_t level, const char *module, uint64_t request_id, const char *text)
+{
+    (void)level, (void)module, (void)request_id;
+    *(int *)user += strcmp(text, "misfit: goodbye") == 0;
+}
+
+// How often the plugin WORLD_MISFITS/weir_<reason>.so is shut down with its engine.
+static int goodbyes_of(const char *reason_name)
+{
+    char path[512];
+    int count = 0;
+    weir_engine_t *engine;
+    snprintf(path, sizeof path, WORLD_MISFITS "/weir_%s.so", reason_name);
+    weir_engine_options_t options = {.size = sizeof options,
+        .threads = 1,
+        .cache_dir = "",
+        .plugin_path = path,
+        .log = count_goodbyes,
+        .log_user_data = &count,
+        .log_level = WEIR_LOG_INFO};
+    expect_ok(weir_engine_create(&options, &engine));
+    assert_int_equal(count, 0);
+    weir_engine_free(engine);
+    return count;
+}
+
+// Goal:   who gave its table is shut down once, also when it was refused after that; whose table is
+//         of another header, or was never given, is not called.
+static void refused_plugins_are_shut_down(void **state)
+{
+    (void)state;
+    static const char *const greeted[] = {"twin", "probe", "name", "kernel", "option", "memory"};
+    static const char *const strangers[] = {"hash", "silent", "reason", "symbol"};
+    for (size_t i = 0; i < sizeof greeted / sizeof greeted[0]; i++)
+        assert_int_equal(goodbyes_of(greeted[i]), 1);
+    for (size_t i = 0; i < sizeof strangers / sizeof strangers[0]; i++)
+        assert_int_equal(goodbyes_of(strangers[i]), 0);
+}
+
 // Goal:   a file that is not a plugin, or that others could have written, is not loaded.
 static void files_that_are_not_trusted(void **state)
 {
@@ -127,10 +167,14 @@ static void files_that_are_not_trusted(void **state)
     char path[512], text[512];
     folder_begin(&folder);
     folder_put(&folder, "weir_open.so", WORLD_PLUGINS "/weir_mine.so", 0666);
+    folder_put(&folder, "weir_shared.so", WORLD_PLUGINS "/weir_mine.so", 0664);
     folder_put(&folder, "weir_text.so", NULL, 0644);
+    static const char writable[] = "not loaded: it must be a file of yours or root's that its "
+                                   "group and others cannot write (chmod go-w)";
     snprintf(path, sizeof path, "%s/weir_open.so", folder.path);
-    expect_refusal(
-        path, "open", "not loaded: it must be a file of yours or root's that others cannot write");
+    expect_refusal(path, "open", writable);
+    snprintf(path, sizeof path, "%s/weir_shared.so", folder.path);
+    expect_refusal(path, "shared", writable);
     snprintf(path, sizeof path, "%s/weir_text.so", folder.path);
     snprintf(text, sizeof text, "cannot be loaded: %.400s: file too short", path);
     expect_refusal(path, "text", text);
@@ -284,6 +328,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(handshake_refuses),
+        cmocka_unit_test(refused_plugins_are_shut_down),
         cmocka_unit_test(files_that_are_not_trusted),
         cmocka_unit_test(search_path_is_followed),
         cmocka_unit_test(environment_names_plugins),

@@ -55,6 +55,11 @@ static const weir_device_table_t device = {
     .head = WEIR_HEAD(weir_device_table_t), .enumerate = enumerate};
 #endif
 
+static void shut_down(const weir_host_t *host)
+{
+    host->log(host, 2, "misfit: goodbye");
+}
+
 static const weir_plugin_t plugin = {
 #if defined(MISFIT_HASH)
     .head = {sizeof(weir_plugin_t), 0, WEIR_PLUGIN_HEADER_HASH ^ 1},
@@ -79,6 +84,7 @@ static const weir_plugin_t plugin = {
     .kernels = WEIR_ARRAY(kernels),
 #endif
     .options = WEIR_ARRAY(options),
+    .shutdown = shut_down,
 #if defined(MISFIT_PROBE)
     .probe = probe,
 #endif
