@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-// The operand that the expression transforms: the first f32 one of the result's shape; UINT32_MAX:
-// none.
+// The operand that the expression transforms: the first that is not constant and has the result's
+// dtype and shape; UINT32_MAX: none.
 static uint32_t main_operand(const weir__graph_t *graph, const weir__plan_node_t *node)
 {
     const weir__type_t *result = &graph->values[node->outputs[0]].type;
