@@ -4,7 +4,9 @@
 // test here sleeps, and times only bound what must not take long. Labels: threads Timeout: 120
 #include "tests/unit/onnx_builder.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <weir/weir.h>
 
@@ -66,17 +68,22 @@ static void fill_input(float *x, int rows, int seed)
         x[i] = (float)((i * 3 + seed * 17) % 19 - 9) / 8;
 }
 
-// The same model on the host alone.
+// Compares with what `reference`, a session of the same model on the host alone, answers.
+static void expect_same(weir_session_t *reference, const float *x, int rows, const float *y)
+{
+    float wanted[4 * WIDTH];
+    weir_value_t in[] = {weir_f32(x, 2, rows, WIDTH)}, out[] = {weir_f32_out(wanted, 4 * WIDTH)};
+    assert_null(weir_session_run(reference, NULL, 1, in, 1, out));
+    assert_memory_equal(y, wanted, (size_t)rows * WIDTH * sizeof(float));
+}
+
 static void expect_answer(const float *x, int rows, const float *y)
 {
     world_t world;
     weir_session_t *session;
-    float wanted[4 * WIDTH];
     world_begin(&world, 1, NULL, "ref");
     assert_null(weir_session_create(world.plan, NULL, &session));
-    weir_value_t in[] = {weir_f32(x, 2, rows, WIDTH)}, out[] = {weir_f32_out(wanted, 4 * WIDTH)};
-    assert_null(weir_session_run(session, NULL, 1, in, 1, out));
-    assert_memory_equal(y, wanted, (size_t)rows * WIDTH * sizeof(float));
+    expect_same(session, x, rows, y);
     weir_session_free(session);
     world_end(&world);
 }
@@ -144,11 +151,14 @@ static void many_runs_in_flight(void **state)
 {
     (void)state;
     enum { RUNS = 64 };
-    world_t world;
+    world_t world, host;
+    weir_session_t *reference;
     static float x[RUNS][2 * WIDTH], y[RUNS][2 * WIDTH];
     static outcome_t outcomes[RUNS];
     weir_session_t *sessions[RUNS];
     weir_value_t in[RUNS], out[RUNS];
+    world_begin(&host, 1, NULL, "ref");
+    assert_null(weir_session_create(host.plan, NULL, &reference));
     world_begin(&world, 2, "async.refuse=Exp,async.gate=64,async.delay_us=200", "async,ref");
     for (int i = 0; i < RUNS; i++) {
         fill_input(x[i], 2, i);
@@ -161,11 +171,12 @@ static void many_runs_in_flight(void **state)
     }
     for (int i = 0; i < RUNS; i++) {
         assert_int_equal(await_outcome(&outcomes[i]), WEIR_OK);
-        if (i % 8 == 0)
-            expect_answer(x[i], 2, y[i]);
+        expect_same(reference, x[i], 2, y[i]);
         weir_session_free(sessions[i]);
     }
     world_end(&world);
+    weir_session_free(reference);
+    world_end(&host);
 }
 
 // Goal:   the blocking call waits for the device too, on the caller's thread.
@@ -225,9 +236,8 @@ static void cancel_ends_a_wait(void **state)
     world_end(&world);
 }
 
-// Goal:   a cancelled run stops at the next operator: what comes after the one under way is not
-// run. Method: the flag is up before the start: not one step is made.
-static void cancel_stops_at_the_next_operator(void **state)
+// Goal:   a flag that is up before the start: not one step is made.
+static void cancelled_before_the_start(void **state)
 {
     (void)state;
     world_t world;
@@ -253,6 +263,111 @@ static void cancel_stops_at_the_next_operator(void **state)
     weir_cancel_free(cancel);
     weir_session_free(session);
     world_end(&world);
+}
+
+// x W W … W: CHAIN products, each a step of its own, by the plugin in tests/support/plugins/bell.c.
+#define CHAIN 6
+
+static message_t make_chain(void)
+{
+    static const int64_t dims[] = {WIDTH, WIDTH};
+    float w[WIDTH * WIDTH];
+    for (int i = 0; i < WIDTH * WIDTH; i++)
+        w[i] = (float)((i * 7) % 11 - 5) / 16;
+    message_t graph = {0};
+    add_input(&graph, "x", 1, "N,8");
+    put_message(&graph, 5, raw_tensor("w", 1, 2, dims, w, sizeof w));
+    for (int i = 0; i < CHAIN; i++) {
+        char name[16], from[32], to[16];
+        snprintf(name, sizeof name, "product%d", i);
+        snprintf(from, sizeof from, i ? "v%d,w" : "x,w", i);
+        snprintf(to, sizeof to, "v%d", i + 1);
+        add_node(&graph, "MatMul", name, from, to, (message_t){0});
+    }
+    char last[16];
+    snprintf(last, sizeof last, "v%d", CHAIN);
+    add_output(&graph, last);
+    return make_model(graph, 17);
+}
+
+typedef struct bell {
+    atomic_uint count;
+    uint32_t cancel_at; // the number of the kernel that raises the flag, 1 …; 0: none does
+    weir_cancel_t *cancel;
+} bell_t;
+
+// Called by the plugin from inside each of its kernels.
+static void on_ring(void *user)
+{
+    bell_t *bell = user;
+    if (atomic_fetch_add(&bell->count, 1) + 1 == bell->cancel_at)
+        weir_cancel_trigger(bell->cancel);
+}
+
+// One run, by a call that waits or by one that does not, of which kernel `cancel_at` is cancelled.
+static void check_cancel_at(
+    weir_session_t *session, bell_t *bell, uint32_t cancel_at, bool blocking)
+{
+    float x[WIDTH], y[WIDTH];
+    outcome_t outcome;
+    weir_code_t code;
+    fill_input(x, 1, 1);
+    assert_null(weir_cancel_create(&bell->cancel));
+    bell->cancel_at = cancel_at;
+    atomic_store(&bell->count, 0);
+    weir_run_options_t options = {.size = sizeof options, .cancel = bell->cancel};
+    weir_value_t in[] = {weir_f32(x, 2, 1, WIDTH)}, out[] = {weir_f32_out(y, WIDTH)};
+    if (blocking) {
+        weir_status_t status = weir_session_run(session, &options, 1, in, 1, out);
+        code = weir_status_code(status);
+        weir_status_free(status);
+    } else {
+        outcome_begin(&outcome);
+        assert_null(weir_session_start(session, &options, 1, in, 1, out, on_done, &outcome));
+        code = await_outcome(&outcome);
+    }
+    assert_int_equal(code, cancel_at ? WEIR_CANCELLED : WEIR_OK);
+    weir_session_info_t info = {.size = sizeof info};
+    weir_session_describe(session, &info);
+    assert_int_equal(info.step_count, cancel_at ? cancel_at : CHAIN);
+    assert_int_equal(atomic_load(&bell->count), cancel_at ? cancel_at : CHAIN);
+    weir_cancel_free(bell->cancel);
+}
+
+// Goal:   a cancelled run stops at the next operator: the one under way ends, none comes after it.
+// Method: the flag is raised from inside kernel k, for each k; the kernels count themselves.
+static void cancel_stops_at_the_next_operator(void **state)
+{
+    (void)state;
+    world_t world;
+    weir_session_t *session;
+    bell_t bell = {.cancel_at = 0};
+    void (*listen)(void (*function)(void *user), void *user);
+    message_t bytes = make_chain();
+    weir_engine_options_t engine = {.size = sizeof engine,
+        .threads = 2,
+        .cache_dir = "",
+        .plugin_path = WEIR_TEST_PLUGINS "/bell/weir_bell.so"};
+    weir_plan_options_t plan = {.size = sizeof plan, .devices = "bell,ref"};
+    void *library = dlopen(engine.plugin_path, RTLD_NOW | RTLD_LOCAL);
+    assert_non_null(library);
+    void *symbol = dlsym(library, "weir_bell_listen");
+    assert_non_null(symbol);
+    memcpy(&listen, &symbol, sizeof listen); // a function pointer, as POSIX promises
+    listen(on_ring, &bell);
+    assert_null(weir_engine_create(&engine, &world.engine));
+    assert_null(weir_model_load_bytes(world.engine, bytes.data, bytes.count, NULL, &world.model));
+    assert_null(weir_plan_create(world.model, &plan, &world.plan));
+    assert_null(weir_session_create(world.plan, NULL, &session));
+    for (uint32_t k = 0; k <= CHAIN; k++) {
+        check_cancel_at(session, &bell, k, true);
+        check_cancel_at(session, &bell, k, false);
+    }
+    listen(NULL, NULL);
+    weir_session_free(session);
+    world_end(&world);
+    dlclose(library);
+    free(bytes.data);
 }
 
 static void check_deadline(bool blocking)
@@ -430,6 +545,7 @@ int main(void)
         cmocka_unit_test(many_runs_in_flight),
         cmocka_unit_test(blocking_run),
         cmocka_unit_test(cancel_ends_a_wait),
+        cmocka_unit_test(cancelled_before_the_start),
         cmocka_unit_test(cancel_stops_at_the_next_operator),
         cmocka_unit_test(deadline_ends_a_started_run),
         cmocka_unit_test(deadline_ends_a_blocking_run),
