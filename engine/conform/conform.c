@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct kind {
@@ -141,20 +142,35 @@ static void *shared_memory(void)
     return memory == MAP_FAILED ? NULL : memory;
 }
 
+// Whether there is a file to load at all: everything else is for a child to find out.
+static weir_code_t check_path(const char *path, char *out_error, uint32_t error_bytes)
+{
+    struct stat info;
+    if (strcmp(path, "ref") == 0)
+        return WEIR_OK;
+    if (!strchr(path, '/')) {
+        snprintf(out_error, error_bytes,
+            "%s: a plugin is a path: write ./%s if it lies in the working directory", path, path);
+        return WEIR_INVALID_ARGUMENT;
+    }
+    if (access(path, R_OK) != 0 || stat(path, &info) != 0) {
+        snprintf(out_error, error_bytes, "%s: cannot be read: check the path", path);
+        return WEIR_NOT_FOUND;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        snprintf(out_error, error_bytes, "%s: not a regular file: give the plugin's .so", path);
+        return WEIR_INVALID_ARGUMENT;
+    }
+    return WEIR_OK;
+}
+
 weir_code_t weir__conform_run(const weir__conform_options_t *options, weir__conform_report_t report,
     void *user, weir__conform_totals_t *out_totals, char *out_error, uint32_t error_bytes)
 {
     *out_totals = (weir__conform_totals_t){0};
-    if (strcmp(options->plugin, "ref") != 0 && !strchr(options->plugin, '/')) {
-        snprintf(out_error, error_bytes,
-            "%s: a plugin is a path: write ./%s if it lies in the working directory",
-            options->plugin, options->plugin);
-        return WEIR_INVALID_ARGUMENT;
-    }
-    if (strcmp(options->plugin, "ref") != 0 && access(options->plugin, R_OK) != 0) {
-        snprintf(out_error, error_bytes, "%s: cannot be read: check the path", options->plugin);
-        return WEIR_NOT_FOUND;
-    }
+    const weir_code_t code = check_path(options->plugin, out_error, error_bytes);
+    if (code != WEIR_OK)
+        return code;
     run_t run = {.options = options, .report = report, .user = user, .totals = out_totals};
     weir__kit_progress_t *memory = shared_memory();
     if (!memory) {

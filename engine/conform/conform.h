@@ -41,7 +41,8 @@ typedef struct weir__conform_totals {
 } weir__conform_totals_t;
 
 // Runs all groups and reports each as it ends. Forks: call it in a process with one thread.
-// Errors: out_error says why nothing ran (INVALID_ARGUMENT, RESOURCE_EXHAUSTED).
+// Errors: out_error says why nothing ran (INVALID_ARGUMENT, NOT_FOUND,
+// RESOURCE_EXHAUSTED).
 weir_code_t weir__conform_run(const weir__conform_options_t *options, weir__conform_report_t report,
     void *user, weir__conform_totals_t *out_totals, char *out_error, uint32_t error_bytes);
 

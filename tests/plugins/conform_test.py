@@ -103,9 +103,11 @@ def check_command(weir, plugin):
     """What a mistyped or pointless call is told."""
     for arguments, words in (
             (["nothing.so"], "write ./nothing.so"), (["./nothing.so"], "cannot be read"),
+            ([str(plugin.parent)], "not a regular file"),
             ([str(plugin), "--filter", "no such group"], "nothing was checked")):
         done = subprocess.run([weir, "conform", *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 1 and words in done.stderr, f"{arguments}: {done.stderr}"
+        assert "INTERNAL" not in done.stderr, f"{arguments}: {done.stderr}"
     once = conform(weir, plugin, "--filter", "Relu f32", broken="tail")
     again = conform(weir, plugin, "--filter", "Relu f32", broken="tail")
     assert once == again, "the same seed gives another report"
