@@ -84,7 +84,8 @@ static weir_code_t run_once(const weir__cli_chain_t *chain, const weir__cli_inpu
     weir_status_t status = weir_session_run(
         chain->session, NULL, inputs->count, inputs->values, output_count, outputs);
     *out_ns = weir_now_ns() - start_ns;
-    return status ? weir__cli_chain_take(status, fault) : WEIR_OK;
+    return status ? weir__cli_inputs_blame(inputs, weir__cli_chain_take(status, fault), fault)
+                  : WEIR_OK;
 }
 
 static uint64_t lap(uint64_t *since_ns)

@@ -106,7 +106,7 @@ static weir_code_t bench(
     else if (code == WEIR_OK)
         weir__cli_bench_text(options, &chain, &figures);
     (void)fflush(stdout); // the next model may take long
-    weir__cli_inputs_guessed(&inputs, code, fault);
+    weir__cli_inputs_guessed(&inputs, code);
     weir__cli_bench_free(&figures);
     weir__cli_inputs_free(&inputs);
     weir__cli_chain_close(&chain);

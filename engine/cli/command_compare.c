@@ -126,9 +126,10 @@ static weir_code_t run_side(weir_model_t *model, const char *devices,
             fault, WEIR_RESOURCE_EXHAUSTED, "no memory for %u values", side->count);
     for (uint32_t i = 0; i < side->count; i++)
         side->values[i] = weir_view();
-    return weir__cli_chain_take(weir_session_run(side->session, NULL, inputs->count, inputs->values,
+    code = weir__cli_chain_take(weir_session_run(side->session, NULL, inputs->count, inputs->values,
                                     side->count, side->values),
         fault);
+    return weir__cli_inputs_blame(inputs, code, fault);
 }
 
 static void close_side(side_t *side)
@@ -425,7 +426,7 @@ static weir_code_t compare(const compare_options_t *options, weir__cli_chain_t *
         code = weir__cli_inputs_make(usual->model, &wanted, &inputs, fault);
     if (code == WEIR_OK)
         code = compare_sides(options, all, usual, &inputs, &tolerance, fault);
-    weir__cli_inputs_guessed(&inputs, code, fault);
+    weir__cli_inputs_guessed(&inputs, code);
     weir__cli_inputs_free(&inputs);
     return code;
 }

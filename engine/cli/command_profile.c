@@ -406,7 +406,7 @@ static weir_code_t profile(
             options->runs.is_set ? (uint32_t)options->runs.value : RUNS_DEFAULT, &steps, fault);
     if (code == WEIR_OK)
         code = show(options, chain, &steps, fault);
-    weir__cli_inputs_guessed(&inputs, code, fault);
+    weir__cli_inputs_guessed(&inputs, code);
     weir__cli_steps_free(&steps);
     weir__cli_inputs_free(&inputs);
     return code;

@@ -135,7 +135,7 @@ static weir_code_t run_all(const run_options_t *options, const weir__cli_chain_t
     if (code == WEIR_INVALID_ARGUMENT && strncmp(fault->text, "node ", strlen("node ")) == 0)
         (void)snprintf(fault->text + used, sizeof(fault->text) - used,
             "; check the values of the inputs of %s", options->model);
-    return code;
+    return weir__cli_inputs_blame(inputs, code, fault);
 }
 
 static weir_code_t run_model(const run_options_t *options, weir__cli_chain_t *chain,
@@ -183,7 +183,7 @@ weir_code_t weir__cli_run(int argc, char **argv, weir__cli_fault_t *fault)
     weir__cli_inputs_t inputs = {0};
     weir__cli_outputs_t outputs = {0};
     code = run_model(&options, &chain, &inputs, &outputs, fault);
-    weir__cli_inputs_guessed(&inputs, code, fault);
+    weir__cli_inputs_guessed(&inputs, code);
     weir__cli_outputs_free(&outputs);
     weir__cli_inputs_free(&inputs);
     weir__cli_chain_close(&chain);

@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include <weir/limits.h>
 
 #include "engine/cli/chain.h"
 #include "engine/cli/dtype.h"
@@ -172,20 +175,49 @@ static weir_code_t bind_option(const char *text, const weir__cli_inputs_wanted_t
     return WEIR_OK;
 }
 
-// What files say about symbolic dims holds for the inputs that are made up.
-static void bind_from_files(const weir__cli_inputs_t *inputs, bindings_t *bindings)
+// A --dim that says something else than the file, for this axis or for the axis's name.
+static weir_code_t check_against_options(const weir__cli_inputs_t *inputs, uint32_t index,
+    int32_t axis, const bindings_t *options, weir__cli_fault_t *fault)
 {
+    const weir_port_t *port = &inputs->ports[index];
+    const int64_t size = inputs->values[index].dims[axis];
+    char place[256];
+    (void)snprintf(place, sizeof(place), "%s:%d", port->name, axis);
+    const char *names[] = {place, port->dim_names[axis]};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const binding_t *found = names[i] ? find_binding(options, names[i]) : NULL;
+        if (found && found->size != size)
+            return weir__cli_fault_usage(fault,
+                "--dim %s=%" PRId64 " contradicts %s, where axis %d of input \"%s\" is %" PRId64
+                ": leave it out, or give another file",
+                names[i], found->size, inputs->files[index], axis, port->name, size);
+    }
+    return WEIR_OK;
+}
+
+// What files say about symbolic dims holds for the inputs that are made up. So far the bindings are
+// those of the options.
+static weir_code_t bind_from_files(
+    const weir__cli_inputs_t *inputs, bindings_t *bindings, weir__cli_fault_t *fault)
+{
+    const bindings_t options = *bindings;
     for (uint32_t i = 0; i < inputs->count; i++) {
         const weir_port_t *port = &inputs->ports[i];
         if (!inputs->files[i] || port->rank != (int32_t)inputs->values[i].rank)
             continue;
         for (int32_t axis = 0; axis < port->rank; axis++) {
             const char *name = port->dim_names[axis];
-            if (port->dims[axis] < 0 && name && !find_binding(bindings, name))
+            if (port->dims[axis] >= 0)
+                continue;
+            const weir_code_t code = check_against_options(inputs, i, axis, &options, fault);
+            if (code != WEIR_OK)
+                return code;
+            if (name && !find_binding(bindings, name))
                 bindings->items[bindings->count++] = (binding_t){
                     .name = name, .name_bytes = strlen(name), .size = inputs->values[i].dims[axis]};
         }
     }
+    return WEIR_OK;
 }
 
 // The size of an open dim; 1 when nothing says. Each name is noted once.
@@ -210,6 +242,33 @@ static int64_t size_of_dim(
     return 1;
 }
 
+// Room for a made-up value whose dims are set. What no session takes, and what this machine has no
+// memory for, is refused before a page of it is touched.
+static weir_code_t make_room(
+    const char *model_path, const weir_port_t *port, weir_value_t *value, weir__cli_fault_t *fault)
+{
+    const weir__cli_port_text_t type =
+        weir__cli_port_concrete(value->dtype, value->rank, value->dims);
+    weir_limits_t limits;
+    weir_limits_default(&limits);
+    if (!weir__cli_dtype_size(value->dtype, value->rank, value->dims, &value->capacity_bytes) ||
+        value->capacity_bytes > limits.tensor_bytes)
+        return weir__cli_fault_set(fault, WEIR_LIMIT,
+            "input \"%s\" %s of %s is larger than any tensor may be, %" PRIu64
+            " bytes: give a smaller --dim",
+            port->name, type.text, model_path, limits.tensor_bytes);
+    const long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+    const bool is_too_much = pages > 0 && page_bytes > 0 &&
+                             value->capacity_bytes / (uint64_t)page_bytes >= (uint64_t)pages;
+    if (!is_too_much)
+        value->data = malloc(value->capacity_bytes ? (size_t)value->capacity_bytes : 1);
+    if (!value->data)
+        return weir__cli_fault_set(fault, WEIR_RESOURCE_EXHAUSTED,
+            "input \"%s\" %s of %s does not fit into memory: give a smaller --dim", port->name,
+            type.text, model_path);
+    return WEIR_OK;
+}
+
 static weir_code_t make_random(const weir__cli_inputs_wanted_t *wanted, weir__cli_inputs_t *inputs,
     uint32_t index, bindings_t *bindings, weir__cli_fault_t *fault)
 {
@@ -230,15 +289,9 @@ static weir_code_t make_random(const weir__cli_inputs_wanted_t *wanted, weir__cl
     for (int32_t axis = 0; axis < port->rank; axis++)
         value->dims[axis] =
             port->dims[axis] >= 0 ? port->dims[axis] : size_of_dim(inputs, port, axis, bindings);
-    const bool is_possible =
-        weir__cli_dtype_size(value->dtype, value->rank, value->dims, &value->capacity_bytes);
-    if (is_possible)
-        value->data = malloc(value->capacity_bytes ? (size_t)value->capacity_bytes : 1);
-    if (!value->data)
-        return weir__cli_fault_set(fault, WEIR_RESOURCE_EXHAUSTED,
-            "input \"%s\" %s of %s does not fit into memory: give a smaller --dim", port->name,
-            weir__cli_port_concrete(value->dtype, value->rank, value->dims).text,
-            wanted->model_path);
+    const weir_code_t code = make_room(wanted->model_path, port, value, fault);
+    if (code != WEIR_OK)
+        return code;
     weir__cli_random_fill(wanted->seed.value, port->name, value->dtype,
         value->capacity_bytes / weir__cli_dtype_bytes(value->dtype), value->data);
     return WEIR_OK;
@@ -253,7 +306,7 @@ static weir_code_t fill(const weir__cli_inputs_wanted_t *wanted, weir__cli_input
     for (size_t i = 0; i < wanted->dims.count && code == WEIR_OK; i++)
         code = bind_option(wanted->dims.items[i], wanted, inputs, bindings, fault);
     if (code == WEIR_OK)
-        bind_from_files(inputs, bindings);
+        code = bind_from_files(inputs, bindings, fault);
     for (uint32_t i = 0; i < inputs->count && code == WEIR_OK; i++) {
         if (!inputs->files[i])
             code = make_random(wanted, inputs, i, bindings, fault);
@@ -279,21 +332,27 @@ weir_code_t weir__cli_inputs_make(const weir_model_t *model,
     return filled;
 }
 
-void weir__cli_inputs_guessed(
-    const weir__cli_inputs_t *inputs, weir_code_t code, weir__cli_fault_t *fault)
+void weir__cli_inputs_guessed(const weir__cli_inputs_t *inputs, weir_code_t code)
 {
     char safe[sizeof(inputs->guessed_dims)];
-    if (!*inputs->guessed_dims)
-        return;
-    const size_t used = strlen(fault->text);
-    if (code != WEIR_OK)
-        (void)snprintf(fault->text + used, sizeof(fault->text) - used,
-            " (open dims that nothing sets count as 1: %s; --dim NAME=N sets one)",
-            inputs->guessed_dims);
-    else
+    if (code == WEIR_OK && *inputs->guessed_dims)
         (void)fprintf(stderr,
             "weir: note: open dims that nothing sets count as 1: %s; --dim NAME=N sets one\n",
             weir__cli_text_safe(inputs->guessed_dims, safe, sizeof(safe)));
+}
+
+weir_code_t weir__cli_inputs_blame(
+    const weir__cli_inputs_t *inputs, weir_code_t code, weir__cli_fault_t *fault)
+{
+    // Every other code is about the device, the time or the memory.
+    const bool is_of_shapes =
+        code == WEIR_INVALID_ARGUMENT || code == WEIR_UNSUPPORTED || code == WEIR_LIMIT;
+    const size_t used = strlen(fault->text);
+    if (is_of_shapes && *inputs->guessed_dims)
+        (void)snprintf(fault->text + used, sizeof(fault->text) - used,
+            " (open dims that nothing sets count as 1: %s; --dim NAME=N sets one)",
+            inputs->guessed_dims);
+    return code;
 }
 
 void weir__cli_inputs_free(weir__cli_inputs_t *inputs)

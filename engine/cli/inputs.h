@@ -31,9 +31,12 @@ weir_code_t weir__cli_inputs_make(const weir_model_t *model,
     const weir__cli_inputs_wanted_t *wanted, weir__cli_inputs_t *out_inputs,
     weir__cli_fault_t *fault);
 
-// Says once which dims were guessed: after a success (code WEIR_OK) on stderr, after a failure in
-// its one line.
-void weir__cli_inputs_guessed(
+// Says once, on stderr, which dims were guessed, unless the command failed.
+void weir__cli_inputs_guessed(const weir__cli_inputs_t *inputs, weir_code_t code);
+
+// For the code of a run on these inputs, and of nothing else: when it refused their shapes, the
+// fault's line says which dims were guessed. Returns `code`.
+weir_code_t weir__cli_inputs_blame(
     const weir__cli_inputs_t *inputs, weir_code_t code, weir__cli_fault_t *fault);
 
 void weir__cli_inputs_free(weir__cli_inputs_t *inputs);

@@ -32,9 +32,11 @@ static weir_code_t run_once(const weir__cli_chain_t *chain, const weir__cli_inpu
     const weir_run_options_t how = {.size = sizeof(how), .profile_level = level};
     for (uint32_t i = 0; i < output_count; i++)
         outputs[i] = weir_view();
-    return weir__cli_chain_take(weir_session_run(chain->session, &how, inputs->count,
-                                    inputs->values, output_count, outputs),
-        fault);
+    const weir_code_t code =
+        weir__cli_chain_take(weir_session_run(chain->session, &how, inputs->count, inputs->values,
+                                 output_count, outputs),
+            fault);
+    return weir__cli_inputs_blame(inputs, code, fault);
 }
 
 // The steps of a plan are known once it has run.

@@ -85,6 +85,15 @@ def cyclic():
     return graph_model(nodes)
 
 
+def two_dims():
+    """y = a + b with dims that must agree, which no name says: made up as 1, they do not agree with a given 3."""
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
+             for name, dims in (("a", ["n", 4]), ("b", ["m", 3]), ("y", None))]
+    nodes = [helper.make_node("Concat", ["a", "b"], ["y"], name="join", axis=1)]
+    return helper.make_model(helper.make_graph(nodes, "two", ports[:2], ports[2:]),
+                             opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
 def write_files(folder):
     """All models and inputs of the cases."""
     good = graph_model().SerializeToString()
@@ -99,6 +108,7 @@ def write_files(folder):
         "too_few_inputs.onnx": one_node("MatMul", ["sum"], "half").SerializeToString(),
         "bad_attribute.onnx": one_node("Softmax", ["sum"], "soft", axis=7).SerializeToString(),
         "bad_shapes.onnx": one_node("MatMul", ["sum", "weight"], "mismatch").SerializeToString(),
+        "two_dims.onnx": two_dims().SerializeToString(),
         "cycle.onnx": cyclic().SerializeToString(),
         "future.onnx": graph_model(opset=999).SerializeToString(),
         "short_weight.onnx": short_weight().SerializeToString(),
@@ -157,6 +167,15 @@ CASES = {
                       ["x_fortran.npy", "ascontiguousarray"]),
     "dtype of npy": ("run good.onnx --input x=x_complex.npy --input ids=ids.npy", 1, ["x_complex.npy", "<c8"]),
     "unknown dim": ("run good.onnx --random 1 --dim bacth=2", 1, ["good.onnx", "bacth", '"batch"']),
+    "dim against a file": ("run good.onnx --random 1 --input x=x.npy --dim batch=3", 2,
+                           ["--dim batch=3", "x.npy", '"x"', "2"]),
+    "axis against a file": ("run good.onnx --random 1 --input x=x.npy --dim x:0=3", 2, ["--dim x:0=3", "x.npy", "2"]),
+    "made-up input too large": ("run good.onnx --random 1 --dim batch=8000000000", 1, ["good.onnx", '"x"', "smaller"]),
+    "made-up input that overflows": ("run good.onnx --random 1 --dim batch=9000000000000000000", 1,
+                                     ["good.onnx", '"x"', "smaller"]),
+    "shapes from a guessed dim": ("run two_dims.onnx --random 1 --dim n=3", 1, ["join", "count as 1: m;"]),
+    "device, with a guessed dim": ("run good.onnx --random 1 --device cuda", 1, ["cuda"]),
+    "output, with a guessed dim": ("run good.onnx --random 1 --output a_file", 1, ["a_file"]),
     "absent device": (f"run good.onnx {INPUTS} --device cuda", 1, ["cuda"]),
     "absent plugin": (f"run good.onnx {INPUTS} --device mine,cpu", 1, ["mine"]),
     "output is a file": (f"run good.onnx {INPUTS} --output a_file", 1, ["a_file"]),
