@@ -1,6 +1,6 @@
 // engine/cache/blob.c: one blob, one file: header, bytes, trailer.
 //
-//   0     header_t: magic, version, key, size, checksum of the bytes, checksum of the header
+//   0     header_t: magic, version, key, size, checksums of the bytes and of the header, boot
 //   4096  the bytes, so that a mapping of them is page-aligned
 //   ...   trailer_t at the next multiple of 64: magic and key again; the end of the file
 //
