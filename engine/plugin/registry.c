@@ -219,10 +219,12 @@ static bool is_trusted(weir__plugin_t *plugin)
         refuse(plugin, "cannot be opened: check the path");
         return false;
     }
-    if (!S_ISREG(info.st_mode) || (info.st_uid != 0 && info.st_uid != geteuid()) ||
-        (info.st_mode & (S_IWGRP | S_IWOTH))) {
+    // A group that is our own is how a umask of 002 leaves what we build.
+    bool foreign_group = (info.st_mode & S_IWGRP) && info.st_gid != 0 && info.st_gid != getegid();
+    if (!S_ISREG(info.st_mode) || (info.st_uid != 0 && info.st_uid != geteuid()) || foreign_group ||
+        (info.st_mode & S_IWOTH)) {
         refuse(plugin,
-            "not loaded: it must be a file of yours or root's that its group and others cannot "
+            "not loaded: it must be a file of yours or root's that other groups and others cannot "
             "write (chmod go-w)");
         return false;
     }

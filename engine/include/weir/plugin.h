@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 // The hash of this file without this line; tests/style keeps it true.
-#define WEIR_PLUGIN_HEADER_HASH 0xa692d76bdbb53f34ull
+#define WEIR_PLUGIN_HEADER_HASH 0xe149987669689c19ull
 
 // ---------------------------------------------------------------------------------------------
 // Vocabulary: codes, dtypes, heads, arrays
@@ -489,7 +489,8 @@ typedef struct weir_device_table {
     weir_code_t (*specialize)(
         weir_handle_t program, const weir_slice_t *slice, weir_handle_t *out_specialization);
     // May come while launches are in flight: the device finishes or forgets them first. What hangs
-    // may after that touch nothing but the memory of its bindings, which the engine keeps. [A+]
+    // may after that touch nothing but its bindings in the arena, which the engine keeps; constants
+    // may be gone. [A+]
     void (*specialization_release)(weir_handle_t specialization);
     // The only hot call. Returns without waiting for the device. Bindings: one per tensor of the
     // slice. When the work is done every point of `signals` is signalled through the host (or
