@@ -102,7 +102,9 @@ def main():
         if not arguments.quick:
             count.check(f"{model}: a new shape, median of {figures['new_shape_count']}",
                         figures["specialize_p50_ns"] / 1e3, 300, "us")
-        count.check(f"{model}: memory grown after warm-up", figures["process_growth_bytes"] / 2**20, 4, "MiB")
+        # The largest shape so far sets the arena, and 32 kept shapes differ in size; a tenth of one
+        # specialization leaked by each new shape would be more than this.
+        count.check(f"{model}: memory grown after warm-up", figures["process_growth_bytes"] / 2**20, 16, "MiB")
 
     if not arguments.quick:
         check_creation(count)
