@@ -5,6 +5,7 @@
 // it copies and reads nothing. The blob begins with the digest over model and external data.
 #include "engine/cache/source.h"
 
+#include "engine/base/boolean.h"
 #include "engine/base/size.h"
 #include <inttypes.h>
 #include <string.h>
@@ -121,15 +122,6 @@ static weir_status_t plan_move(sealing_t *sealing, uint64_t index)
 
 // ---- Copying ---------------------------------------------------------------------------------
 
-static weir_status_t check_booleans(const uint8_t *data, uint64_t bytes)
-{
-    for (uint64_t i = 0; i < bytes; i++)
-        if (data[i] > 1)
-            return WEIR_ERR(
-                WEIR_INVALID_ARGUMENT, "element %" PRIu64 " of a boolean tensor is %u", i, data[i]);
-    return NULL;
-}
-
 typedef struct open_file {
     int file; // -1: none
     const char *location;
@@ -161,7 +153,7 @@ static weir_status_t read_external(
         open->identity = move->identity;
     }
     WEIR_TRY(weir__file_read(open->file, move->from, destination, move->bytes));
-    return item->is_boolean ? check_booleans(destination, move->bytes) : NULL;
+    return item->is_boolean ? weir__boolean_check(destination, move->bytes) : NULL;
 }
 
 static weir_status_t fill(void *user, void *destination, uint64_t bytes)

@@ -202,7 +202,6 @@ static weir_status_t claim(weir_session_t *session, const weir_run_options_t *op
     renew_timeline(session);
     run->inputs = inputs;
     run->outputs = outputs;
-    run->output_count = output_count;
     run->status = NULL;
     run->chain_length = run->next_step = run->steps_done = 0;
     run->launched = false;

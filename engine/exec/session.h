@@ -63,7 +63,6 @@ typedef struct weir__run {
     weir_run_options_t options;
     const weir_value_t *inputs;
     weir_value_t *outputs;
-    size_t output_count;
     weir_done_fn done;
     void *user_data;
     bool blocking;

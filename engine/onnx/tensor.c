@@ -6,6 +6,7 @@
 // over.
 #include "engine/onnx/proto.h"
 
+#include "engine/base/boolean.h"
 #include "engine/base/hash.h"
 #include "engine/base/size.h"
 #include <inttypes.h>
@@ -240,15 +241,6 @@ static weir_status_t decode(const weir__onnx_context_t *context, weir__span_t sp
 }
 
 // A byte of a boolean is 0 or 1; kernels may rely on it.
-static weir_status_t check_booleans(const uint8_t *data, uint64_t bytes)
-{
-    for (uint64_t i = 0; i < bytes; i++)
-        if (data[i] > 1)
-            return WEIR_ERR(
-                WEIR_INVALID_ARGUMENT, "element %" PRIu64 " of a boolean tensor is %u", i, data[i]);
-    return NULL;
-}
-
 // Where the elements are, or a copy of them. *out_data NULL: external or empty.
 static weir_status_t find_data(const weir__onnx_context_t *context, weir__span_t span,
     const tensor_t *tensor, weir_dtype_t dtype, const void **out_data)
@@ -277,7 +269,7 @@ static weir_status_t find_data(const weir__onnx_context_t *context, weir__span_t
                 "its raw_data has %" PRIu64 " bytes, but dims and type need %" PRIu64,
                 tensor->raw.bytes, bytes);
         *out_data = bytes ? tensor->raw.data : NULL;
-        return dtype == WEIR_BOOL ? check_booleans(tensor->raw.data, bytes) : NULL;
+        return dtype == WEIR_BOOL ? weir__boolean_check(tensor->raw.data, bytes) : NULL;
     }
     uint32_t field = types[tensor->type].field;
     if (tensor->counts[field] != count)
