@@ -193,15 +193,22 @@ void weir__run_wait(weir_session_t *session)
 // ---- Launches
 // ----------------------------------------------------------------------------------------
 
-static weir_status_t launch(weir_session_t *session, weir__bound_t *bound, const weir__step_t *step)
+static weir_status_t launch_slice(
+    weir_session_t *session, weir__bound_t *bound, const weir__step_t *step)
 {
     if (!session->timeline)
         WEIR_TRY(weir__timeline_create(&session->runtime->timelines, &session->timeline));
     weir_timeline_point_t signal = {
         .timeline = session->timeline, .value = ++session->timeline_value};
-    weir_code_t code =
-        step->plugin->device.launch(step->specialization, 0, bound->bindings + step->first_tensor,
-            step->slot_count, NULL, 0, &signal, 1, session->run.options.request_id);
+    weir_launch_t launch = {.head = WEIR_HEAD(weir_launch_t),
+        .specialization = step->specialization,
+        .bindings = bound->bindings + step->first_tensor,
+        .binding_count = step->slot_count,
+        .signals = &signal,
+        .signal_count = 1,
+        .profiled = session->profile.on,
+        .id = session->run.options.request_id};
+    weir_code_t code = step->plugin->device.launch(0, &launch);
     if (code == WEIR_OK)
         return NULL;
     // Nothing was started, so nothing is waited for.
@@ -373,7 +380,7 @@ static weir_status_t step_once(
     if (!step->slice) {
         WEIR_TRY(run_kernel(session, crew, bound, step));
     } else if (!run->launched) {
-        WEIR_TRY(launch(session, bound, step));
+        WEIR_TRY(launch_slice(session, bound, step));
         run->launched = *out_wait = true;
         return NULL;
     } else {

@@ -406,7 +406,9 @@ static weir_status_t make_launch(maker_t *maker, const weir__plan_slice_t *slice
     }
     WEIR_TRY(weir__slice_view(&spec->zone, slice, slice_tensor, maker, &view));
     step->slice_view = view;
-    weir_code_t code = step->plugin->device.specialize(slice->program, view, &step->specialization);
+    weir_specialized_t made = {.head = WEIR_HEAD(weir_specialized_t)};
+    weir_code_t code = step->plugin->device.specialize(slice->program, view, &made);
+    step->specialization = made.specialization;
     return weir__plugin_status(step->plugin, code, "specialize");
 }
 

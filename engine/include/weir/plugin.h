@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 // The hash of this file without this line; tests/style keeps it true.
-#define WEIR_PLUGIN_HEADER_HASH 0xe149987669689c19ull
+#define WEIR_PLUGIN_HEADER_HASH 0xbbd904134fc90933ull
 
 // ---------------------------------------------------------------------------------------------
 // Vocabulary: codes, dtypes, heads, arrays
@@ -245,7 +245,15 @@ typedef struct weir_node {
 // ---------------------------------------------------------------------------------------------
 
 typedef struct weir_host weir_host_t;
-typedef struct weir_trace_record weir_trace_record_t;
+
+// When a device did something, in nanoseconds of its own clock (see clock() of the device).
+typedef struct weir_trace_record {
+    weir_head_t head;
+    uint64_t launch_id; // as launch() or execute() was given it
+    uint32_t node;      // of the slice; UINT32_MAX: the whole launch, or a copy
+    uint32_t reserved;
+    uint64_t start_ns, end_ns;
+} weir_trace_record_t;
 
 struct weir_host {
     weir_head_t head;
@@ -278,9 +286,9 @@ struct weir_host {
     weir_code_t (*blob_put)(
         const weir_host_t *host, const char *key, const void *data, uint64_t bytes);
     void (*blob_release)(const weir_host_t *host, const void *data);
-    void (*trace)(
-        const weir_host_t *host, const weir_trace_record_t *records, uint32_t count); // [A]
-    const char *(*plugin_dir)(const weir_host_t *host);                               // [A]
+    // Keeps records for profiled runs; may drop some, and counts those. No lock. [A]
+    void (*trace)(const weir_host_t *host, const weir_trace_record_t *records, uint32_t count);
+    const char *(*plugin_dir)(const weir_host_t *host); // [A]
 };
 
 // ---------------------------------------------------------------------------------------------
@@ -374,7 +382,8 @@ typedef struct weir_kernel {
     void (*release)(const weir_host_t *host, void *state); // [A]
     // How the work divides; must depend on nothing but the node and its dims. NULL: one task. [A]
     void (*tasks)(const weir_node_t *node, void *state, weir_tasks_t *out_tasks);
-    // The only hot call: no allocation, no lock, no blocking. [A]
+    // The only hot call: no allocation, no lock, no blocking. NULL only in plugins with devices of
+    // their own memory. [A]
     weir_code_t (*run)(const weir_task_t *task);
     // WEIR_FORMAT_BIT()s in which activations may lie; 0: row-major only. A kernel with
     // WEIR_KERNEL_BLOCKED wants its formats for their own sake (Conv); others take them when their
@@ -386,6 +395,18 @@ typedef struct weir_kernel {
 // ---------------------------------------------------------------------------------------------
 // L1 and L2: devices
 // ---------------------------------------------------------------------------------------------
+//
+// A device whose claim() is NULL runs the kernels of the plugin's table: the engine asks their
+// supports(), fuses, chooses formats and packs constants (on the host) as for L0, but never calls
+// run(), which may be NULL: execute() or launch() does. A device with claim() says itself what it
+// can run and sees unfused, row-major nodes.
+//
+// L1: execute() runs one node on the queue; the engine makes programs of it. L2: compile().
+//
+// A device without WEIR_DEVICE_HOST_MEMORY has memory of its own. The engine keeps one arena per
+// session there, places tensors in it by offset, uploads each constant once per plan, and puts
+// copies where a tensor crosses. A copy has a pinned buffer (or, where the device has none, plain
+// host memory) at one end. Nothing of the caller's is ever given to a device.
 
 typedef uint64_t weir_handle_t; // belongs to its maker; 0: none
 
@@ -395,7 +416,7 @@ typedef struct weir_device_info {
     weir_head_t head; // flags: WEIR_DEVICE_*
     char name[64];
     char arch[32];
-    uint8_t uuid[16];
+    uint8_t uuid[16]; // zeros: unknown
     char pci[16];
     int32_t numa_node; // -1: unknown
     uint32_t reserved;
@@ -405,15 +426,16 @@ typedef struct weir_device_info {
 // A slice as its device sees it: flat arrays. Tensors that no node of the slice makes and that are
 // not constants are its inputs.
 typedef struct weir_slice_node {
-    weir_node_t node;        // inputs/outputs point at copies of the tensors below
-    const uint32_t *inputs;  // [node.input_count] tensor numbers; UINT32_MAX: absent
-    const uint32_t *outputs; // [node.output_count]
+    weir_node_t node;            // inputs/outputs point at copies of the tensors below
+    const uint32_t *inputs;      // [node.input_count] tensor numbers; UINT32_MAX: absent
+    const uint32_t *outputs;     // [node.output_count]
+    const weir_kernel_t *kernel; // the plugin's own, which the engine chose; NULL: claimed
 } weir_slice_node_t;
 
 typedef struct weir_slice {
     weir_head_t head;
     const weir_slice_node_t *nodes;
-    const weir_tensor_t *tensors;
+    const weir_tensor_t *tensors; // constants have their data, packed ones as they are packed
     const uint32_t *inputs;
     const uint32_t *outputs;
     uint32_t node_count, tensor_count, input_count, output_count;
@@ -423,16 +445,19 @@ typedef struct weir_claim {
     weir_head_t head;
     uint32_t claimed; // 1: the device can run it
     uint32_t reserved;
-    uint64_t cost_ns;
+    uint64_t cost_ns; // at the node's dims (symbolic ones as you like); 0: unknown
     char reason[WEIR_REASON_BYTES];
 } weir_claim_t;
 
+// A value of one of the engine's timelines. `signals` are to be signalled through the host when the
+// work is done, inside the call or later. `waits` only ever name points that this very device was
+// asked to signal before: work must not begin before them.
 typedef struct weir_timeline_point {
     weir_handle_t timeline;
     uint64_t value;
 } weir_timeline_point_t;
 
-// Where tensor i of the slice lies in this launch: host memory (pointer) or a buffer of the device.
+// Where a tensor lies: host memory (pointer; buffer 0), or `offset` bytes into a buffer.
 typedef struct weir_binding {
     void *pointer;
     weir_handle_t buffer;
@@ -441,78 +466,189 @@ typedef struct weir_binding {
 } weir_binding_t;
 
 typedef struct weir_copy_region {
-    weir_binding_t from, to;
+    weir_binding_t from, to; // of equal bytes
 } weir_copy_region_t;
 
 enum {
-    WEIR_MEMORY_DEVICE = 1,
-    WEIR_MEMORY_PINNED = 2,
-    WEIR_MEMORY_SHARED = 3,
-    WEIR_MEMORY_HOST = 4
+    WEIR_MEMORY_DEVICE = 1, // the device's own; map() need not work
+    WEIR_MEMORY_PINNED = 2, // the host's, mapped, fast to copy from and to
 };
+
+// How a tensor gets from `peer` to the device.
+enum {
+    WEIR_EDGE_STAGED = 0, // through host memory: always possible
+    WEIR_EDGE_IMPORT = 1, // buffers of the peer after import_buffer()
+    WEIR_EDGE_NATIVE = 2, // buffers of the peer as they are
+};
+
+typedef struct weir_edge {
+    weir_head_t head;
+    uint32_t kind;         // WEIR_EDGE_*
+    uint32_t bytes_per_us; // 0: unknown
+    uint64_t latency_ns;   // of one copy, however small; 0: unknown
+} weir_edge_t;
+
+// A buffer for other devices. `data` is whatever the two plugins agree on (a POSIX file descriptor,
+// an IPC handle); `kind` names that agreement, "cuda-ipc".
+typedef struct weir_export {
+    weir_head_t head;
+    char kind[32];
+    uint64_t bytes;
+    uint64_t data[8];
+} weir_export_t;
+
+// One node for an L1 device. Tensors of `node` have concrete dims, and data only where constants
+// lie in host memory; bindings: inputs, then outputs (absent ones all zero).
+typedef struct weir_execution {
+    weir_head_t head;
+    const weir_node_t *node;
+    const weir_kernel_t *kernel; // the plugin's; NULL: the node was claimed
+    void *state;                 // of the kernel's prepare()
+    const weir_binding_t *bindings;
+    uint32_t binding_count;
+    uint32_t node_number;   // for trace()
+    weir_binding_t scratch; // as large as prepare() asked for scratch and shared bytes together
+    uint64_t launch_id;
+} weir_execution_t;
+
+// What replays: NONE enqueues anew each time; REBIND is recorded once and takes other bindings;
+// FIXED holds for the bindings it was recorded with.
 enum { WEIR_REPLAY_NONE = 0, WEIR_REPLAY_REBIND = 1, WEIR_REPLAY_FIXED = 2 };
 
-// The table of a plugin that has devices. L1: up to memory_info. NULL entries are levels not
-// offered.
+#define WEIR_PROGRAM_OWN_CONSTANTS 1u // it has its own copies: constants are not bound
+
+typedef struct weir_program_info {
+    weir_head_t head; // flags: WEIR_PROGRAM_*
+    uint32_t replay;  // WEIR_REPLAY_*
+    uint32_t reserved;
+} weir_program_info_t;
+
+typedef struct weir_specialized {
+    weir_head_t head;
+    weir_handle_t specialization;
+    uint64_t scratch_bytes; // device memory for one launch: the binding after those of the tensors
+} weir_specialized_t;
+
+// One launch. The arrays die with the call.
+typedef struct weir_launch {
+    weir_head_t head;
+    weir_handle_t specialization;
+    weir_handle_t recording;        // 0: enqueue anew
+    const weir_binding_t *bindings; // one per tensor of the slice, then the scratch
+    const weir_timeline_point_t *waits;
+    const weir_timeline_point_t *signals;
+    uint32_t binding_count, wait_count, signal_count;
+    uint32_t profiled; // 1: trace() records are wanted
+    uint64_t id;
+} weir_launch_t;
+
+// The table of a plugin that has devices. NULL entries are levels, or parts, not offered. A call
+// that returns DEVICE_LOST, or a timeline failed with it, loses the device: the engine ends its
+// runs with that code, closes it once they have ended, and may open() it again later.
 typedef struct weir_device_table {
     weir_head_t head;
     // info of device `index`; NOT_FOUND past the last. Creates no device context. [A]
     weir_code_t (*enumerate)(const weir_host_t *host, uint32_t index, weir_device_info_t *out_info);
     weir_code_t (*open)(const weir_host_t *host, uint32_t index, weir_handle_t *out_device); // [+]
-    void (*close)(weir_handle_t device);                                                     // [+]
-    // L1: memory and one in-order queue.
+    // No call is under way and nothing made from the device is used again; work that never ended
+    // must have stopped touching memory when it returns. [+]
+    void (*close)(weir_handle_t device);
+
+    // ---- L1: memory and in-order queues -------------------------------------------------------
+    // RESOURCE_EXHAUSTED leaves the device usable. Aligned to 256 bytes. [A]
     weir_code_t (*alloc)(
-        weir_handle_t device, uint32_t memory, uint64_t bytes, weir_handle_t *out_buffer); // [A]
-    void (*free)(weir_handle_t device, weir_handle_t buffer);                              // [A]
-    weir_code_t (*map)(weir_handle_t device, weir_handle_t buffer, void **out_pointer);    // [A]
-    void (*unmap)(weir_handle_t device, weir_handle_t buffer);                             // [A]
+        weir_handle_t device, uint32_t memory, uint64_t bytes, weir_handle_t *out_buffer);
+    void (*free)(weir_handle_t device, weir_handle_t buffer); // [A]
+    // The host's address of a PINNED buffer, valid until unmap(). [A]
+    weir_code_t (*map)(weir_handle_t device, weir_handle_t buffer, void **out_pointer);
+    void (*unmap)(weir_handle_t device, weir_handle_t buffer); // [A]
+    // Makes host memory usable as a PINNED buffer without a copy; freed like one. [A]
     weir_code_t (*wrap_host)(
         weir_handle_t device, void *memory, uint64_t bytes, weir_handle_t *out_buffer);
     weir_code_t (*queue_create)(weir_handle_t device, weir_handle_t *out_queue); // [D]
     void (*queue_destroy)(weir_handle_t device, weir_handle_t queue);            // [D]
+    // Copies in queue order; returns without waiting if it can. [Q]
     weir_code_t (*copy)(weir_handle_t queue, const weir_copy_region_t *regions,
         uint32_t region_count, const weir_timeline_point_t *waits, uint32_t wait_count,
-        const weir_timeline_point_t *signals,
-        uint32_t signal_count);                     // [Q]
+        const weir_timeline_point_t *signals, uint32_t signal_count);
+    // Runs one node in queue order; returns without waiting if it can. [Q]
+    weir_code_t (*execute)(weir_handle_t queue, const weir_execution_t *execution,
+        const weir_timeline_point_t *waits, uint32_t wait_count,
+        const weir_timeline_point_t *signals, uint32_t signal_count);
     weir_code_t (*wait_idle)(weir_handle_t device); // [A+]
     weir_code_t (*memory_info)(
         weir_handle_t device, uint64_t *out_used, uint64_t *out_total); // [A]
-    // L2: which nodes, whole programs, one launch. claims[node_count] are zeroed but for their
-    // heads. [A]
+
+    // ---- L2 -------------------------------------------------------------------------------------
+    // What it costs to get a tensor here from `peer` (of the same plugin), or from the host (0).
+    // [A]
+    weir_code_t (*edge)(weir_handle_t device, weir_handle_t peer, weir_edge_t *out_edge);
+    weir_code_t (*export_buffer)(
+        weir_handle_t device, weir_handle_t buffer, weir_export_t *out_export); // [A]
+    weir_code_t (*import_buffer)(weir_handle_t device, const weir_export_t *exported,
+        weir_handle_t *out_buffer); // freed like one of its own [A]
+    // Which nodes. claims[node_count] are zeroed but for their heads. Pure. [A]
     weir_code_t (*claim)(weir_handle_t device, const weir_slice_t *graph, weir_claim_t *claims);
-    // Once per plan; dims may be symbolic. The slice dies with the call. [A+]
+    // Once per plan; dims may be symbolic. The slice dies with the call, its constants' data live
+    // until program_release. [A+]
     weir_code_t (*compile)(
         weir_handle_t device, const weir_slice_t *slice, weir_handle_t *out_program);
-    void (*program_release)(weir_handle_t program); // [A]
+    void (*program_release)(weir_handle_t program);                                    // [A]
+    weir_code_t (*program_info)(weir_handle_t program, weir_program_info_t *out_info); // [A]
+    // Artifacts. The engine keeps them, under a key made of the slice (nodes, attributes,
+    // constants' contents), the device's arch and the plugin's build. save: *inout_bytes is the
+    // room at `destination` (NULL: how many are needed). load: as compile(), from what save()
+    // wrote; artifact_check: DATA_LOSS or UNSUPPORTED for bytes that load() must not be given. [A+]
+    weir_code_t (*program_save)(weir_handle_t program, void *destination, uint64_t *inout_bytes);
+    weir_code_t (*artifact_check)(weir_handle_t device, const void *data, uint64_t bytes);
+    weir_code_t (*program_load)(weir_handle_t device, const weir_slice_t *slice, const void *data,
+        uint64_t bytes, weir_handle_t *out_program);
     // Once per concrete dims (in slice->tensors); no device call, microseconds. slice and all it
     // points to stay until specialization_release. [A]
     weir_code_t (*specialize)(
-        weir_handle_t program, const weir_slice_t *slice, weir_handle_t *out_specialization);
+        weir_handle_t program, const weir_slice_t *slice, weir_specialized_t *out_specialized);
     // May come while launches are in flight: the device finishes or forgets them first. What hangs
     // may after that touch nothing but its bindings in the arena, which the engine keeps; constants
     // may be gone. [A+]
     void (*specialization_release)(weir_handle_t specialization);
-    // The only hot call. Returns without waiting for the device. Bindings: one per tensor of the
-    // slice. When the work is done every point of `signals` is signalled through the host (or
-    // failed). [Q]
-    weir_code_t (*launch)(weir_handle_t specialization, weir_handle_t queue,
-        const weir_binding_t *bindings, uint32_t binding_count, const weir_timeline_point_t *waits,
-        uint32_t wait_count, const weir_timeline_point_t *signals, uint32_t signal_count,
-        uint64_t launch_id);
-    // Not used by version 0 of the engine yet: recording, artifacts, peer edges, clocks.
-    weir_code_t (*record)(weir_handle_t specialization, uint32_t *out_replay_class); // [A+]
-    weir_code_t (*program_save)(
-        weir_handle_t program, void *destination, uint64_t *inout_bytes); // [A+]
-    weir_code_t (*program_load)(weir_handle_t device, const void *data, uint64_t bytes,
-        weir_handle_t *out_program);                                                       // [A+]
-    weir_code_t (*artifact_check)(weir_handle_t device, const void *data, uint64_t bytes); // [A]
-    weir_code_t (*clock)(
-        weir_handle_t device, uint64_t *out_device_ns, uint64_t *out_host_ns); // [A]
+    // Records a launch with these bindings, in the background, once a specialization is popular.
+    // [A+]
+    weir_code_t (*record)(weir_handle_t specialization, const weir_binding_t *bindings,
+        uint32_t binding_count, weir_handle_t *out_recording);
+    void (*recording_release)(weir_handle_t recording); // [A]
+    // The only hot call. Returns without waiting for the device. [Q]
+    weir_code_t (*launch)(weir_handle_t queue, const weir_launch_t *launch);
+    // One moment in the device's time and in the monotonic clock's. [A]
+    weir_code_t (*clock)(weir_handle_t device, uint64_t *out_device_ns, uint64_t *out_host_ns);
 } weir_device_table_t;
 
 // ---------------------------------------------------------------------------------------------
 // The plugin
 // ---------------------------------------------------------------------------------------------
+
+// A tensor's type as infer() of an operator gives it. Dims: >= 0, or one of the (negative) symbols
+// of the node's inputs; WEIR_DIM_NEW: a size of its own that only a run tells.
+#define WEIR_DIM_NEW INT64_MIN
+typedef struct weir_shape {
+    weir_dtype_t dtype;
+    uint32_t rank;
+    int64_t dims[WEIR_RANK_MAX];
+} weir_shape_t;
+
+// An operator of a domain that ONNX does not define. Nodes and kernels name it "domain::op".
+typedef struct weir_operator {
+    weir_head_t head;
+    const char *domain; // "com.example"; not "" or "ai.onnx", which are ONNX's
+    const char *op;
+    uint32_t revision; // the domain's opset version it came with; the newest not above a file's
+    uint32_t min_inputs, max_inputs; // missing optional ones are absent tensors
+    uint32_t output_count;
+    weir_array_t attributes; // of weir_attribute_t: names, types and defaults; others are refused
+    // The outputs' types from the inputs' (dims may be symbolic). INVALID_ARGUMENT: they do not
+    // fit; out_support->reason says why. Pure; called again with concrete dims for each shape. [A]
+    weir_code_t (*infer)(
+        const weir_node_t *node, weir_shape_t *out_shapes, weir_support_t *out_support);
+} weir_operator_t;
 
 enum { WEIR_OPTION_INT = 1, WEIR_OPTION_STRING = 2, WEIR_OPTION_BOOL = 3 };
 
@@ -550,6 +686,7 @@ typedef struct weir_plugin {
     // [A]
     weir_code_t (*probe)(const weir_host_t *host, weir_support_t *out_support);
     void (*shutdown)(const weir_host_t *host); // [+]
+    weir_array_t operators;                    // of weir_operator_t
 } weir_plugin_t;
 
 #if defined(__GNUC__)
@@ -600,6 +737,13 @@ static inline double weir_node_float(const weir_node_t *node, const char *name, 
 {
     const weir_attribute_t *attribute = weir_node_attribute(node, name);
     return attribute && attribute->type == WEIR_ATTR_FLOAT ? attribute->f : otherwise;
+}
+
+static inline void weir_signal_all(
+    const weir_host_t *host, const weir_timeline_point_t *signals, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        (void)host->timeline_signal(host, signals[i].timeline, signals[i].value);
 }
 
 #ifdef __cplusplus

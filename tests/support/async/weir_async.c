@@ -271,13 +271,13 @@ static void async_program_release(weir_handle_t program)
 }
 
 static weir_code_t async_specialize(
-    weir_handle_t program, const weir_slice_t *slice, weir_handle_t *out_specialization)
+    weir_handle_t program, const weir_slice_t *slice, weir_specialized_t *out_specialized)
 {
     specialization_t *made = calloc(1, sizeof *made);
     if (!made)
         return WEIR_RESOURCE_EXHAUSTED;
     *made = (specialization_t){.device = ((program_t *)(uintptr_t)program)->device, .slice = slice};
-    *out_specialization = (weir_handle_t)(uintptr_t)made;
+    out_specialized->specialization = (weir_handle_t)(uintptr_t)made;
     return WEIR_OK;
 }
 
@@ -303,21 +303,19 @@ static void async_specialization_release(weir_handle_t handle)
     free(specialization);
 }
 
-static weir_code_t async_launch(weir_handle_t specialization, weir_handle_t queue,
-    const weir_binding_t *bindings, uint32_t binding_count, const weir_timeline_point_t *waits,
-    uint32_t wait_count, const weir_timeline_point_t *signals, uint32_t signal_count,
-    uint64_t launch_id)
+static weir_code_t async_launch(weir_handle_t queue, const weir_launch_t *launch)
 {
-    (void)queue, (void)waits, (void)launch_id;
-    device_t *device = ((specialization_t *)(uintptr_t)specialization)->device;
-    if (binding_count > TENSORS_MAX || wait_count || signal_count != 1)
+    (void)queue;
+    specialization_t *specialization = (specialization_t *)(uintptr_t)launch->specialization;
+    device_t *device = specialization->device;
+    if (launch->binding_count > TENSORS_MAX || launch->wait_count || launch->signal_count != 1)
         return WEIR_UNSUPPORTED;
     entry_t *entry = calloc(1, sizeof *entry);
     if (!entry)
         return WEIR_RESOURCE_EXHAUSTED;
-    entry->specialization = (specialization_t *)(uintptr_t)specialization;
-    memcpy(entry->bindings, bindings, binding_count * sizeof *bindings);
-    entry->signal = signals[0];
+    entry->specialization = specialization;
+    memcpy(entry->bindings, launch->bindings, launch->binding_count * sizeof *launch->bindings);
+    entry->signal = launch->signals[0];
     pthread_mutex_lock(&device->lock);
     entry->number = ++device->launches;
     // Only the first launch is late, so that a test can see the ones after it do well.
