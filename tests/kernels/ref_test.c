@@ -356,7 +356,7 @@ static void lengths_are_checked(void **state)
 {
     (void)state;
     const float x[6] = {0, 1, 2, 3, 4, 5};
-    float y[2][6];
+    float y[2][6] = {{0}};
     const int64_t sizes[][2] = {{4, 2}, {3, 4}, {-1, 7}};
     const weir_tensor_t parts[] = {T(WEIR_F32, y[0], 3), T(WEIR_F32, y[1], 3)};
     for (uint32_t i = 0; i < COUNT(sizes); i++) {
