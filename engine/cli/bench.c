@@ -100,10 +100,8 @@ static weir_code_t create(const weir__cli_bench_options_t *options, const char *
     const char *cache_dir, weir__cli_chain_t *chain, weir__cli_creation_t *out_times,
     weir__cli_fault_t *fault)
 {
-    const weir__cli_chain_options_t how = {.threads = options->threads.value,
-        .devices = options->devices,
-        .cache_dir = cache_dir,
-        .is_verbose = options->is_verbose};
+    weir__cli_chain_options_t how = weir__cli_subject_chain(&options->subject);
+    how.cache_dir = cache_dir;
     uint64_t since_ns = weir_now_ns();
     weir_code_t code = weir__cli_chain_engine(chain, &how, fault);
     out_times->engine_ns = lap(&since_ns);
@@ -122,10 +120,7 @@ static weir_code_t create(const weir__cli_bench_options_t *options, const char *
 static weir_code_t make_inputs(const weir__cli_bench_options_t *options, const char *model,
     const weir__cli_chain_t *chain, weir__cli_inputs_t *inputs, weir__cli_fault_t *fault)
 {
-    const weir__cli_inputs_wanted_t wanted = {.model_path = model,
-        .files = options->inputs,
-        .dims = options->dims,
-        .seed = {.value = options->seed.is_set ? options->seed.value : 1, .is_set = true}};
+    const weir__cli_inputs_wanted_t wanted = weir__cli_subject_inputs(&options->subject, model);
     return weir__cli_inputs_make(chain->model, &wanted, inputs, fault);
 }
 

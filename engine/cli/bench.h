@@ -4,24 +4,16 @@
 #ifndef WEIR_CLI_BENCH_H
 #define WEIR_CLI_BENCH_H
 
-#include "engine/cli/chain.h"
-#include "engine/cli/inputs.h"
-#include "engine/cli/options.h"
+#include "engine/cli/subject.h"
 
 // What `weir bench` was asked for.
 typedef struct weir__cli_bench_options {
     weir__cli_option_list_t models;
-    const char *devices;
+    weir__cli_subject_t subject;
     const char *precision;
-    weir__cli_option_list_t inputs;
-    weir__cli_option_list_t dims;
-    weir__cli_option_count_t seed;
-    weir__cli_option_count_t threads;
     weir__cli_option_count_t seconds;
     weir__cli_option_count_t runs;
     bool is_random_shapes;
-    bool is_json;
-    bool is_verbose;
 } weir__cli_bench_options_t;
 
 typedef struct weir__cli_creation {

@@ -135,7 +135,7 @@ static weir_code_t make_inputs(const weir__cli_bench_options_t *options,
 {
     char texts[WEIR__CLI_RANGES_MAX][DIM_TEXT_BYTES];
     const char *items[WEIR__CLI_RANGES_MAX];
-    const uint64_t seed = options->seed.is_set ? options->seed.value : 1;
+    const uint64_t seed = options->subject.seed.is_set ? options->subject.seed.value : 1;
     for (uint32_t i = 0; i < bench->range_count; i++) {
         const weir__cli_range_t *range = &bench->ranges[i];
         const uint64_t choices = (range->most - range->least) / range->step + 1;
@@ -205,8 +205,8 @@ weir_code_t weir__cli_bench_shapes(const weir__cli_bench_options_t *options,
     weir__cli_bench_t *bench, weir__cli_fault_t *fault)
 {
     weir_code_t code = find_open_dims(chain, bench, fault);
-    for (size_t i = 0; i < options->dims.count && code == WEIR_OK; i++)
-        code = take_option(chain, bench, options->dims.items[i], fault);
+    for (size_t i = 0; i < options->subject.dims.count && code == WEIR_OK; i++)
+        code = take_option(chain, bench, options->subject.dims.items[i], fault);
     if (code == WEIR_OK)
         code = run_all(options, chain, inputs, outputs, bench, fault);
     return code;

@@ -79,7 +79,8 @@ void weir__cli_bench_text(const weir__cli_bench_options_t *options, const weir__
     const uint64_t p50_ns = median(bench);
     (void)printf("%s  %s f32, %" PRIu32 " threads\n",
         weir__cli_text_safe(bench->model, safe, sizeof(safe)),
-        options->devices ? options->devices : "best devices", weir_engine_threads(chain->engine));
+        options->subject.devices ? options->subject.devices : "best devices",
+        weir_engine_threads(chain->engine));
     (void)printf("  run      p50 %s  min %s  p90 %s  p99 %s", weir__cli_text_ns(p50_ns).text,
         weir__cli_text_ns(percentile(bench->run_ns, bench->run_count, 0)).text,
         weir__cli_text_ns(percentile(bench->run_ns, bench->run_count, 90)).text,
@@ -200,7 +201,7 @@ void weir__cli_bench_json(const weir__cli_bench_options_t *options, const weir__
     weir__cli_json_text(&json, "model", bench->model);
     weir__cli_json_text(&json, "digest", model.digest);
     put_machine(&json);
-    weir__cli_json_text(&json, "devices", options->devices);
+    weir__cli_json_text(&json, "devices", options->subject.devices);
     weir__cli_json_text(&json, "precision", "f32");
     weir__cli_json_u64(&json, "threads", weir_engine_threads(chain->engine));
     put_inputs(&json, inputs);

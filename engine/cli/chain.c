@@ -2,16 +2,20 @@
 #include "engine/cli/chain.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "engine/cli/text.h"
 
+// user_data NULL: only what a person would miss, that nothing is kept for the next start. Plugins
+// that are not usable are the business of weir devices.
 static void log_line(void *user_data, weir_log_level_t level, const char *module,
     uint64_t request_id, const char *text)
 {
     static const char *const levels[] = {"error", "warning", "info", "debug"};
     char safe[1024];
-    (void)user_data;
     (void)request_id;
+    if (!user_data && strcmp(module, "cache") != 0)
+        return;
     const size_t index = (size_t)level < 4 ? (size_t)level : 3;
     (void)fprintf(stderr, "weir: %s: %s: %s\n", levels[index], module,
         weir__cli_text_safe(text, safe, sizeof(safe)));
@@ -32,8 +36,9 @@ weir_code_t weir__cli_chain_engine(
     const weir_engine_options_t engine_options = {.size = sizeof(engine_options),
         .threads = (uint32_t)options->threads,
         .cache_dir = options->cache_dir,
-        .log = options->is_verbose ? log_line : NULL,
-        .log_level = options->is_verbose ? WEIR_LOG_INFO : WEIR_LOG_ERROR};
+        .log = log_line,
+        .log_user_data = options->is_verbose ? chain : NULL,
+        .log_level = options->is_verbose ? WEIR_LOG_INFO : WEIR_LOG_WARNING};
     return weir__cli_chain_take(weir_engine_create(&engine_options, &chain->engine), fault);
 }
 

@@ -11,6 +11,10 @@
 
 #define FIELD(name) .field = offsetof(weir__cli_bench_options_t, name)
 static const weir__cli_option_t rows[] = {
+    WEIR__CLI_SUBJECT_ROWS(weir__cli_bench_options_t, WEIR__CLI_DEVICE_HELP, WEIR__CLI_RANDOM_HELP,
+        "the size of an open dim, by its name or as INPUT:AXIS; with --random-shapes\n"
+        "NAME=A..B or NAME=A..B/STEP (default: 1..64)",
+        "one JSON object on one line for each model"),
     {.name = "--seconds",
         .value_name = "S",
         .kind = WEIR__CLI_OPTION_COUNT,
@@ -25,46 +29,15 @@ static const weir__cli_option_t rows[] = {
         .least = 1,
         .most = 1 << 22,
         .help = "at most so many runs"},
-    {.name = "--input",
-        .value_name = "NAME=FILE.npy",
-        .kind = WEIR__CLI_OPTION_LIST,
-        FIELD(inputs),
-        .help = "the value of an input, as numpy.save() writes it; once for each input"},
-    {.name = "--random",
-        .value_name = "SEED",
-        .kind = WEIR__CLI_OPTION_COUNT,
-        FIELD(seed),
-        .most = UINT64_MAX,
-        .help = "makes up the other inputs, as weir run does (default: 1)"},
-    {.name = "--dim",
-        .value_name = "NAME=N",
-        .kind = WEIR__CLI_OPTION_LIST,
-        FIELD(dims),
-        .help = "the size of an open dim, by its name or as INPUT:AXIS; with --random-shapes\n"
-                "NAME=A..B or NAME=A..B/STEP (default: 1..64)"},
     {.name = "--random-shapes",
         FIELD(is_random_shapes),
         .help = "every run has another shape; shows what a new shape costs and whether memory\n"
                 "grows"},
-    {.name = "--device",
-        .value_name = "NAME[,NAME]",
-        .kind = WEIR__CLI_OPTION_TEXT,
-        FIELD(devices),
-        .help = "where to run, the preferred one first"},
-    {.name = "--threads",
-        .value_name = "N",
-        .kind = WEIR__CLI_OPTION_COUNT,
-        FIELD(threads),
-        .least = 1,
-        .most = 4096,
-        .help = "threads that compute (default: all that this process may use)"},
     {.name = "--precision",
         .value_name = "f32",
         .kind = WEIR__CLI_OPTION_TEXT,
         FIELD(precision),
         .help = "what is computed in; this version has f32 alone"},
-    {.name = "--json", FIELD(is_json), .help = "one JSON object on one line for each model"},
-    {.name = "--verbose", FIELD(is_verbose), .help = "what the engine logs, on stderr"},
 };
 #undef FIELD
 static const weir__cli_syntax_t syntax = {
@@ -88,7 +61,7 @@ static weir_code_t check(const weir__cli_bench_options_t *options, weir__cli_fau
     if (options->precision && strcmp(options->precision, "f32") != 0)
         return weir__cli_fault_set(fault, WEIR_UNSUPPORTED,
             "precision %s is not there: this version computes in f32", options->precision);
-    if (options->is_random_shapes && options->inputs.count)
+    if (options->is_random_shapes && options->subject.inputs.count)
         return weir__cli_fault_usage(
             fault, "--random-shapes makes up all inputs: leave out --input");
     return WEIR_OK;
@@ -101,7 +74,7 @@ static weir_code_t bench(
     weir__cli_inputs_t inputs = {0};
     weir__cli_bench_t figures = {0};
     const weir_code_t code = weir__cli_bench_make(options, model, &chain, &inputs, &figures, fault);
-    if (code == WEIR_OK && options->is_json)
+    if (code == WEIR_OK && options->subject.is_json)
         weir__cli_bench_json(options, &chain, &inputs, &figures);
     else if (code == WEIR_OK)
         weir__cli_bench_text(options, &chain, &figures);

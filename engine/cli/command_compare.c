@@ -12,36 +12,27 @@
 
 #include <weir/weir.h>
 
-#include "engine/cli/chain.h"
 #include "engine/cli/command.h"
 #include "engine/cli/differ.h"
-#include "engine/cli/inputs.h"
 #include "engine/cli/json.h"
 #include "engine/cli/ports.h"
+#include "engine/cli/subject.h"
 #include "engine/cli/text.h"
 
 typedef struct compare_options {
     const char *model;
-    const char *device;
+    weir__cli_subject_t subject;
     const char *reference;
     const char *rtol;
     const char *atol;
-    weir__cli_option_list_t inputs;
-    weir__cli_option_list_t dims;
-    weir__cli_option_count_t seed;
-    weir__cli_option_count_t threads;
     bool is_all;
-    bool is_json;
-    bool is_verbose;
 } compare_options_t;
 
 #define FIELD(name) .field = offsetof(compare_options_t, name)
 static const weir__cli_option_t rows[] = {
-    {.name = "--device",
-        .value_name = "NAME[,NAME]",
-        .kind = WEIR__CLI_OPTION_TEXT,
-        FIELD(device),
-        .help = "what is compared (default: the devices that plans prefer)"},
+    WEIR__CLI_SUBJECT_ROWS(compare_options_t,
+        "what is compared (default: the devices that plans prefer)", WEIR__CLI_RANDOM_HELP,
+        WEIR__CLI_DIM_HELP, "one JSON object; always with every value"),
     {.name = "--reference",
         .value_name = "NAME",
         .kind = WEIR__CLI_OPTION_TEXT,
@@ -58,32 +49,7 @@ static const weir__cli_option_t rows[] = {
         .kind = WEIR__CLI_OPTION_TEXT,
         FIELD(atol),
         .help = "(default: 1e-4); integers and bools must be equal"},
-    {.name = "--input",
-        .value_name = "NAME=FILE.npy",
-        .kind = WEIR__CLI_OPTION_LIST,
-        FIELD(inputs),
-        .help = "the value of an input, as numpy.save() writes it; once for each input"},
-    {.name = "--random",
-        .value_name = "SEED",
-        .kind = WEIR__CLI_OPTION_COUNT,
-        FIELD(seed),
-        .most = UINT64_MAX,
-        .help = "makes up the other inputs, as weir run does (default: 1)"},
-    {.name = "--dim",
-        .value_name = "NAME=N",
-        .kind = WEIR__CLI_OPTION_LIST,
-        FIELD(dims),
-        .help = "the size of an open dim of made-up inputs, by its name or as INPUT:AXIS"},
-    {.name = "--threads",
-        .value_name = "N",
-        .kind = WEIR__CLI_OPTION_COUNT,
-        FIELD(threads),
-        .least = 1,
-        .most = 4096,
-        .help = "threads that compute (default: all that this process may use)"},
     {.name = "--all", FIELD(is_all), .help = "shows every value, not only those that differ"},
-    {.name = "--json", FIELD(is_json), .help = "one JSON object; always with every value"},
-    {.name = "--verbose", FIELD(is_verbose), .help = "what the engine logs, on stderr"},
 };
 #undef FIELD
 static const weir__cli_syntax_t syntax = {
@@ -302,7 +268,7 @@ static void print_json(const compare_options_t *options, const findings_t *findi
     weir__cli_json_t json = {.out = stdout};
     weir__cli_json_open(&json, NULL, '{');
     weir__cli_json_text(&json, "model", options->model);
-    weir__cli_json_text(&json, "device", options->device);
+    weir__cli_json_text(&json, "device", options->subject.devices);
     weir__cli_json_text(&json, "reference", options->reference ? options->reference : "ref");
     weir__cli_json_u64(&json, "value_count", findings->count);
     weir__cli_json_u64(&json, "different_count", findings->different_count);
@@ -323,7 +289,8 @@ static weir_code_t judge(
     const row_t *first = findings->first;
     if (!first)
         return WEIR_OK;
-    const char *device = options->device ? options->device : "the preferred devices";
+    const char *device =
+        options->subject.devices ? options->subject.devices : "the preferred devices";
     const char *reference = options->reference ? options->reference : "ref";
     char place[512];
     if (first->is_fused)
@@ -377,15 +344,15 @@ static weir_code_t compare_sides(const compare_options_t *options, weir__cli_cha
         code = run_side(
             all->model, options->reference ? options->reference : "ref", inputs, &reference, fault);
     if (code == WEIR_OK)
-        code = run_side(all->model, options->device, inputs, &device, fault);
+        code = run_side(all->model, options->subject.devices, inputs, &device, fault);
     if (code == WEIR_OK)
-        code = run_side(usual->model, options->device, inputs, &fused, fault);
+        code = run_side(usual->model, options->subject.devices, inputs, &fused, fault);
     if (code == WEIR_OK)
         code = compare_nodes(all->model, &reference, &device, tolerance, &findings, fault);
     if (code == WEIR_OK)
         code = compare_outputs(
             all->model, &reference, usual->model, &fused, tolerance, &findings, fault);
-    if (code == WEIR_OK && options->is_json)
+    if (code == WEIR_OK && options->subject.is_json)
         print_json(options, &findings);
     else if (code == WEIR_OK)
         print_text(options, device.plan, &findings);
@@ -402,13 +369,11 @@ static weir_code_t compare(const compare_options_t *options, weir__cli_chain_t *
     weir__cli_chain_t *usual, weir__cli_fault_t *fault)
 {
     const weir__cli_chain_options_t how = {
-        .threads = options->threads.value, .is_verbose = options->is_verbose};
+        .threads = options->subject.threads.value, .is_verbose = options->subject.is_verbose};
     const weir_model_options_t as_it_is = {
         .size = sizeof(as_it_is), .keep_as_is = 1, .all_outputs = 1};
-    const weir__cli_inputs_wanted_t wanted = {.model_path = options->model,
-        .files = options->inputs,
-        .dims = options->dims,
-        .seed = {.value = options->seed.is_set ? options->seed.value : 1, .is_set = true}};
+    const weir__cli_inputs_wanted_t wanted =
+        weir__cli_subject_inputs(&options->subject, options->model);
     weir__cli_tolerance_t tolerance = {.relative = 1e-3, .absolute = 1e-4};
     weir__cli_inputs_t inputs = {0};
     weir_code_t code = read_tolerance(options->rtol, "--rtol", &tolerance.relative, fault);

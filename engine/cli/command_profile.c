@@ -8,12 +8,11 @@
 
 #include <weir/weir.h>
 
-#include "engine/cli/chain.h"
 #include "engine/cli/command.h"
-#include "engine/cli/inputs.h"
 #include "engine/cli/json.h"
 #include "engine/cli/machine.h"
 #include "engine/cli/steps.h"
+#include "engine/cli/subject.h"
 #include "engine/cli/text.h"
 #include "engine/cli/trace.h"
 
@@ -21,49 +20,17 @@ enum { RUNS_DEFAULT = 20, TOP_DEFAULT = 20, WARM_UP = 3 };
 
 typedef struct profile_options {
     const char *model;
-    const char *devices;
+    weir__cli_subject_t subject;
     const char *sort;
     const char *trace;
-    weir__cli_option_list_t inputs;
-    weir__cli_option_list_t dims;
-    weir__cli_option_count_t seed;
-    weir__cli_option_count_t threads;
     weir__cli_option_count_t runs;
     weir__cli_option_count_t top;
-    bool is_json;
-    bool is_verbose;
 } profile_options_t;
 
 #define FIELD(name) .field = offsetof(profile_options_t, name)
 static const weir__cli_option_t rows[] = {
-    {.name = "--input",
-        .value_name = "NAME=FILE.npy",
-        .kind = WEIR__CLI_OPTION_LIST,
-        FIELD(inputs),
-        .help = "the value of an input, as numpy.save() writes it; once for each input"},
-    {.name = "--random",
-        .value_name = "SEED",
-        .kind = WEIR__CLI_OPTION_COUNT,
-        FIELD(seed),
-        .most = UINT64_MAX,
-        .help = "makes up the other inputs, as weir run does (default: 1)"},
-    {.name = "--dim",
-        .value_name = "NAME=N",
-        .kind = WEIR__CLI_OPTION_LIST,
-        FIELD(dims),
-        .help = "the size of an open dim of made-up inputs, by its name or as INPUT:AXIS"},
-    {.name = "--device",
-        .value_name = "NAME[,NAME]",
-        .kind = WEIR__CLI_OPTION_TEXT,
-        FIELD(devices),
-        .help = "where to run, the preferred one first"},
-    {.name = "--threads",
-        .value_name = "N",
-        .kind = WEIR__CLI_OPTION_COUNT,
-        FIELD(threads),
-        .least = 1,
-        .most = 4096,
-        .help = "threads that compute (default: all that this process may use)"},
+    WEIR__CLI_SUBJECT_ROWS(profile_options_t, WEIR__CLI_DEVICE_HELP, WEIR__CLI_RANDOM_HELP,
+        WEIR__CLI_DIM_HELP, "one JSON object"),
     {.name = "--runs",
         .value_name = "N",
         .kind = WEIR__CLI_OPTION_COUNT,
@@ -88,8 +55,6 @@ static const weir__cli_option_t rows[] = {
         .kind = WEIR__CLI_OPTION_TEXT,
         FIELD(trace),
         .help = "writes the steps of every noted run as trace events, for Perfetto or Chrome"},
-    {.name = "--json", FIELD(is_json), .help = "one JSON object"},
-    {.name = "--verbose", FIELD(is_verbose), .help = "what the engine logs, on stderr"},
 };
 #undef FIELD
 static const weir__cli_syntax_t syntax = {
@@ -367,7 +332,7 @@ static weir_code_t show(const profile_options_t *options, const weir__cli_chain_
         code = weir__cli_trace_write(options->trace, options->model, steps, fault);
     if (code == WEIR_OK) {
         sort_steps(steps, !options->sort || strcmp(options->sort, "time") == 0, order);
-        if (options->is_json)
+        if (options->subject.is_json)
             print_json(options, chain, steps, order, totals);
         else
             print_text(options, chain, steps, order, totals);
@@ -380,13 +345,9 @@ static weir_code_t show(const profile_options_t *options, const weir__cli_chain_
 static weir_code_t profile(
     const profile_options_t *options, weir__cli_chain_t *chain, weir__cli_fault_t *fault)
 {
-    const weir__cli_chain_options_t how = {.threads = options->threads.value,
-        .devices = options->devices,
-        .is_verbose = options->is_verbose};
-    const weir__cli_inputs_wanted_t wanted = {.model_path = options->model,
-        .files = options->inputs,
-        .dims = options->dims,
-        .seed = {.value = options->seed.is_set ? options->seed.value : 1, .is_set = true}};
+    const weir__cli_chain_options_t how = weir__cli_subject_chain(&options->subject);
+    const weir__cli_inputs_wanted_t wanted =
+        weir__cli_subject_inputs(&options->subject, options->model);
     weir__cli_inputs_t inputs = {0};
     weir__cli_steps_t steps = {0};
     if (options->sort && strcmp(options->sort, "time") != 0 && strcmp(options->sort, "order") != 0)

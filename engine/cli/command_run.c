@@ -9,60 +9,27 @@
 
 #include <weir/weir.h>
 
-#include "engine/cli/chain.h"
 #include "engine/cli/command.h"
-#include "engine/cli/inputs.h"
 #include "engine/cli/npy.h"
 #include "engine/cli/outputs.h"
+#include "engine/cli/subject.h"
 #include "engine/cli/text.h"
 
 typedef struct run_options {
     const char *model;
-    const char *devices;
+    weir__cli_subject_t subject;
     const char *folder;
-    weir__cli_option_list_t inputs;
-    weir__cli_option_list_t dims;
-    weir__cli_option_count_t seed;
-    weir__cli_option_count_t threads;
     weir__cli_option_count_t deadline_ms;
     weir__cli_option_count_t repeat;
-    bool is_json;
-    bool is_verbose;
 } run_options_t;
 
 #define FIELD(name) .field = offsetof(run_options_t, name)
 static const weir__cli_option_t rows[] = {
-    {.name = "--input",
-        .value_name = "NAME=FILE.npy",
-        .kind = WEIR__CLI_OPTION_LIST,
-        FIELD(inputs),
-        .help = "the value of an input, as numpy.save() writes it; once for each input"},
-    {.name = "--random",
-        .value_name = "SEED",
-        .kind = WEIR__CLI_OPTION_COUNT,
-        FIELD(seed),
-        .most = UINT64_MAX,
-        .help = "makes up the other inputs: floats within (-1, 1), integers 0 or 1;\n"
-                "the same seed gives the same values on every machine"},
-    {.name = "--dim",
-        .value_name = "NAME=N",
-        .kind = WEIR__CLI_OPTION_LIST,
-        FIELD(dims),
-        .help = "the size of an open dim of made-up inputs, by its name or as INPUT:AXIS\n"
-                "(default: what the files say, else 1)"},
-    {.name = "--device",
-        .value_name = "NAME[,NAME]",
-        .kind = WEIR__CLI_OPTION_TEXT,
-        FIELD(devices),
-        .help = "where to run, the preferred one first (weir devices lists them);\n"
-                "what none of them can do runs on ref"},
-    {.name = "--threads",
-        .value_name = "N",
-        .kind = WEIR__CLI_OPTION_COUNT,
-        FIELD(threads),
-        .least = 1,
-        .most = 4096,
-        .help = "threads that compute (default: all that this process may use)"},
+    WEIR__CLI_SUBJECT_ROWS(run_options_t,
+        WEIR__CLI_DEVICE_HELP ";\nwhat none of them can do runs on ref",
+        "makes up the other inputs: floats within (-1, 1), integers 0 or 1;\n"
+        "the same seed gives the same values on every machine",
+        WEIR__CLI_DIM_HELP "\n(default: what the files say, else 1)", "one JSON object"),
     {.name = "--output",
         .value_name = "FOLDER",
         .kind = WEIR__CLI_OPTION_TEXT,
@@ -83,8 +50,6 @@ static const weir__cli_option_t rows[] = {
         .least = 1,
         .most = 1000000,
         .help = "runs N times on the same inputs; shows the times of the later ones"},
-    {.name = "--json", FIELD(is_json), .help = "one JSON object"},
-    {.name = "--verbose", FIELD(is_verbose), .help = "what the engine logs, on stderr"},
 };
 #undef FIELD
 static const weir__cli_syntax_t syntax = {
@@ -141,13 +106,9 @@ static weir_code_t run_all(const run_options_t *options, const weir__cli_chain_t
 static weir_code_t run_model(const run_options_t *options, weir__cli_chain_t *chain,
     weir__cli_inputs_t *inputs, weir__cli_outputs_t *outputs, weir__cli_fault_t *fault)
 {
-    const weir__cli_chain_options_t how = {.threads = options->threads.value,
-        .devices = options->devices,
-        .is_verbose = options->is_verbose};
-    const weir__cli_inputs_wanted_t wanted = {.model_path = options->model,
-        .files = options->inputs,
-        .dims = options->dims,
-        .seed = options->seed};
+    const weir__cli_chain_options_t how = weir__cli_subject_chain(&options->subject);
+    weir__cli_inputs_wanted_t wanted = weir__cli_subject_inputs(&options->subject, options->model);
+    wanted.seed = options->subject.seed; // without --random nothing is made up
     weir_code_t code = weir__cli_chain_engine(chain, &how, fault);
     if (code == WEIR_OK)
         code = weir__cli_chain_model(chain, options->model, fault);
@@ -166,7 +127,7 @@ static weir_code_t run_model(const run_options_t *options, weir__cli_chain_t *ch
         code = run_all(options, chain, inputs, outputs, fault);
     if (code == WEIR_OK && options->folder)
         code = weir__cli_outputs_save(outputs, options->folder, fault);
-    if (code == WEIR_OK && options->is_json)
+    if (code == WEIR_OK && options->subject.is_json)
         weir__cli_outputs_json(options->model, chain, inputs, outputs);
     else if (code == WEIR_OK)
         weir__cli_outputs_text(options->model, chain, inputs, outputs);

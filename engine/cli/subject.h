@@ -1,0 +1,80 @@
+// What every command that runs a model is asked: where, on which inputs, with how many threads.
+//
+// One struct inside each command's own, and the rows of the options that fill it, so that an option
+// has one name, one rule and one help text wherever it is taken.
+#ifndef WEIR_CLI_SUBJECT_H
+#define WEIR_CLI_SUBJECT_H
+
+#include "engine/cli/chain.h"
+#include "engine/cli/inputs.h"
+#include "engine/cli/options.h"
+
+typedef struct weir__cli_subject {
+    const char *devices;
+    weir__cli_option_list_t inputs;
+    weir__cli_option_list_t dims;
+    weir__cli_option_count_t seed;
+    weir__cli_option_count_t threads;
+    bool is_json;
+    bool is_verbose;
+} weir__cli_subject_t;
+
+// The rows, for a command whose struct `type` has a member `subject`. device, random, dim, json:
+// what their help says.
+#define WEIR__CLI_SUBJECT_ROWS(type, device_help, random_help, dim_help, json_help)                \
+    {.name = "--input",                                                                            \
+        .value_name = "NAME=FILE.npy",                                                             \
+        .kind = WEIR__CLI_OPTION_LIST,                                                             \
+        .field = offsetof(type, subject.inputs),                                                   \
+        .help = "the value of an input, as numpy.save() writes it; once for each input"},          \
+        {.name = "--random",                                                                       \
+            .value_name = "SEED",                                                                  \
+            .kind = WEIR__CLI_OPTION_COUNT,                                                        \
+            .field = offsetof(type, subject.seed),                                                 \
+            .most = UINT64_MAX,                                                                    \
+            .help = (random_help)},                                                                \
+        {.name = "--dim",                                                                          \
+            .value_name = "NAME=N",                                                                \
+            .kind = WEIR__CLI_OPTION_LIST,                                                         \
+            .field = offsetof(type, subject.dims),                                                 \
+            .help = (dim_help)},                                                                   \
+        {.name = "--device",                                                                       \
+            .value_name = "NAME[,NAME]",                                                           \
+            .kind = WEIR__CLI_OPTION_TEXT,                                                         \
+            .field = offsetof(type, subject.devices),                                              \
+            .help = (device_help)},                                                                \
+        {.name = "--threads",                                                                      \
+            .value_name = "N",                                                                     \
+            .kind = WEIR__CLI_OPTION_COUNT,                                                        \
+            .field = offsetof(type, subject.threads),                                              \
+            .least = 1,                                                                            \
+            .most = 4096,                                                                          \
+            .help = "threads that compute (default: all that this process may use)"},              \
+        {.name = "--json", .field = offsetof(type, subject.is_json), .help = (json_help)},         \
+    {                                                                                              \
+        .name = "--verbose", .field = offsetof(type, subject.is_verbose),                          \
+        .help = "what the engine logs, on stderr"                                                  \
+    }
+
+#define WEIR__CLI_DEVICE_HELP "where to run, the preferred one first (weir devices lists them)"
+#define WEIR__CLI_RANDOM_HELP "makes up the other inputs, as weir run does (default: 1)"
+#define WEIR__CLI_DIM_HELP "the size of an open dim of made-up inputs, by its name or as INPUT:AXIS"
+
+static inline weir__cli_chain_options_t weir__cli_subject_chain(const weir__cli_subject_t *subject)
+{
+    return (weir__cli_chain_options_t){.threads = subject->threads.value,
+        .devices = subject->devices,
+        .is_verbose = subject->is_verbose};
+}
+
+// The inputs wanted; without --random they are made up from seed 1.
+static inline weir__cli_inputs_wanted_t weir__cli_subject_inputs(
+    const weir__cli_subject_t *subject, const char *model_path)
+{
+    return (weir__cli_inputs_wanted_t){.model_path = model_path,
+        .files = subject->inputs,
+        .dims = subject->dims,
+        .seed = {.value = subject->seed.is_set ? subject->seed.value : 1, .is_set = true}};
+}
+
+#endif
