@@ -80,6 +80,7 @@ typedef struct weir__kit_host {
     atomic_llong live_count; // blocks
     atomic_bool is_overrun;  // a block came back with its guards broken, or was none of ours
     weir_array_t options;    // of the plugin
+    void *plugin_state;      // abi.state points here
     weir__kit_block_t blocks[WEIR__KIT_HOST_BLOCKS];
     pthread_mutex_t lock;
     char directory[512];

@@ -213,7 +213,8 @@ static void host_init(weir__kit_host_t *host, const char *path)
         .blob_put = host_blob_put,
         .blob_release = host_blob_release,
         .trace = host_trace,
-        .plugin_dir = host_plugin_dir};
+        .plugin_dir = host_plugin_dir,
+        .state = &host->plugin_state};
     host->abi.head.size += sizeof host->beyond; // a later version's host, which has more
     memset(host->beyond, POISON, sizeof host->beyond);
 }

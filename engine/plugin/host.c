@@ -91,8 +91,30 @@ static weir_code_t host_parallel_for(
     return code;
 }
 
+// What the text says of the option `name`, for an entry: the plugin's table of options is not known
+// yet, nor its name but by its file.
+static const char *early_option(weir__host_t *host, const char *name)
+{
+    const weir__plugin_t *plugin = (const weir__plugin_t *)host; // its first member
+    const char *value = NULL;
+    size_t value_length = 0, length = strlen(plugin->name), name_length = strlen(name);
+    for (const char *text = host->registry->option_text; text && *text;) {
+        size_t entry = strcspn(text, ",");
+        if (entry > length + name_length + 1 && strncmp(text, plugin->name, length) == 0 &&
+            text[length] == '.' && strncmp(text + length + 1, name, name_length) == 0 &&
+            text[length + 1 + name_length] == '=') {
+            value = text + length + name_length + 2;
+            value_length = entry - length - name_length - 2;
+        }
+        text += entry + (text[entry] == ',');
+    }
+    return value ? weir__zone_string(&host->registry->zone, value, value_length) : NULL;
+}
+
 static const char *host_option(const weir_host_t *abi, const char *name)
 {
+    if (!host_of(abi)->options)
+        return early_option(host_of(abi), name);
     for (const char *const *option = host_of(abi)->options; option && *option; option += 2)
         if (strcmp(option[0], name) == 0)
             return option[1];
@@ -213,6 +235,7 @@ void weir__host_init(weir__host_t *host, weir__registry_t *registry, const char 
         .blob_put = host_blob_put,
         .blob_release = host_blob_release,
         .plugin_dir = host_plugin_dir,
+        .state = &host->plugin_state,
     };
 }
 

@@ -414,6 +414,7 @@ static weir_status_t list_devices(weir__registry_t *registry)
 weir_status_t weir__registry_load(weir__registry_t *registry, weir__plugin_entry_t linked_in,
     const char *search_path, const char *options)
 {
+    registry->option_text = options;
     weir__plugin_t *ref = add_plugin(registry, "");
     if (!ref)
         return weir__status_no_memory();

@@ -32,7 +32,8 @@ typedef struct weir__host {
     weir_host_t abi;
     struct weir__registry *registry;
     const char *directory;
-    const char *const *options; // name, value, name, value …, NULL
+    const char *const *options; // name, value, name, value …, NULL; NULL: not applied yet
+    void *plugin_state;         // abi.state points here
     atomic_uint threads;        // helper threads running
     pthread_mutex_t lock;
     struct {
@@ -77,6 +78,7 @@ typedef struct weir__registry {
     uint32_t plugin_count, plugin_capacity;
     weir__device_t *devices; // in order of preference; ref is the last usable one
     uint32_t device_count, device_capacity;
+    const char *option_text; // as the user wrote it; for entries, which come before it is checked
     const char *const *options;
     pthread_mutex_t lock; // opening devices
 } weir__registry_t;

@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 // The hash of this file without this line; tests/style keeps it true.
-#define WEIR_PLUGIN_HEADER_HASH 0xbbd904134fc90933ull
+#define WEIR_PLUGIN_HEADER_HASH 0xf9857dae466d5ec1ull
 
 // ---------------------------------------------------------------------------------------------
 // Vocabulary: codes, dtypes, heads, arrays
@@ -269,7 +269,8 @@ struct weir_host {
     // [A+]
     weir_code_t (*parallel_for)(const weir_host_t *host, uint64_t count,
         weir_code_t (*body)(void *user, uint64_t i), void *user);
-    // The value of one of the plugin's options, or NULL. Lives as long as the engine. [A]
+    // The value of one of the plugin's options, or NULL. Lives as long as the engine. While
+    // weir_plugin_v0 runs: what the user wrote for weir_NAME.so, not checked yet, no defaults. [A]
     const char *(*option)(const weir_host_t *host, const char *name);
     // A counted helper thread (I/O, reaping; never compute of L0 kernels). [A]
     weir_code_t (*thread_start)(const weir_host_t *host, const char *name, void (*body)(void *user),
@@ -289,6 +290,9 @@ struct weir_host {
     // Keeps records for profiled runs; may drop some, and counts those. No lock. [A]
     void (*trace)(const weir_host_t *host, const weir_trace_record_t *records, uint32_t count);
     const char *(*plugin_dir)(const weir_host_t *host); // [A]
+    // Room for one pointer of the plugin's, NULL at first: what it must find again, in shutdown()
+    // say, for this engine. Set at load.
+    void **state;
 };
 
 // ---------------------------------------------------------------------------------------------
