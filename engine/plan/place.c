@@ -119,6 +119,18 @@ static void name_for(const weir_kernel_t *kernel, weir_node_t *view)
     }
 }
 
+// Does the device say itself what it can run? Otherwise the kernels of its plugin are asked.
+static bool claims_itself(const weir__device_t *device)
+{
+    return device->programs && device->plugin->device.claim;
+}
+
+// May the kernel run on the device? run() is the engine's to call only for host memory.
+static bool offers(const weir__device_t *device, const weir_kernel_t *kernel)
+{
+    return device->programs || kernel->run;
+}
+
 // The first of the device's kernels that takes the node. Otherwise *reason says why none does.
 static const weir_kernel_t *find_kernel(const weir__device_t *device, const weir__plan_node_t *node,
     const weir_node_t *view, char reason[WEIR_REASON_BYTES])
@@ -126,7 +138,7 @@ static const weir_kernel_t *find_kernel(const weir__device_t *device, const weir
     snprintf(reason, WEIR_REASON_BYTES, "has no kernel for %s", node->op);
     for (uint32_t i = 0; i < device->plugin->kernel_count; i++) {
         const weir_kernel_t *kernel = &device->plugin->kernels[i];
-        if (!matches(kernel, node))
+        if (!offers(device, kernel) || !matches(kernel, node))
             continue;
         weir_dtype_t dtype = view->input_count ? view->inputs[0].dtype : view->outputs[0].dtype;
         if (kernel->dtypes && !(kernel->dtypes & dtype)) {
@@ -155,11 +167,12 @@ static weir_status_t list_candidates(
         for (uint32_t d = 0; d < devices->count; d++) {
             weir__device_t *device = devices->devices[d];
             for (uint32_t k = 0; k < device->plugin->kernel_count && !device->programs; k++) {
-                if (!matches(&device->plugin->kernels[k], node))
+                const weir_kernel_t *kernel = &device->plugin->kernels[k];
+                if (!offers(device, kernel) || !matches(kernel, node))
                     continue;
                 if (pass)
-                    node->candidates[count] = (weir__candidate_t){
-                        .device = device, .kernel = &device->plugin->kernels[k]};
+                    node->candidates[count] =
+                        (weir__candidate_t){.device = device, .kernel = kernel};
                 count++;
             }
         }
@@ -184,6 +197,20 @@ static weir_status_t nobody(
         devices->required ? "; leave require_devices off to let the plain C device run it" : "");
 }
 
+// Why a node stays on the host whatever a device says; NULL: it need not. A size that depends on
+// data ends a slice, because nothing behind it can be laid out before the data is there.
+static const char *host_only(const weir_plan_t *plan, const weir__plan_node_t *node)
+{
+    const weir__op_t *op = node->anchor->op;
+    if (node->is_shape || op->flags & (WEIR__OP_REGIONS | WEIR__OP_VIEW))
+        return "shape arithmetic, views and control flow stay on the host";
+    for (uint32_t i = 0; i < node->input_count && i < 32; i++)
+        if ((op->value_inputs >> i & 1) && node->inputs[i] != WEIR__NONE &&
+            !plan->size_known[node->inputs[i]])
+            return "its size depends on data";
+    return NULL;
+}
+
 static weir_status_t place_node(weir_plan_t *plan, const weir__device_list_t *devices,
     const weir_claim_t *const *claims, uint32_t number, weir__plan_node_t *node)
 {
@@ -200,11 +227,14 @@ static weir_status_t place_node(weir_plan_t *plan, const weir__device_list_t *de
     for (uint32_t d = 0; d < devices->count; d++) {
         weir__device_t *device = devices->devices[d];
         const weir_kernel_t *kernel = NULL;
-        if (device->programs)
+        const char *stays = device->programs ? host_only(plan, node) : NULL;
+        if (stays)
+            snprintf(reason, sizeof reason, "%s", stays);
+        else if (claims_itself(device))
             snprintf(reason, sizeof reason, "%s", claims[d][number].reason);
         else
             kernel = find_kernel(device, node, &view, reason);
-        if (kernel || (device->programs && claims[d][number].claimed)) {
+        if (kernel || (claims_itself(device) && claims[d][number].claimed)) {
             node->choice = (weir__candidate_t){.device = device, .kernel = kernel};
             break;
         }
@@ -222,20 +252,6 @@ static weir_status_t place_node(weir_plan_t *plan, const weir__device_list_t *de
 }
 
 // ---- Devices with programs ---------------------------------------------------------------------
-
-// Why a node stays on the host whatever a device says; NULL: it need not. A size that depends on
-// data ends a slice, because nothing behind it can be laid out before the data is there.
-static const char *host_only(const weir_plan_t *plan, const weir__plan_node_t *node)
-{
-    const weir__op_t *op = node->anchor->op;
-    if (node->is_shape || op->flags & (WEIR__OP_REGIONS | WEIR__OP_VIEW))
-        return "shape arithmetic, views and control flow stay on the host";
-    for (uint32_t i = 0; i < node->input_count && i < 32; i++)
-        if ((op->value_inputs >> i & 1) && node->inputs[i] != WEIR__NONE &&
-            !plan->size_known[node->inputs[i]])
-            return "its size depends on data";
-    return NULL;
-}
 
 // Shows the region to a device; claims[i] answers for node i.
 static weir_status_t ask_device(weir_plan_t *plan, weir__device_t *device,
@@ -323,8 +339,10 @@ static weir_status_t place_region(weir_plan_t *plan, const weir__region_t *sourc
     }
     const weir_claim_t *claims[32] = {NULL};
     for (uint32_t d = 0; d < devices->count; d++)
-        if (devices->devices[d]->programs)
+        if (claims_itself(devices->devices[d]))
             WEIR_TRY(ask_device(plan, devices->devices[d], region, &claims[d]));
+        else if (devices->devices[d]->programs)
+            WEIR_TRY(weir__device_open(&plan->runtime->registry, devices->devices[d]));
     for (uint32_t i = 0; i < region->node_count; i++) {
         weir__plan_node_t *node = &region->nodes[i];
         if (node->anchor->op->flags & WEIR__OP_REGIONS) {

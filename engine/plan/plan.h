@@ -13,7 +13,7 @@ typedef struct weir__plan_region weir__plan_region_t;
 
 typedef struct weir__candidate {
     weir__device_t *device;
-    const weir_kernel_t *kernel; // NULL: the device has programs
+    const weir_kernel_t *kernel; // NULL: the device claimed the node itself
 } weir__candidate_t;
 
 typedef struct weir__packed {
