@@ -61,7 +61,7 @@ def stands_alone(root, paths):
         for compiler, language, standard in compilers:
             result = _output(
                 [compiler, f"-x{language}", f"-std={standard}", "-Wall", "-Wextra", "-Wpedantic", "-Werror",
-                 "-Iengine/include", "-fsyntax-only", "-"],
+                 "-Iengine/include", "-Ischeduler/include", "-fsyntax-only", "-"],
                 cwd=root, input=f"#include <{header}>\n#include <{header}>\nint weir_none;\n")
             if result.returncode != 0:
                 errors = [row for row in result.stderr.split("\n") if "error" in row]
