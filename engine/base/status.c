@@ -6,13 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+// A constant one ends with its head: look at head_of() before anything else.
 struct weir_status {
-    weir_code_t code;
-    int is_static;
-    char *text; // "weir: CODE: message"
-    size_t message_offset;
+    weir_status_constant_t head;
+    char *text; // head.text, of one that was made
     char source[64];
 };
+
+static const weir_status_constant_t *head_of(weir_status_t status)
+{
+    return (const weir_status_constant_t *)(const void *)status;
+}
 
 static const char *const code_names[] = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNSUPPORTED",
     "LIMIT", "RESOURCE_EXHAUSTED", "INFEASIBLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNAVAILABLE",
@@ -25,30 +29,29 @@ const char *weir_code_name(weir_code_t code)
     return code_names[code];
 }
 
-#define STATIC_STATUS(code_, name, message)                                                        \
-    {                                                                                              \
-        .code = (code_), .is_static = 1, .text = (char *)(uintptr_t) "weir: " name ": " message,   \
-        .message_offset = sizeof("weir: " name ": ") - 1, .source = "status.c"                     \
-    }
-
-static const struct weir_status static_statuses[] = {
-    STATIC_STATUS(WEIR_RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED",
+static const weir_status_constant_t static_statuses[] = {
+    WEIR_STATUS_CONSTANT(WEIR_RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED",
         "no memory left: raise the limit peak_bytes, or free models and sessions"),
-    STATIC_STATUS(WEIR_CANCELLED, "CANCELLED", "the run was cancelled by its caller"),
-    STATIC_STATUS(WEIR_DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED",
+    WEIR_STATUS_CONSTANT(WEIR_CANCELLED, "CANCELLED", "the run was cancelled by its caller"),
+    WEIR_STATUS_CONSTANT(WEIR_DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED",
         "the run passed its deadline and was stopped: allow more time or send smaller inputs"),
-    STATIC_STATUS(WEIR_UNAVAILABLE, "UNAVAILABLE",
+    WEIR_STATUS_CONSTANT(WEIR_UNAVAILABLE, "UNAVAILABLE",
         "the session cannot run now: a run is under way, or a device never answered an earlier "
         "one; "
         "use another session"),
 };
 
+weir_status_t weir_status_constant(const weir_status_constant_t *constant)
+{
+    return (weir_status_t)(uintptr_t)constant;
+}
+
 weir_status_t weir__status_static(weir_code_t code)
 {
     for (size_t i = 0; i < sizeof static_statuses / sizeof static_statuses[0]; i++)
         if (static_statuses[i].code == code)
-            return (weir_status_t)(uintptr_t)&static_statuses[i];
-    return (weir_status_t)(uintptr_t)&static_statuses[0];
+            return weir_status_constant(&static_statuses[i]);
+    return weir_status_constant(&static_statuses[0]);
 }
 
 weir_status_t weir__status_no_memory(void)
@@ -78,10 +81,13 @@ weir_status_t weir__status_make_v(
     snprintf(text, prefix + 1, "weir: %s: ", name);
     vsnprintf(text + prefix, (size_t)length + 1, format, arguments);
     const char *base = strrchr(file, '/');
-    status->code = code;
     status->text = text;
-    status->message_offset = prefix;
-    snprintf(status->source, sizeof status->source, "%s:%d", base ? base + 1 : file, line);
+    status->head = (weir_status_constant_t){
+        .code = code, .text = text, .message_offset = prefix, .source = status->source};
+    if (line)
+        snprintf(status->source, sizeof status->source, "%s:%d", base ? base + 1 : file, line);
+    else
+        snprintf(status->source, sizeof status->source, "%s", base ? base + 1 : file);
     return status;
 }
 
@@ -95,16 +101,25 @@ weir_status_t weir__status_make(
     return status;
 }
 
+weir_status_t weir_status_make(weir_code_t code, const char *source, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    weir_status_t status = weir__status_make_v(code, source, 0, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
 weir_status_t weir__status_prefix(weir_status_t status, const char *format, ...)
 {
-    if (!status || status->is_static)
+    if (!status || head_of(status)->is_constant)
         return status;
     va_list arguments, copy;
     va_start(arguments, format);
     va_copy(copy, arguments);
     int length = vsnprintf(NULL, 0, format, copy);
     va_end(copy);
-    size_t offset = status->message_offset;
+    size_t offset = status->head.message_offset;
     size_t bytes = strlen(status->text) + (size_t)(length < 0 ? 0 : length) + 3;
     char *text = length < 0 ? NULL : malloc(bytes);
     if (text) {
@@ -114,6 +129,7 @@ weir_status_t weir__status_prefix(weir_status_t status, const char *format, ...)
         snprintf(text + at, bytes - at, ": %s", status->text + offset);
         free(status->text);
         status->text = text;
+        status->head.text = text;
     }
     va_end(arguments);
     return status;
@@ -121,40 +137,41 @@ weir_status_t weir__status_prefix(weir_status_t status, const char *format, ...)
 
 weir_status_t weir__status_advise(weir_status_t status, const char *advice)
 {
-    if (!status || status->is_static)
+    if (!status || head_of(status)->is_constant)
         return status;
     size_t length = strlen(status->text), bytes = length + strlen(advice) + 3;
     char *text = realloc(status->text, bytes);
     if (text) {
         snprintf(text + length, bytes - length, "; %s", advice);
         status->text = text;
+        status->head.text = text;
     }
     return status;
 }
 
 weir_code_t weir_status_code(weir_status_t status)
 {
-    return status ? status->code : WEIR_OK;
+    return status ? head_of(status)->code : WEIR_OK;
 }
 
 const char *weir_status_text(weir_status_t status)
 {
-    return status ? status->text : "weir: OK";
+    return status ? head_of(status)->text : "weir: OK";
 }
 
 const char *weir_status_message(weir_status_t status)
 {
-    return status ? status->text + status->message_offset : "";
+    return status ? head_of(status)->text + head_of(status)->message_offset : "";
 }
 
 const char *weir_status_source(weir_status_t status)
 {
-    return status ? status->source : "";
+    return status ? head_of(status)->source : "";
 }
 
 void weir_status_free(weir_status_t status)
 {
-    if (!status || status->is_static)
+    if (!status || head_of(status)->is_constant)
         return;
     free(status->text);
     free(status);

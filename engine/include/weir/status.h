@@ -39,6 +39,30 @@ WEIR_API const char *weir_status_source(weir_status_t status);
 // Frees a status; NULL is allowed. Threads: any, once per status. Errors: none.
 WEIR_API void weir_status_free(weir_status_t status);
 
+// A failure that is a constant of the program, for paths that must not allocate. Its address is a
+// weir_status_t: weir_status_constant(). weir_status_free() leaves it alone.
+typedef struct weir_status_constant {
+    weir_code_t code;
+    uint32_t is_constant;    // 1
+    const char *text;        // "weir: CODE: message"
+    uint64_t message_offset; // of "message" in it
+    const char *source;      // "file.c:123"
+} weir_status_constant_t;
+#define WEIR_STATUS_CONSTANT(code, name, message)                                                  \
+    {                                                                                              \
+        (code), 1, "weir: " name ": " message, sizeof("weir: " name ": ") - 1, __FILE__            \
+    }
+
+// For libraries on top of weir. Owns: `constant` outlives every use of the status. Threads: any.
+// Errors: none.
+WEIR_API weir_status_t weir_status_constant(const weir_status_constant_t *constant);
+
+// A new failure, as weir makes its own; the same libraries need it. source: "file.c:123".
+// Owns: the caller frees it; texts are copied. Threads: any. Errors: never NULL: without memory it
+// is a constant RESOURCE_EXHAUSTED.
+WEIR_API weir_status_t weir_status_make(
+    weir_code_t code, const char *source, const char *format, ...);
+
 // "INVALID_ARGUMENT" and so on; "INTERNAL" for a code that this version does not know.
 // Owns: a static string. Threads: any. Errors: none.
 WEIR_API const char *weir_code_name(weir_code_t code);

@@ -52,6 +52,16 @@ NOT_FOUND = 2
 UNSUPPORTED = 3
 
 
+class StatusConstant(Structure):
+    _fields_ = [
+        ("code", c_int32),
+        ("is_constant", c_uint32),
+        ("text", c_char_p),
+        ("message_offset", c_uint64),
+        ("source", c_char_p),
+    ]
+
+
 class Allocator(Structure):
     _fields_ = [("user_data", c_void_p), ("alloc", c_void_p), ("free", c_void_p)]
 
@@ -244,6 +254,7 @@ class Value(Structure):
 
 # C name -> class: what tests/models/check_python.py compares with the headers, field by field.
 STRUCTS = {
+    "weir_status_constant_t": StatusConstant,
     "weir_allocator_t": Allocator,
     "weir_limits_t": Limits,
     "weir_engine_options_t": EngineOptions,
