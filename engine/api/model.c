@@ -154,6 +154,7 @@ static weir_status_t build(
     weir__onnx_info_t file = {.producer = ""};
     WEIR_TRY(weir__graph_create(&runtime->heap, &runtime->limits, &model->graph));
     weir__graph_t *graph = model->graph;
+    WEIR_TRY(weir__operators_offer(&runtime->registry, graph));
     WEIR_TRY(weir__onnx_read(
         model->source->bytes, model->source->byte_count, model->label, graph, &file));
     WEIR_TRY(check_time(model, start_ns, "being read"));
@@ -168,6 +169,7 @@ static weir_status_t build(
         WEIR_TRY(weir__status_prefix(
             weir__graph_simplify(graph, evaluate, &evaluator), "%s", model->label));
     }
+    WEIR_TRY(weir__status_prefix(weir__operators_check(graph), "%s", model->label));
     WEIR_TRY(check_time(model, start_ns, "being simplified"));
     model->digest = model->source->digest;
     model->info = (weir_model_info_t){.size = sizeof model->info,
@@ -224,6 +226,7 @@ static weir_status_t count(weir_model_t *model)
 {
     uint32_t table;
     (void)weir__op_table(&table);
+    table += weir__operators_used(model->graph);
     model->operators = weir__zone_array(&model->graph->zone, table, sizeof *model->operators);
     model->counted = weir__heap_calloc(model->graph->heap, model->graph->value_count, sizeof(bool));
     if (!model->operators || !model->counted)

@@ -19,6 +19,13 @@ struct weir_engine {
     weir__view_t *blobs[WEIR__BLOBS_MAX]; // open, under registry.lock
 };
 
+// The graph takes nodes of the operators that plugins declare (operators.c). The registry outlives
+// it.
+weir_status_t weir__operators_offer(const weir__registry_t *registry, weir__graph_t *graph);
+uint32_t weir__operators_used(const weir__graph_t *graph);
+// What such nodes need of a graph that is ready.
+weir_status_t weir__operators_check(const weir__graph_t *graph);
+
 // Defaults where the caller's struct says 0 or is shorter (NULL: all defaults).
 void weir__limits_fill(const weir_limits_t *limits, weir_limits_t *out_limits);
 

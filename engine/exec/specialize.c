@@ -186,7 +186,8 @@ static weir_tensor_t tensor_of(const weir__slot_t *slot)
 static bool can_evaluate(
     const maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
 {
-    if (node->epilogue || node->prologue || (!node->anchor && !node->body))
+    if (node->epilogue || node->prologue || (!node->anchor && !node->body) ||
+        (node->anchor && (node->anchor->op->flags & WEIR__OP_CUSTOM)))
         return false;
     bool dims_only = node->anchor && (node->anchor->op->flags & WEIR__OP_DIMS_ONLY);
     for (uint32_t i = 0; i < node->input_count; i++)

@@ -80,6 +80,8 @@ static bool worth_folding(const weir__node_t *node, uint64_t in_bytes, uint64_t 
     static const char *const heavy[] = {
         "Conv", "ConvTranspose", "LSTM", "MaxPool", "AveragePool", "Resize", "LRN"};
     static const char *const repeating[] = {"Expand", "Tile", "ConstantOfShape", "Range", "Pad"};
+    if (node->op->flags & WEIR__OP_CUSTOM) // there is no plain C kernel
+        return false;
     for (size_t i = 0; i < sizeof heavy / sizeof heavy[0]; i++)
         if (weir__rewrite_is(node, heavy[i]))
             return false;

@@ -60,14 +60,16 @@ typedef struct weir__shape_value {
 // ---- Operators -------------------------------------------------------------------------------
 
 typedef struct weir__infer weir__infer_t;
+typedef struct weir__graph weir__graph_t;
 
 #define WEIR__OP_ELEMENTWISE 1u // is one expression instruction (`opcode`)
 #define WEIR__OP_VIEW 2u        // output 0 is input 0's bytes under another shape
 #define WEIR__OP_DIMS_ONLY 4u   // reads only the dims of its input (Shape, Size)
 #define WEIR__OP_REGIONS 8u     // has regions (If)
 #define WEIR__OP_COMMUTATIVE 16u
+#define WEIR__OP_CUSTOM 32u // comes from an op source; nothing but a device can run it
 
-// One operator of docs/operators.md.
+// One operator of docs/operators.md, or of an op source.
 typedef struct weir__op {
     const char *name;
     uint16_t revision;
@@ -80,6 +82,9 @@ typedef struct weir__op {
     weir_dtype_t dtypes;                          // what input 0 may be
     uint32_t same_dtype;                          // bit i: input i has input 0's dtype
     uint32_t result;                              // WEIR__RESULT_*: the outputs' dtype
+    const weir_attribute_t *attributes; // of a custom one: all that it has, with their defaults
+    uint32_t attribute_count;
+    const void *user; // of a custom one: what its rule needs
 } weir__op_t;
 
 #define WEIR__RESULT_SAME 0u   // input 0's
@@ -147,7 +152,16 @@ typedef struct weir__rewrite_tally {
     uint64_t count;
 } weir__rewrite_tally_t;
 
-typedef struct weir__graph {
+// Where operators of other domains than ONNX's come from. find NULL: there are none.
+typedef struct weir__op_source {
+    void *user;
+    // The operator domain::name in its newest revision not above `version`. It lives as long as the
+    // graph; asked again, it is the same. UNSUPPORTED says what to do.
+    weir_status_t (*find)(void *user, weir__graph_t *graph, const char *domain, const char *name,
+        int64_t version, const weir__op_t **out_op);
+} weir__op_source_t;
+
+struct weir__graph {
     weir__zone_t zone;
     weir__zone_t fold_zone; // contents of constants that folding made; bounded by fold_total_bytes
     weir__heap_t *heap;
@@ -162,7 +176,8 @@ typedef struct weir__graph {
     weir__rewrite_tally_t *rewrites;
     uint32_t rewrite_count;
     uint64_t folded_bytes;
-} weir__graph_t;
+    weir__op_source_t op_source;
+};
 
 // limits: every field set. The graph charges limits->graph_bytes, nodes, values, name_bytes.
 weir_status_t weir__graph_create(
@@ -235,10 +250,10 @@ struct weir__infer {
     const weir__node_t *node;
     uint32_t input_count, output_count;
     const weir__type_t *const *inputs;   // [input_count]; NULL: absent
-    const weir__tensor_t *const *values; // [input_count]; NULL: value not known
+    const weir__tensor_t *const *values; // [input_count]; NULL entries: value not known
     const weir__shape_value_t *const
-        *shapes;                     // [input_count]; NULL entries or NULL array: not known
-    weir__type_t *outputs;           // [output_count], zeroed by weir__infer_node
+        *shapes;           // [input_count], counts > 0; NULL entries or NULL array: not known
+    weir__type_t *outputs; // [output_count], zeroed by weir__infer_node
     weir__shape_value_t *out_shapes; // [output_count] or NULL: not wanted; count 0: not known
     weir__graph_t *graph;            // for symbols; NULL: all dims are concrete
     const weir__type_t *const *region_outputs[2]; // If: types of each branch's outputs

@@ -67,8 +67,8 @@ const weir__onnx_attribute_t *weir__norm_find(const weir__norm_t *norm, const ch
     return NULL;
 }
 
-static weir_status_t from_file(const weir__norm_attribute_t *spec,
-    const weir__onnx_attribute_t *attribute, weir_attribute_t *out)
+weir_status_t weir__norm_value(const char *name, uint32_t type,
+    const weir__onnx_attribute_t *attribute, weir_attribute_t *out_attribute)
 {
     static const uint32_t wanted[] = {[WEIR_ATTR_INT] = WEIR__ONNX_INT,
         [WEIR_ATTR_FLOAT] = WEIR__ONNX_FLOAT,
@@ -78,17 +78,19 @@ static weir_status_t from_file(const weir__norm_attribute_t *spec,
     static const char *const names[] = {
         "", "an integer", "a number", "a text", "integers", "numbers"};
     // An empty list of an old file has no type that could be told.
-    bool empty_list = !attribute->type && spec->type >= WEIR_ATTR_INTS;
-    if (attribute->type != wanted[spec->type] && !empty_list)
+    bool empty_list = !attribute->type && type >= WEIR_ATTR_INTS;
+    if (attribute->type != wanted[type] && !empty_list)
         return WEIR_ERR(WEIR_INVALID_ARGUMENT,
-            "attribute %s must be %s, but its type in the file is %u", spec->name,
-            names[spec->type], attribute->type);
-    out->i = spec->type == WEIR_ATTR_INT ? attribute->i : 0;
-    out->f = spec->type == WEIR_ATTR_FLOAT ? (double)attribute->f : 0;
-    out->s = spec->type == WEIR_ATTR_STRING ? attribute->s : NULL;
-    out->count = attribute->count;
-    out->ints = spec->type == WEIR_ATTR_INTS ? attribute->ints : NULL;
-    out->floats = spec->type == WEIR_ATTR_FLOATS ? attribute->floats : NULL;
+            "attribute %s must be %s, but its type in the file is %u", name, names[type],
+            attribute->type);
+    *out_attribute = (weir_attribute_t){.name = name,
+        .type = type,
+        .count = attribute->count,
+        .i = type == WEIR_ATTR_INT ? attribute->i : 0,
+        .f = type == WEIR_ATTR_FLOAT ? (double)attribute->f : 0,
+        .s = type == WEIR_ATTR_STRING ? attribute->s : NULL,
+        .ints = type == WEIR_ATTR_INTS ? attribute->ints : NULL,
+        .floats = type == WEIR_ATTR_FLOATS ? attribute->floats : NULL};
     return NULL;
 }
 
@@ -122,7 +124,7 @@ weir_status_t weir__norm_attributes(const weir__norm_t *norm, const weir__norm_r
         weir_attribute_t *out = &out_attributes[count++];
         *out = (weir_attribute_t){.name = spec->name, .type = spec->type};
         if (attribute && spec->kind != WEIR__NORM_FIXED) {
-            WEIR_TRY(from_file(spec, attribute, out));
+            WEIR_TRY(weir__norm_value(spec->name, spec->type, attribute, out));
             continue;
         }
         if (spec->kind == WEIR__NORM_REQUIRED)
@@ -291,10 +293,9 @@ static weir_status_t unknown_operator(const weir__norm_t *norm, const weir__norm
             ": export the model again",
             node->op_type, other->last, norm->opset);
     return WEIR_ERR(WEIR_UNSUPPORTED,
-        "operator %s%s%s (opset %" PRId64
-        ") is not known to weir: export the model with the operators "
+        "operator %s (opset %" PRId64 ") is not known to weir: export the model with the operators "
         "that docs/operators.md lists",
-        node->domain, node->domain[0] ? "::" : "", node->op_type, norm->opset);
+        node->op_type, norm->opset);
 }
 
 weir_status_t weir__norm_apply(const weir__norm_t *norm)
@@ -302,7 +303,9 @@ weir_status_t weir__norm_apply(const weir__norm_t *norm)
     weir_attribute_t attributes[WEIR__NORM_ATTRIBUTES_MAX];
     uint32_t count;
     const weir__norm_row_t *other = NULL;
-    const weir__norm_row_t *row = norm->node->domain[0] ? NULL : find_row(norm, &other);
+    if (norm->node->domain[0])
+        return weir__norm_custom(norm);
+    const weir__norm_row_t *row = find_row(norm, &other);
     if (!row)
         return unknown_operator(norm, other);
     if (row->rule)

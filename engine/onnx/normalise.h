@@ -61,6 +61,9 @@ const weir__norm_row_t *weir__norm_table(uint32_t *out_count);
 // know), INVALID_ARGUMENT. They do not name the node: the caller does.
 weir_status_t weir__norm_apply(const weir__norm_t *norm);
 
+// The same for a node of a domain that ONNX does not define.
+weir_status_t weir__norm_custom(const weir__norm_t *norm);
+
 // The dtype of a value as far as it is known.
 weir_dtype_t weir__norm_hint(const weir__norm_t *norm, uint32_t value);
 
@@ -68,6 +71,9 @@ weir_dtype_t weir__norm_hint(const weir__norm_t *norm, uint32_t value);
 
 #define WEIR__NORM_ATTRIBUTES_MAX 16
 
+// The value that the file gives an attribute, checked against the type that it must have.
+weir_status_t weir__norm_value(const char *name, uint32_t type,
+    const weir__onnx_attribute_t *attribute, weir_attribute_t *out_attribute);
 // The file's attribute, or NULL.
 const weir__onnx_attribute_t *weir__norm_find(const weir__norm_t *norm, const char *name);
 // Attributes of the row: checked, defaults filled in. out: [WEIR__NORM_ATTRIBUTES_MAX].

@@ -1,6 +1,7 @@
 // engine/plugin/registry.c: finding plugins, the handshake, the list of devices.
 #include "engine/plugin/registry.h"
 
+#include "engine/plugin/operators.h"
 #include "engine/plugin/options.h"
 #include <dirent.h>
 #include <dlfcn.h>
@@ -65,9 +66,7 @@ static weir__device_t *add_device(
 
 // ---- Handshake -----------------------------------------------------------------------------
 
-static void refuse(weir__plugin_t *plugin, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static void refuse(weir__plugin_t *plugin, const char *format, ...)
+void weir__plugin_refuse(weir__plugin_t *plugin, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -76,9 +75,7 @@ static void refuse(weir__plugin_t *plugin, const char *format, ...)
     plugin->usable = false;
 }
 
-// Copies a struct of the other side: min(their size, ours), the rest zero; never half a pointer.
-// false: theirs holds nothing but a head.
-static bool copy_sized(void *to, size_t to_bytes, const void *from, size_t from_bytes)
+bool weir__plugin_copy_sized(void *to, size_t to_bytes, const void *from, size_t from_bytes)
 {
     from_bytes -= from_bytes % sizeof(void *);
     memset(to, 0, to_bytes);
@@ -91,8 +88,8 @@ static bool array_is_sound(weir__plugin_t *plugin, const weir_array_t *array, co
 {
     if (!array->count || (array->data && array->stride >= sizeof(weir_head_t)))
         return true;
-    refuse(plugin, "its table of %ss is malformed (%u at %s, stride %u)", what, array->count,
-        array->data ? "some address" : "no address", array->stride);
+    weir__plugin_refuse(plugin, "its table of %ss is malformed (%u at %s, stride %u)", what,
+        array->count, array->data ? "some address" : "no address", array->stride);
     return false;
 }
 
@@ -106,10 +103,10 @@ static bool check_options(weir__plugin_t *plugin)
         weir_option_t option;
         weir_head_t head;
         memcpy(&head, from, sizeof head);
-        if (head.size > array->stride || !copy_sized(&option, sizeof option, from, head.size) ||
-            !option.name) {
-            refuse(plugin, "option %u of its table is malformed (size %u, stride %u)", i, head.size,
-                array->stride);
+        if (head.size > array->stride ||
+            !weir__plugin_copy_sized(&option, sizeof option, from, head.size) || !option.name) {
+            weir__plugin_refuse(plugin, "option %u of its table is malformed (size %u, stride %u)",
+                i, head.size, array->stride);
             return false;
         }
     }
@@ -123,7 +120,7 @@ static bool copy_kernels(weir__registry_t *registry, weir__plugin_t *plugin)
         return false;
     weir_kernel_t *kernels = weir__zone_array(&registry->zone, array->count, sizeof(weir_kernel_t));
     if (!kernels) {
-        refuse(plugin, "no memory for its %u kernels", array->count);
+        weir__plugin_refuse(plugin, "no memory for its %u kernels", array->count);
         plugin->starved = true;
         return false;
     }
@@ -132,10 +129,10 @@ static bool copy_kernels(weir__registry_t *registry, weir__plugin_t *plugin)
         weir_head_t head;
         memcpy(&head, from, sizeof head);
         if (head.size > array->stride ||
-            !copy_sized(&kernels[i], sizeof kernels[i], from, head.size) || !kernels[i].op ||
-            !kernels[i].run) {
-            refuse(plugin, "kernel %u of its table is malformed (size %u, stride %u)", i, head.size,
-                array->stride);
+            !weir__plugin_copy_sized(&kernels[i], sizeof kernels[i], from, head.size) ||
+            !kernels[i].op || !kernels[i].run) {
+            weir__plugin_refuse(plugin, "kernel %u of its table is malformed (size %u, stride %u)",
+                i, head.size, array->stride);
             return false;
         }
         if (!kernels[i].name)
@@ -165,31 +162,34 @@ static void shake_hands(
     if (!theirs) {
         char why[160];
         weir__host_take_failure(&plugin->host, why, sizeof why);
-        refuse(plugin, "weir_plugin_v0 gave no table: %s", why[0] ? why : "it does not say why");
+        weir__plugin_refuse(
+            plugin, "weir_plugin_v0 gave no table: %s", why[0] ? why : "it does not say why");
         return;
     }
     weir_plugin_head_t head;
     memcpy(&head, theirs, sizeof head);
     if (head.header_hash != WEIR_PLUGIN_HEADER_HASH) {
-        refuse(plugin,
+        weir__plugin_refuse(plugin,
             "built from another weir/plugin.h (hash %016llx, this engine has %016llx): rebuild it "
             "against this version",
             (unsigned long long)head.header_hash, (unsigned long long)WEIR_PLUGIN_HEADER_HASH);
         return;
     }
-    copy_sized(&plugin->abi, sizeof plugin->abi, theirs, head.size);
+    weir__plugin_copy_sized(&plugin->abi, sizeof plugin->abi, theirs, head.size);
     plugin->introduced = true;
     if (!plugin->abi.name || !name_is_valid(plugin->abi.name)) {
-        refuse(plugin, "its name must be 1 to 31 characters of a-z, 0-9 and _");
+        weir__plugin_refuse(plugin, "its name must be 1 to 31 characters of a-z, 0-9 and _");
         return;
     }
     snprintf(plugin->name, sizeof plugin->name, "%s", plugin->abi.name);
     if (plugin->abi.device) {
         weir_head_t device_head;
         memcpy(&device_head, plugin->abi.device, sizeof device_head);
-        copy_sized(&plugin->device, sizeof plugin->device, plugin->abi.device, device_head.size);
+        weir__plugin_copy_sized(
+            &plugin->device, sizeof plugin->device, plugin->abi.device, device_head.size);
     }
-    plugin->usable = check_options(plugin) && copy_kernels(registry, plugin);
+    plugin->usable = check_options(plugin) && copy_kernels(registry, plugin) &&
+                     weir__operators_copy(registry, plugin);
 }
 
 static void probe(weir__plugin_t *plugin)
@@ -212,18 +212,19 @@ static bool is_trusted(weir__plugin_t *plugin)
     struct stat info;
     // The loader would look for a bare name in folders of its own, not where stat() looks.
     if (!strchr(plugin->path, '/')) {
-        refuse(plugin, "not loaded: write ./%s if it lies in the working directory", plugin->path);
+        weir__plugin_refuse(
+            plugin, "not loaded: write ./%s if it lies in the working directory", plugin->path);
         return false;
     }
     if (stat(plugin->path, &info) != 0) {
-        refuse(plugin, "cannot be opened: check the path");
+        weir__plugin_refuse(plugin, "cannot be opened: check the path");
         return false;
     }
     // A group that is our own is how a umask of 002 leaves what we build.
     bool foreign_group = (info.st_mode & S_IWGRP) && info.st_gid != 0 && info.st_gid != getegid();
     if (!S_ISREG(info.st_mode) || (info.st_uid != 0 && info.st_uid != geteuid()) || foreign_group ||
         (info.st_mode & S_IWOTH)) {
-        refuse(plugin,
+        weir__plugin_refuse(plugin,
             "not loaded: it must be a file of yours or root's that other groups and others cannot "
             "write (chmod go-w)");
         return false;
@@ -261,19 +262,19 @@ static weir_status_t load_file(weir__registry_t *registry, const char *path)
     void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!handle) {
         const char *why = dlerror();
-        refuse(plugin, "cannot be loaded: %s", why ? why : "unknown error");
+        weir__plugin_refuse(plugin, "cannot be loaded: %s", why ? why : "unknown error");
         return NULL;
     }
     void *symbol = dlsym(handle, "weir_plugin_v0");
     weir__plugin_entry_t entry;
     memcpy(&entry, &symbol, sizeof entry); // a function pointer, as POSIX promises
     if (!entry) {
-        refuse(plugin, "not a weir plugin: it does not export weir_plugin_v0");
+        weir__plugin_refuse(plugin, "not a weir plugin: it does not export weir_plugin_v0");
         return NULL;
     }
     shake_hands(registry, plugin, entry);
     if (plugin->usable && is_known(registry, plugin))
-        refuse(plugin, "another plugin named \"%s\" was found first", plugin->name);
+        weir__plugin_refuse(plugin, "another plugin named \"%s\" was found first", plugin->name);
     return NULL;
 }
 
@@ -426,8 +427,10 @@ weir_status_t weir__registry_load(weir__registry_t *registry, weir__plugin_entry
     WEIR_TRY(load_search_path(registry, search_path));
     WEIR_TRY(load_installed(registry));
     WEIR_TRY(weir__options_apply(registry, options));
-    for (uint32_t i = 0; i < registry->plugin_count; i++) {
+    for (uint32_t i = 0; i < registry->plugin_count; i++)
         probe(registry->plugins[i]);
+    weir__operators_settle(registry);
+    for (uint32_t i = 0; i < registry->plugin_count; i++) {
         if (!registry->plugins[i]->usable)
             weir__log(registry->log, WEIR_LOG_WARNING, "plugin", "%s is not used: %s",
                 registry->plugins[i]->path, registry->plugins[i]->reason);

@@ -49,6 +49,8 @@ typedef struct weir__plugin {
     weir_device_table_t device;   // copied by size; all NULL: L0 only
     const weir_kernel_t *kernels; // [kernel_count] copied by size
     uint32_t kernel_count;
+    struct weir__operator *operators; // [operator_count], see operators.h
+    uint32_t operator_count;
     char path[512];   // "": linked in
     char reason[256]; // what probe() said, or why it is not usable
     bool introduced;  // its entry gave a table of this header: it is shut down, used or not
@@ -103,6 +105,13 @@ weir_status_t weir__device_open(weir__registry_t *registry, weir__device_t *devi
 
 // A status for a plugin's call that returned `code`, with what it said through host->fail().
 weir_status_t weir__plugin_status(weir__plugin_t *plugin, weir_code_t code, const char *call);
+
+// Notes that the plugin cannot be used, and why.
+void weir__plugin_refuse(weir__plugin_t *plugin, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+// Copies a struct of the other side: min(their size, ours), the rest zero; never half a pointer.
+// false: theirs holds nothing but a head.
+bool weir__plugin_copy_sized(void *to, size_t to_bytes, const void *from, size_t from_bytes);
 
 // Fills in the services of `host` (host.c).
 void weir__host_init(weir__host_t *host, weir__registry_t *registry, const char *directory);

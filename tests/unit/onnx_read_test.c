@@ -330,7 +330,7 @@ static void read_names_unknown_operators(void **state)
     add_opset(&model, 8, "com.foo", 3);
     put_message(&model, 7, graph);
     expect_error(model, WEIR_UNSUPPORTED,
-        "node n (Bar): operator com.foo::Bar (opset 3) is not known to weir");
+        "node n (Bar): operator com.foo::Bar (version 3) is of a domain that ONNX does not define");
     expect_error(one_node("Loop", "n", "x", "y"), WEIR_UNSUPPORTED,
         "operator Loop (opset 15) is not known to weir");
     expect_error(one_node("Gelu", "n", "x", "y"), WEIR_UNSUPPORTED,
@@ -557,7 +557,7 @@ static void read_refuses_wrong_calls(void **state)
     expect_refused(
         call_model(make_function("F", "F"), "x,x", "y"), &limits, WEIR_LIMIT, "limit nodes (20)");
     expect_error(call_model(make_function("G", NULL), "x,x", "y"), WEIR_UNSUPPORTED,
-        "operator local::F (opset 1) is not known");
+        "operator local::F (version 1) is of a domain");
 }
 
 // ---- Limits and damage -------------------------------------------------------------------------

@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 // The hash of this file without this line; tests/style keeps it true.
-#define WEIR_PLUGIN_HEADER_HASH 0xf9857dae466d5ec1ull
+#define WEIR_PLUGIN_HEADER_HASH 0xce524565b3612bbcull
 
 // ---------------------------------------------------------------------------------------------
 // Vocabulary: codes, dtypes, heads, arrays
@@ -645,8 +645,8 @@ typedef struct weir_operator {
     const char *domain; // "com.example"; not "" or "ai.onnx", which are ONNX's
     const char *op;
     uint32_t revision; // the domain's opset version it came with; the newest not above a file's
-    uint32_t min_inputs, max_inputs; // missing optional ones are absent tensors
-    uint32_t output_count;
+    uint32_t min_inputs, max_inputs; // at most 64; a node has max_inputs, missing ones are absent
+    uint32_t output_count;           // 1 to 64; what a model does not name is absent in kernels
     weir_array_t attributes; // of weir_attribute_t: names, types and defaults; others are refused
     // The outputs' types from the inputs' (dims may be symbolic). INVALID_ARGUMENT: they do not
     // fit; out_support->reason says why. Pure; called again with concrete dims for each shape. [A]
