@@ -123,13 +123,13 @@ static void strides_of(const weir_tensor_t *tensor, int64_t *strides)
     strides[4] = c == 1 ? 0 : 1;
 }
 
-void weir_cpu_blocked_begin(
-    weir_cpu_program_t *program, const weir_k_table_t *kernels, const weir_tensor_t *output)
+void weir_cpu_blocked_begin(weir_cpu_program_t *program, weir_cpu_room_t room,
+    const weir_k_table_t *kernels, const weir_tensor_t *output)
 {
     const int64_t dims[WEIR_CPU_BLOCKED_RANK] = {output->dims[0],
         (int64_t)weir_cpu_blocks((uint64_t)output->dims[1]), output->dims[2], output->dims[3],
         WEIR_K_BLOCK};
-    weir_cpu_program_begin(program, kernels, WEIR_CPU_BLOCKED_RANK, dims);
+    weir_cpu_program_begin(program, room, kernels, WEIR_CPU_BLOCKED_RANK, dims);
     program->strides_of = strides_of;
 }
 
@@ -212,8 +212,16 @@ static int epilogue_fits_kernel(weir_cpu_finish_t *finish, const weir_node_t *no
     return e->outputs[0] == result;
 }
 
+uint64_t weir_cpu_finish_bytes(const weir_node_t *node)
+{
+    weir_cpu_finish_t finish = {.add_input = 0};
+    return node->epilogue && !epilogue_fits_kernel(&finish, node)
+               ? weir_cpu_program_bytes(node->epilogue)
+               : 0;
+}
+
 const char *weir_cpu_finish_init(
-    weir_cpu_finish_t *finish, const weir_k_table_t *kernels, const weir_node_t *node)
+    weir_cpu_finish_t *finish, void *memory, const weir_k_table_t *kernels, const weir_node_t *node)
 {
     const weir_tensor_t *y = &node->outputs[0];
     memset(finish, 0, sizeof(*finish));
@@ -237,7 +245,8 @@ const char *weir_cpu_finish_init(
         finish->add_input = 0;
         finish->kernel = (weir_k_finish_t){.activation = WEIR_K_NO_ACTIVATION};
         finish->has_program = 1;
-        weir_cpu_blocked_begin(&finish->program, kernels, y);
+        weir_cpu_blocked_begin(
+            &finish->program, (weir_cpu_room_t){.expression = e, .memory = memory}, kernels, y);
         weir_cpu_anchor_end(&finish->program, node, weir_cpu_program_anchor(&finish->program));
     }
     finish->is_needed = finish->bias_input || finish->add_input ||

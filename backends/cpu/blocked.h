@@ -45,8 +45,8 @@ weir_code_t weir_cpu_blocked_pack(
 void weir_cpu_blocked_clear(float *block, uint64_t pixels, uint64_t channels);
 
 // Begins a program whose loads follow the blocked format.
-void weir_cpu_blocked_begin(
-    weir_cpu_program_t *program, const weir_k_table_t *kernels, const weir_tensor_t *output);
+void weir_cpu_blocked_begin(weir_cpu_program_t *program, weir_cpu_room_t room,
+    const weir_k_table_t *kernels, const weir_tensor_t *output);
 
 // What follows a sum in a Conv: a bias, and an epilogue that either the kernel itself applies (one
 // residual, then one activation) or a program.
@@ -62,9 +62,11 @@ typedef struct weir_cpu_finish {
 // What a Conv-like node must be for weir_cpu_finish_init().
 weir_code_t weir_cpu_finish_supports(
     const weir_node_t *node, uint32_t own_inputs, weir_support_t *out_support);
+// Memory that finish_init() needs, and must keep, for this node's epilogue.
+uint64_t weir_cpu_finish_bytes(const weir_node_t *node);
 // NULL, or what is wrong.
-const char *weir_cpu_finish_init(
-    weir_cpu_finish_t *finish, const weir_k_table_t *kernels, const weir_node_t *node);
+const char *weir_cpu_finish_init(weir_cpu_finish_t *finish, void *memory,
+    const weir_k_table_t *kernels, const weir_node_t *node);
 // For the kernel: what follows the sums of blocks from `block` (of all images) on, beginning at
 // element `offset` of the output. NULL: nothing.
 const weir_k_finish_t *weir_cpu_finish_of(const weir_cpu_finish_t *finish, const weir_task_t *task,

@@ -35,7 +35,7 @@ typedef struct conv_state {
     uint64_t full_taps, full_inner, tail_taps, tail_inner;
     uint64_t at_offset, program_offset; // in the scratch
     weir_cpu_finish_t finish;
-    uint32_t tap_at[]; // full_taps, then tail_taps
+    uint32_t tap_at[]; // full_taps, then tail_taps; behind them the finish's memory
 } conv_state_t;
 
 static uint64_t quad_count(uint64_t blocks)
@@ -312,7 +312,9 @@ weir_code_t weir_cpu_blocked_conv_prepare(
         return host->fail(host, WEIR_INVALID_ARGUMENT, "Conv: %s", wrong);
     const uint64_t taps = (uint64_t)(shape.kernel_height * shape.kernel_width);
     const uint64_t tap_count = taps * WEIR_MAX(2u, (uint64_t)FIRST_CHANNELS);
-    conv_state_t *state = host->alloc(host, sizeof(*state) + tap_count * sizeof(uint32_t));
+    const uint64_t tap_bytes = weir_cpu_round_up(tap_count * sizeof(uint32_t), 8);
+    conv_state_t *state =
+        host->alloc(host, sizeof(*state) + tap_bytes + weir_cpu_finish_bytes(node));
     if (!state)
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a Conv");
     memset(state, 0, sizeof(*state));
@@ -321,7 +323,8 @@ weir_code_t weir_cpu_blocked_conv_prepare(
     state->taps = taps;
     wrong = state_init(state, node);
     if (!wrong)
-        wrong = weir_cpu_finish_init(&state->finish, kernels, node);
+        wrong = weir_cpu_finish_init(
+            &state->finish, (unsigned char *)state->tap_at + tap_bytes, kernels, node);
     if (wrong) {
         host->free(host, state);
         return host->fail(host, WEIR_UNSUPPORTED, "Conv: %s", wrong);

@@ -6,7 +6,7 @@
 #include "backends/cpu/common.h"
 
 typedef struct pointwise_state {
-    weir_cpu_program_t program;
+    weir_cpu_program_t program;           // its memory lies behind the state
     uint64_t channels, blocks, pixels;    // blocks: of one image
     uint64_t all_pixels, pixels_per_task; // of all blocks of all images
 } pointwise_state_t;
@@ -39,11 +39,13 @@ weir_code_t weir_cpu_blocked_pointwise_prepare(
     const weir_k_table_t *kernels = weir_cpu_isa_table(host);
     if (!kernels)
         return host->fail(host, WEIR_UNAVAILABLE, "option isa of plugin cpu: not on this machine");
-    pointwise_state_t *state = host->alloc(host, sizeof(*state));
+    pointwise_state_t *state =
+        host->alloc(host, sizeof(*state) + weir_cpu_program_bytes(node->body));
     if (!state)
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a Pointwise program");
     const weir_tensor_t *y = &node->outputs[0];
-    weir_cpu_blocked_begin(&state->program, kernels, y);
+    weir_cpu_blocked_begin(&state->program,
+        (weir_cpu_room_t){.expression = node->body, .memory = state + 1}, kernels, y);
     weir_cpu_program_append(&state->program, node, node->body, WEIR_CPU_NONE);
     weir_cpu_program_end(&state->program);
     state->channels = (uint64_t)y->dims[1];

@@ -90,7 +90,8 @@ weir_code_t weir_cpu_blocked_spread_prepare(
     const weir_host_t *host, const weir_node_t *node, weir_prepared_t *out_prepared)
 {
     spread_state_t *state;
-    const weir_code_t code = weir_cpu_state_new(host, node, sizeof(*state), &state);
+    const weir_code_t code =
+        weir_cpu_state_new(host, node, sizeof(*state) + weir_cpu_finish_bytes(node), &state);
     if (code != WEIR_OK)
         return code;
     const weir_tensor_t *x = &node->inputs[0], *w = &node->inputs[1], *y = &node->outputs[0];
@@ -101,7 +102,7 @@ weir_code_t weir_cpu_blocked_spread_prepare(
     state->blocks = weir_cpu_blocks((uint64_t)w->dims[1]);
     state->kernel_y = (uint64_t)w->dims[2];
     state->kernel_x = (uint64_t)w->dims[3];
-    const char *wrong = weir_cpu_finish_init(&state->finish, state->kernels, node);
+    const char *wrong = weir_cpu_finish_init(&state->finish, state + 1, state->kernels, node);
     if (!wrong && w->format != WEIR_CPU_FORMAT_SPREAD)
         wrong = "the weights have not been packed";
     if (!wrong && (y->dims[2] != x->dims[2] * w->dims[2] || y->dims[3] != x->dims[3] * w->dims[3] ||

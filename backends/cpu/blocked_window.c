@@ -130,7 +130,8 @@ weir_code_t weir_cpu_blocked_window_prepare(
     const weir_host_t *host, const weir_node_t *node, weir_prepared_t *out_prepared)
 {
     window_state_t *state;
-    const weir_code_t code = weir_cpu_state_new(host, node, sizeof(*state), &state);
+    const uint64_t finish_bytes = node->op[0] == 'C' ? weir_cpu_finish_bytes(node) : 0;
+    const weir_code_t code = weir_cpu_state_new(host, node, sizeof(*state) + finish_bytes, &state);
     if (code != WEIR_OK)
         return code;
     const char *wrong = NULL;
@@ -141,7 +142,7 @@ weir_code_t weir_cpu_blocked_window_prepare(
         if (!wrong && node->inputs[1].format != WEIR_CPU_FORMAT_DEPTHWISE)
             wrong = "the weights have not been packed";
         if (!wrong)
-            wrong = weir_cpu_finish_init(&state->finish, state->kernels, node);
+            wrong = weir_cpu_finish_init(&state->finish, state + 1, state->kernels, node);
     } else {
         const int is_max = node->op[0] == 'M';
         state->row = is_max ? state->kernels->maxpool_f32_x16 : state->kernels->averagepool_f32_x16;

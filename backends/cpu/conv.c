@@ -26,7 +26,9 @@ typedef struct conv_state {
 
     uint64_t own_scratch_bytes;
     weir_cpu_program_t program;
-    int64_t tap_at[]; // [k] of the direct way: where each tap of output row 0 begins in the plane
+    // [k] of the direct way: where each tap of output row 0 begins in the plane. Behind it the
+    // program's memory.
+    int64_t tap_at[];
 } conv_state_t;
 
 static int is_direct(uint64_t group_inputs, uint64_t groups)
@@ -97,14 +99,12 @@ weir_code_t weir_cpu_conv_pack(
     return WEIR_OK;
 }
 
-static void program_init(conv_state_t *state, const weir_node_t *node)
+static void program_init(conv_state_t *state, const weir_node_t *node, void *memory)
 {
-    state->has_bias = weir_cpu_anchor_inputs(node) > 2 && node->inputs[2].dtype != 0;
-    state->has_program = node->epilogue != NULL;
-    if (!state->has_program)
-        return;
     weir_cpu_program_t *program = &state->program;
-    weir_cpu_program_begin(program, state->kernels, node->outputs[0].rank, node->outputs[0].dims);
+    weir_cpu_program_begin(program,
+        (weir_cpu_room_t){.expression = node->epilogue, .memory = memory}, state->kernels,
+        node->outputs[0].rank, node->outputs[0].dims);
     weir_cpu_anchor_end(program, node, weir_cpu_program_anchor(program));
 }
 
@@ -189,8 +189,10 @@ weir_code_t weir_cpu_conv_prepare(
     const uint64_t k =
         shape.group_inputs * (uint64_t)shape.kernel_height * (uint64_t)shape.kernel_width;
     const int direct = is_direct(shape.group_inputs, shape.groups);
+    const uint64_t tap_count = direct ? k : 0;
     conv_state_t *state =
-        host->alloc(host, sizeof(*state) + (direct ? k * sizeof(state->tap_at[0]) : 0));
+        host->alloc(host, sizeof(*state) + tap_count * sizeof(state->tap_at[0]) +
+                              (node->epilogue ? weir_cpu_program_bytes(node->epilogue) : 0));
     if (!state)
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a Conv");
     *state = (conv_state_t){.kernels = kernels, .shape = shape};
@@ -202,7 +204,10 @@ weir_code_t weir_cpu_conv_prepare(
         direct_init(state);
     else
         product_init(state);
-    program_init(state, node);
+    state->has_bias = weir_cpu_anchor_inputs(node) > 2 && node->inputs[2].dtype != 0;
+    state->has_program = node->epilogue != NULL;
+    if (state->has_program)
+        program_init(state, node, &state->tap_at[tap_count]);
     out_prepared->state = state;
     out_prepared->scratch_bytes =
         state->own_scratch_bytes + (state->has_program ? state->program.scratch_bytes : 0);

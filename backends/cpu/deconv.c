@@ -47,17 +47,20 @@ weir_code_t weir_cpu_deconv_supports(const weir_node_t *node, weir_support_t *ou
     return weir_cpu_anchor_supports(node, 3, out_support);
 }
 
-// Bias, then the epilogue.
+static int has_bias(const weir_node_t *node)
+{
+    return weir_cpu_anchor_inputs(node) > 2 && node->inputs[2].dtype != 0;
+}
+
+// Bias, then the epilogue. The program's memory lies behind the state.
 static void program_init(deconv_state_t *state, const weir_node_t *node)
 {
-    const int has_bias = weir_cpu_anchor_inputs(node) > 2 && node->inputs[2].dtype != 0;
-    state->has_program = has_bias || node->epilogue;
-    if (!state->has_program)
-        return;
     weir_cpu_program_t *program = &state->program;
-    weir_cpu_program_begin(program, state->kernels, node->outputs[0].rank, node->outputs[0].dims);
+    weir_cpu_program_begin(program,
+        (weir_cpu_room_t){.expression = node->epilogue, .memory = state + 1}, state->kernels,
+        node->outputs[0].rank, node->outputs[0].dims);
     uint16_t result = weir_cpu_program_anchor(program);
-    if (has_bias) {
+    if (has_bias(node)) {
         const int64_t strides[WEIR_RANK_MAX] = {0, 1}; // one value a channel
         const uint16_t bias = weir_cpu_program_load(program, node, 2, strides);
         result = weir_cpu_program_binary(program, WEIR_OP_ADD, result, bias);
@@ -79,9 +82,12 @@ weir_code_t weir_cpu_deconv_prepare(
         (x->rank == 4 && y->dims[2] != height * kernel_y))
         return host->fail(host, WEIR_INVALID_ARGUMENT, "ConvTranspose: the dims do not fit");
     deconv_state_t *state;
-    const weir_code_t code = weir_cpu_state_new(host, node, sizeof(*state), &state);
+    const int has_program = has_bias(node) || node->epilogue;
+    const weir_code_t code = weir_cpu_state_new(host, node,
+        sizeof(*state) + (has_program ? weir_cpu_program_bytes(node->epilogue) : 0), &state);
     if (code != WEIR_OK)
         return code;
+    state->has_program = (uint32_t)has_program;
     state->images = (uint64_t)x->dims[0];
     state->groups = (uint64_t)groups;
     state->inputs = (uint64_t)(x->dims[1] / groups);
@@ -96,7 +102,8 @@ weir_code_t weir_cpu_deconv_prepare(
     const uint64_t columns = weir_cpu_round_up(state->block_height * state->width, WEIR_K_PANEL);
     state->panel_bytes = columns * state->inputs * sizeof(float);
     state->tile_row = columns + 16; // off a power of two
-    program_init(state, node);
+    if (has_program)
+        program_init(state, node);
     out_prepared->state = state;
     // One channel's taps are stored together: up to a tile and the taps that reach into it.
     out_prepared->scratch_bytes = state->panel_bytes +

@@ -313,11 +313,31 @@ weir_code_t weir_cpu_expression_supports(const weir_node_t *node,
     return WEIR_OK;
 }
 
-void weir_cpu_program_begin(
-    weir_cpu_program_t *program, const weir_k_table_t *kernels, uint32_t rank, const int64_t *dims)
+static uint64_t steps_most(const weir_expression_t *expression)
+{
+    return WEIR_CPU_ANCHOR_STEPS + (expression ? expression->instruction_count : 0u);
+}
+
+static uint64_t views_most(const weir_expression_t *expression)
+{
+    return WEIR_CPU_ANCHOR_VIEWS + (expression ? expression->operand_count : 0u);
+}
+
+uint64_t weir_cpu_program_bytes(const weir_expression_t *expression)
+{
+    const uint64_t outputs = expression ? expression->output_count : 1;
+    return views_most(expression) * sizeof(weir_cpu_view_t) +
+           steps_most(expression) * sizeof(weir_cpu_step_t) + outputs * sizeof(uint16_t);
+}
+
+void weir_cpu_program_begin(weir_cpu_program_t *program, weir_cpu_room_t room,
+    const weir_k_table_t *kernels, uint32_t rank, const int64_t *dims)
 {
     memset(program, 0, sizeof(*program));
     program->kernels = kernels;
+    program->views = room.memory;
+    program->steps = (weir_cpu_step_t *)(program->views + views_most(room.expression));
+    program->outputs = (uint16_t *)(program->steps + steps_most(room.expression));
     program->rank = rank;
     program->element_count = 1;
     for (uint32_t d = 0; d < rank; d++) {

@@ -9,9 +9,10 @@
 #include "backends/cpu/cpu.h"
 
 #define WEIR_CPU_TILE 512u
-// An expression, and what an anchor puts before it.
-#define WEIR_CPU_STEPS_MAX (WEIR_EXPRESSION_MAX + 8)
-#define WEIR_CPU_VIEWS_MAX (WEIR_OPERANDS_MAX + 4)
+// Steps and views that an anchor puts before its expression; steps with the longest expression.
+#define WEIR_CPU_ANCHOR_STEPS 8u
+#define WEIR_CPU_ANCHOR_VIEWS 1u
+#define WEIR_CPU_STEPS_MAX (WEIR_EXPRESSION_MAX + WEIR_CPU_ANCHOR_STEPS)
 #define WEIR_CPU_NONE UINT16_MAX
 
 // An operand, seen from the output: the element for linear output index i is found by splitting i
@@ -57,19 +58,32 @@ typedef struct weir_cpu_program {
     int64_t dims[WEIR_RANK_MAX];
     uint64_t element_count;
     uint64_t scratch_bytes; // a multiple of 64
-    uint16_t outputs[WEIR_CPU_STEPS_MAX];
-    weir_cpu_step_t steps[WEIR_CPU_STEPS_MAX];
-    weir_cpu_view_t views[WEIR_CPU_VIEWS_MAX];
+    // In the memory that begin() was given.
+    weir_cpu_view_t *views;
+    weir_cpu_step_t *steps;
+    uint16_t *outputs;
 } weir_cpu_program_t;
+
+// Memory that a program needs besides itself: for `expression` (NULL: none) and what an anchor puts
+// before it. As large as the expression, not as the largest one: programs are made by the hundred
+// when a shape is new, and the time goes into fresh pages.
+uint64_t weir_cpu_program_bytes(const weir_expression_t *expression);
 
 // Can the interpreter run this expression of this node? has_anchor: ANCHOR stands for an f32
 // tensor.
 weir_code_t weir_cpu_expression_supports(const weir_node_t *node,
     const weir_expression_t *expression, int has_anchor, weir_support_t *out_support);
 
+// What a program is begun with: its expression, or NULL, and program_bytes() of memory for it,
+// aligned as a pointer is, which must stay where it is as long as the program is used.
+typedef struct weir_cpu_room {
+    const weir_expression_t *expression;
+    void *memory;
+} weir_cpu_room_t;
+
 // An empty program for an output of these dims. The next five add values and return their numbers.
-void weir_cpu_program_begin(
-    weir_cpu_program_t *program, const weir_k_table_t *kernels, uint32_t rank, const int64_t *dims);
+void weir_cpu_program_begin(weir_cpu_program_t *program, weir_cpu_room_t room,
+    const weir_k_table_t *kernels, uint32_t rank, const int64_t *dims);
 uint16_t weir_cpu_program_anchor(weir_cpu_program_t *program);
 uint16_t weir_cpu_program_constant(weir_cpu_program_t *program, float value);
 // Input `input` of the node, with one stride (in elements) for each dim of the output.

@@ -156,23 +156,31 @@ static void blocks_init(matmul_state_t *state)
     state->block_columns = columns;
 }
 
-// alpha A B + beta C, then the epilogue.
+static int has_c(const weir_node_t *node)
+{
+    return is_gemm(node) && weir_cpu_anchor_inputs(node) > 2 && node->inputs[2].dtype != 0;
+}
+
+static int has_program(const weir_node_t *node)
+{
+    return node->epilogue || has_c(node) ||
+           (is_gemm(node) && weir_node_float(node, "alpha", 1.0) != 1.0);
+}
+
+// alpha A B + beta C, then the epilogue. The program's memory lies behind the state.
 static void program_init(matmul_state_t *state, const weir_node_t *node)
 {
     const double alpha = is_gemm(node) ? weir_node_float(node, "alpha", 1.0) : 1.0;
     const double beta = is_gemm(node) ? weir_node_float(node, "beta", 1.0) : 1.0;
-    const int has_c =
-        is_gemm(node) && weir_cpu_anchor_inputs(node) > 2 && node->inputs[2].dtype != 0;
-    state->has_program = node->epilogue || has_c || alpha != 1.0;
-    if (!state->has_program)
-        return;
     weir_cpu_program_t *program = &state->program;
-    weir_cpu_program_begin(program, state->kernels, node->outputs[0].rank, node->outputs[0].dims);
+    weir_cpu_program_begin(program,
+        (weir_cpu_room_t){.expression = node->epilogue, .memory = state + 1}, state->kernels,
+        node->outputs[0].rank, node->outputs[0].dims);
     uint16_t result = weir_cpu_program_anchor(program);
     if (alpha != 1.0)
         result = weir_cpu_program_binary(
             program, WEIR_OP_MUL, result, weir_cpu_program_constant(program, (float)alpha));
-    if (has_c) {
+    if (has_c(node)) {
         uint16_t c = weir_cpu_program_broadcast(program, node, 2);
         if (beta != 1.0)
             c = weir_cpu_program_binary(
@@ -205,7 +213,8 @@ static void matmul_init(matmul_state_t *state, const weir_node_t *node)
     batch_init(state, a, b);
     blocks_init(state);
     state->pack_blocks = WEIR_DIV_UP(shape.n, PACK_PANELS * WEIR_K_PANEL);
-    program_init(state, node);
+    if (state->has_program)
+        program_init(state, node);
 }
 
 weir_code_t weir_cpu_matmul_prepare(
@@ -220,11 +229,13 @@ weir_code_t weir_cpu_matmul_prepare(
     if ((uint64_t)a->dims[transposed ? 0 : a->rank - 1] != b.k)
         return host->fail(host, WEIR_INVALID_ARGUMENT, "%s: A has %lld columns, B has %llu rows",
             node->op, (long long)a->dims[transposed ? 0 : a->rank - 1], (unsigned long long)b.k);
-    matmul_state_t *state = host->alloc(host, sizeof(*state));
+    const int programmed = has_program(node);
+    matmul_state_t *state = host->alloc(
+        host, sizeof(*state) + (programmed ? weir_cpu_program_bytes(node->epilogue) : 0));
     if (!state)
         return host->fail(
             host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a %s", node->op);
-    *state = (matmul_state_t){.kernels = kernels};
+    *state = (matmul_state_t){.kernels = kernels, .has_program = (uint32_t)programmed};
     matmul_init(state, node);
     out_prepared->state = state;
     out_prepared->scratch_bytes =

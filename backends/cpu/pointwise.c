@@ -7,7 +7,7 @@
 #define TASK_NS 20000u
 
 typedef struct pointwise_state {
-    weir_cpu_program_t program;
+    weir_cpu_program_t program; // its memory lies behind the state
     uint64_t task_elements;
 } pointwise_state_t;
 
@@ -26,10 +26,13 @@ weir_code_t weir_cpu_pointwise_prepare(
     const weir_k_table_t *kernels = weir_cpu_isa_table(host);
     if (!kernels)
         return host->fail(host, WEIR_UNAVAILABLE, "option isa of plugin cpu: not on this machine");
-    pointwise_state_t *state = host->alloc(host, sizeof(*state));
+    pointwise_state_t *state =
+        host->alloc(host, sizeof(*state) + weir_cpu_program_bytes(node->body));
     if (!state)
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a Pointwise program");
-    weir_cpu_program_begin(&state->program, kernels, node->outputs[0].rank, node->outputs[0].dims);
+    weir_cpu_program_begin(&state->program,
+        (weir_cpu_room_t){.expression = node->body, .memory = state + 1}, kernels,
+        node->outputs[0].rank, node->outputs[0].dims);
     weir_cpu_program_append(&state->program, node, node->body, WEIR_CPU_NONE);
     weir_cpu_program_end(&state->program);
     const uint64_t elements = (uint64_t)TASK_NS * 1000 / weir_cpu_program_cost_ps(&state->program);

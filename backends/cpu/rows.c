@@ -4,7 +4,6 @@
 // along an inner axis copies each row out and back. A prologue is applied to a row on its way into
 // the output, where the row is then worked on in place. A scale that has to be broadcast is left to
 // the next plugin.
-#include <stddef.h>
 #include <string.h>
 
 #include "backends/cpu/expression.h"
@@ -18,7 +17,7 @@ typedef struct rows_state {
     weir_k_softmax_t *softmax;
     float epsilon;
     uint32_t is_softmax, has_prologue;
-    weir_cpu_program_t program; // only there with a prologue
+    weir_cpu_program_t program; // with a prologue; its memory lies behind the state
 } rows_state_t;
 
 static int is_softmax(const weir_node_t *node)
@@ -93,13 +92,14 @@ weir_code_t weir_cpu_rows_prepare(
     const weir_k_table_t *kernels = weir_cpu_isa_table(host);
     if (!kernels)
         return host->fail(host, WEIR_UNAVAILABLE, "option isa of plugin cpu: not on this machine");
-    const uint64_t bytes = node->prologue ? sizeof(rows_state_t) : offsetof(rows_state_t, program);
+    const uint64_t bytes =
+        sizeof(rows_state_t) + (node->prologue ? weir_cpu_program_bytes(node->prologue) : 0);
     rows_state_t *state = host->alloc(host, bytes);
     if (!state)
         return host->fail(
             host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a %s", node->op);
     const weir_tensor_t *x = &node->inputs[0];
-    memset(state, 0, bytes);
+    memset(state, 0, sizeof(*state));
     state->kernels = kernels;
     state->row_count = state->row_elements = 1;
     state->is_softmax = (uint32_t)is_softmax(node);
@@ -123,7 +123,9 @@ weir_code_t weir_cpu_rows_prepare(
     if (!node->prologue)
         return WEIR_OK;
     state->has_prologue = 1;
-    weir_cpu_program_begin(&state->program, kernels, x->rank, x->dims);
+    weir_cpu_program_begin(&state->program,
+        (weir_cpu_room_t){.expression = node->prologue, .memory = state + 1}, kernels, x->rank,
+        x->dims);
     weir_cpu_program_append(&state->program, node, node->prologue,
         weir_cpu_program_broadcast(&state->program, node, 0));
     weir_cpu_program_end(&state->program);
