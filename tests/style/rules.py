@@ -79,7 +79,7 @@ def _may_include(path, target):
     if parts[0] == "kernels":
         return target.startswith("kernels/")
     if parts[0] == "scheduler":
-        return target.startswith("scheduler/")
+        return target.startswith("scheduler/") or parts[1] == "cli" and target.startswith("engine/cli/")
     if parts[0] == "benchmarks":
         return target.startswith(("benchmarks/", "kernels/", "tests/kernels/", "tests/support/"))
     if parts[0] == "docs":
