@@ -15,6 +15,7 @@ import weakref
 import numpy as np
 
 from . import _library as c
+from ._binding import Binding
 from ._library import lib
 from ._profile import Profile
 
@@ -394,6 +395,17 @@ class InferenceSession:
             outputs = self._run_on(session, options, inputs)
             result = [_to_array(outputs[index]) for index in wanted]
         return result
+
+    def bind(self, feeds):
+        """Prepares runs on the same inputs: Binding.run() then costs two microseconds of Python.
+
+        feeds: name -> array, C-contiguous and of the input's dtype, read again at each run.
+        """
+        keep = []
+        inputs = self._make_inputs(feeds, keep)
+        session = c.c_void_p()
+        _check(lib.weir_session_create(self._plan, None, ctypes.byref(session)))
+        return Binding(self, session, inputs, keep, len(self._outputs), _to_array, _check)
 
     def profile(self, output_names, feeds, *, runs=20, warm_up=3):
         """Runs `warm_up` + `runs` times and says where the time of the last `runs` of them went.
