@@ -35,7 +35,7 @@ weir_code_t weir_chaos_enumerate(
     out_info->head.flags = state->is_host_memory ? WEIR_DEVICE_HOST_MEMORY : 0;
     snprintf(out_info->name, sizeof out_info->name, "%s", state->label);
     snprintf(out_info->arch, sizeof out_info->arch, "chaos-%.20s", state->wrapped.name);
-    snprintf(out_info->pci, sizeof out_info->pci, "chaos:%u", index);
+    snprintf(out_info->pci, sizeof out_info->pci, "chaos:%u", index % 100);
     memcpy(out_info->uuid, "weir-chaos-dev-", 15);
     out_info->uuid[15] = (uint8_t)('0' + index);
     out_info->numa_node = -1;
