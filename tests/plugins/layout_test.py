@@ -4,7 +4,7 @@
     tests/plugins/layout_test.py [--write]
 
 Reads every struct and every enumerator from the header, writes a small program that prints their sizes, offsets
-and values, and compares what that prints, compiled as C11, with layout.txt. From version 1 on a line of layout.txt
+and values, and compares what that prints, compiled as C11 and as C++17, with layout.txt. From version 1 on a line of layout.txt
 may only be added; until then --write makes it anew.
 """
 
@@ -68,12 +68,16 @@ def dump():
     lines = [f"STRUCT({name})" + "".join(f" FIELD({name}, {field})" for field in fields) for name, fields in found]
     lines += [f"VALUE({name})" for name in values(text)]
     assert len(found) == len(re.findall(r"struct \w+ \{", text)) > 20 and len(lines) > 100, "misread the header"
+    printed = {}
     with tempfile.TemporaryDirectory() as folder:
-        source, program = Path(folder) / "layout.c", Path(folder) / "layout"
-        source.write_text(PROGRAM.replace("LINES", "\n".join(lines)))
-        subprocess.run(["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-I", str(ROOT / "engine/include"),
-                        str(source), "-o", str(program)], check=True)
-        return subprocess.run([str(program)], check=True, capture_output=True, text=True).stdout
+        for compiler, standard, end in (("cc", "c11", "c"), ("c++", "c++17", "cpp")):
+            source, program = Path(folder) / f"layout.{end}", Path(folder) / f"layout_{end}"
+            source.write_text(PROGRAM.replace("LINES", "\n".join(lines)))
+            subprocess.run([compiler, f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-I",
+                            str(ROOT / "engine/include"), str(source), "-o", str(program)], check=True)
+            printed[standard] = subprocess.run([str(program)], check=True, capture_output=True, text=True).stdout
+    assert printed["c11"] == printed["c++17"], "C and C++ disagree on the layout"
+    return printed["c11"]
 
 
 def main():
