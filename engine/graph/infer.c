@@ -13,14 +13,14 @@ bool weir__infer_ints(const weir__infer_t *infer, uint32_t input, weir__ints_t *
 {
     if (input >= infer->input_count || !infer->inputs[input])
         return false;
-    const weir__tensor_t *tensor = infer->values ? infer->values[input] : NULL;
+    const weir__tensor_t *tensor = infer->values[input];
     const weir__shape_value_t *shape = infer->shapes ? infer->shapes[input] : NULL;
     if (weir__tensor_ready(tensor) && tensor->rank <= 1 && tensor->count <= UINT32_MAX &&
         (tensor->dtype & (WEIR_I32 | WEIR_I64 | WEIR_BOOL))) {
         *out_ints = (weir__ints_t){.tensor = tensor, .count = (uint32_t)tensor->count};
         return true;
     }
-    if (!shape || !shape->count)
+    if (!shape)
         return false;
     *out_ints = (weir__ints_t){.shape = shape, .count = shape->count};
     return true;
@@ -52,9 +52,7 @@ weir_status_t weir__infer_check(
 weir_status_t weir__infer_check_rank(
     const weir__infer_t *infer, uint32_t input, const char *name, int32_t rank)
 {
-    const weir__type_t *type = weir__infer_input(infer, input);
-    if (!type)
-        return WEIR__BAD("%s is missing", name);
+    const weir__type_t *type = infer->inputs[input];
     if (type->rank != rank)
         return WEIR__BAD("%s has rank %d, %d is needed", name, type->rank, rank);
     return NULL;
@@ -131,7 +129,7 @@ static int64_t floor_div(int64_t a, int64_t b)
 }
 
 weir_status_t weir__infer_affine(const weir__infer_t *infer, int64_t dim, int64_t factor,
-    int64_t offset, int64_t divisor, bool sized, int64_t *out_dim)
+    int64_t offset, int64_t divisor, int64_t *out_dim)
 {
     if (factor == 1 && offset == 0 && divisor == 1) {
         *out_dim = dim;
@@ -142,11 +140,11 @@ weir_status_t weir__infer_affine(const weir__infer_t *infer, int64_t dim, int64_
         if (!weir__mul_i64(dim, factor, &product) || !weir__add_i64(product, offset, &product))
             return WEIR__BAD("a size overflows");
         *out_dim = floor_div(product, divisor);
-        if (sized && *out_dim < 0)
+        if (*out_dim < 0)
             return WEIR__BAD("a size would be %lld", (long long)*out_dim);
         return NULL;
     }
-    if (offset == 0 && divisor == 1 && factor > 0)
+    if (offset == 0 && divisor == 1)
         return weir__infer_product(infer, (int64_t[]){dim, factor}, 2, out_dim);
     return weir__infer_symbol(
         infer, "affine", (int64_t[]){dim, factor, offset, divisor}, 4, out_dim);

@@ -43,7 +43,7 @@ static inline bool weir__infer_wants(const weir__infer_t *infer, uint32_t output
 weir_status_t weir__infer_check(
     const weir__infer_t *infer, uint32_t input, weir_dtype_t dtypes, int32_t rank);
 
-// Input `input` is present and of exactly that rank.
+// Input `input`, one that the operator needs, is of exactly that rank.
 weir_status_t weir__infer_check_rank(
     const weir__infer_t *infer, uint32_t input, const char *name, int32_t rank);
 
@@ -65,10 +65,10 @@ weir_status_t weir__infer_data_symbol(const weir__infer_t *infer, uint32_t which
 // Rank -1 for output `output`, which a run may not have.
 weir_status_t weir__infer_unknown_rank(weir__infer_t *infer, uint32_t output);
 
-// floor((dim * factor + offset) / divisor), divisor > 0, dim a number or a symbol; a negative
-// result is INVALID_ARGUMENT when `sized` is set.
+// floor((dim * factor + offset) / divisor), factor and divisor > 0, dim a number or a symbol; a
+// negative result is INVALID_ARGUMENT.
 weir_status_t weir__infer_affine(const weir__infer_t *infer, int64_t dim, int64_t factor,
-    int64_t offset, int64_t divisor, bool sized, int64_t *out_dim);
+    int64_t offset, int64_t divisor, int64_t *out_dim);
 
 // The product of dims, numbers and symbols.
 weir_status_t weir__infer_product(

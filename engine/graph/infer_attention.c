@@ -11,7 +11,7 @@ typedef struct sizes {
 static const char *layout_of(const weir__infer_t *infer, const char *name)
 {
     const weir_attribute_t *attribute = weir__node_attribute(infer->node, name);
-    return attribute && attribute->type == WEIR_ATTR_STRING && attribute->s ? attribute->s : "";
+    return attribute && attribute->type == WEIR_ATTR_STRING ? attribute->s : "";
 }
 
 // Each letter of bhsdp at most once, s and d there; p (which part of a packed tensor) of inputs

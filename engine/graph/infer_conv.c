@@ -73,7 +73,7 @@ static weir_status_t read_window(
         window->before[i] = window->valid || window->same ? 0 : pads[i];
         window->after[i] = window->valid || window->same ? 0 : pads[axes + i];
         WEIR_TRY(weir__infer_affine(infer, window->kernel[i], window->dilation[i],
-            1 - window->dilation[i], 1, true, &window->extent[i]));
+            1 - window->dilation[i], 1, &window->extent[i]));
     }
     return NULL;
 }
@@ -87,7 +87,7 @@ static weir_status_t slide(
     if (dim == 0)
         return WEIR__BAD("spatial axis %u of its input is empty", i);
     if (window->same)
-        return weir__infer_affine(infer, dim, 1, stride - 1, stride, true, out);
+        return weir__infer_affine(infer, dim, 1, stride - 1, stride, out);
     if (extent < 0)
         return weir__infer_symbol(
             infer, "window", (int64_t[]){dim, pads, extent, stride, ceiling}, 5, out);
@@ -101,7 +101,7 @@ static weir_status_t slide(
         return WEIR__BAD("the kernel covers %lld in spatial axis %u, the padded input has %lld",
             (long long)extent, i, (long long)padded);
     int64_t up = ceiling ? stride - 1 : 0;
-    WEIR_TRY(weir__infer_affine(infer, dim, 1, pads - extent + stride + up, stride, true, out));
+    WEIR_TRY(weir__infer_affine(infer, dim, 1, pads - extent + stride + up, stride, out));
     // With ceil_mode the last window must start on the input or the padding before it.
     if (dim > 0 && ceiling && (*out - 1) * stride >= dim + window->before[i])
         (*out)--;
@@ -155,13 +155,13 @@ static weir_status_t spread(
     if (dim == 0)
         return WEIR__BAD("spatial axis %u of its input is empty", i);
     if (window->same)
-        return weir__infer_affine(infer, dim, stride, 0, 1, true, out);
+        return weir__infer_affine(infer, dim, stride, 0, 1, out);
     int64_t pads = window->before[i] + window->after[i];
     if (window->extent[i] < 0)
         return weir__infer_symbol(infer, "spread",
             (int64_t[]){dim, stride, pads, window->extent[i], window->output_padding[i]}, 5, out);
-    return weir__infer_affine(infer, dim, stride,
-        window->output_padding[i] + window->extent[i] - pads - stride, 1, true, out);
+    return weir__infer_affine(
+        infer, dim, stride, window->output_padding[i] + window->extent[i] - pads - stride, 1, out);
 }
 
 weir_status_t weir__infer_conv_transpose(weir__infer_t *infer)
@@ -198,10 +198,10 @@ weir_status_t weir__infer_conv_transpose(weir__infer_t *infer)
     return NULL;
 }
 
-static weir_status_t pool(weir__infer_t *infer, uint32_t output)
+static weir_status_t pool(weir__infer_t *infer)
 {
     const weir__type_t *x = infer->inputs[0];
-    weir__type_t *y = &infer->outputs[output];
+    weir__type_t *y = &infer->outputs[0];
     window_t window;
     WEIR_TRY(read_window(infer, NULL, &window));
     bool ceiling = weir__node_int(infer->node, "ceil_mode", 0) != 0;
@@ -218,9 +218,9 @@ static weir_status_t pool(weir__infer_t *infer, uint32_t output)
 
 weir_status_t weir__infer_max_pool(weir__infer_t *infer)
 {
-    WEIR_TRY(pool(infer, 0));
+    WEIR_TRY(pool(infer));
     if (weir__infer_wants(infer, 1)) {
-        WEIR_TRY(pool(infer, 1));
+        infer->outputs[1] = infer->outputs[0];
         infer->outputs[1].dtype = WEIR_I64;
     }
     return NULL;
@@ -228,7 +228,7 @@ weir_status_t weir__infer_max_pool(weir__infer_t *infer)
 
 weir_status_t weir__infer_average_pool(weir__infer_t *infer)
 {
-    return pool(infer, 0);
+    return pool(infer);
 }
 
 weir_status_t weir__infer_global_pool(weir__infer_t *infer)

@@ -207,7 +207,7 @@ static weir_status_t scaled(const weir__infer_t *infer, int64_t dim, double scal
     if (dim < 0) {
         int64_t bits = 0;
         if (scale == floor(scale))
-            return weir__infer_affine(infer, dim, (int64_t)scale, 0, 1, true, out);
+            return weir__infer_affine(infer, dim, (int64_t)scale, 0, 1, out);
         memcpy(&bits, &scale, sizeof scale);
         return weir__infer_symbol(infer, "scaled", (int64_t[]){dim, bits}, 2, out);
     }
@@ -235,9 +235,12 @@ static weir_status_t keep_ratio(weir__infer_t *infer, const weir__ints_t *sizes,
         double one = (double)weir__ints_at(sizes, i) / (double)dim;
         scale = i == 0 ? one : larger ? WEIR_MAX(scale, one) : WEIR_MIN(scale, one);
     }
-    for (uint32_t i = 0; i < count; i++)
-        infer->outputs[0].dims[axes[i]] =
-            (int64_t)floor(scale * (double)infer->inputs[0]->dims[axes[i]] + 0.5);
+    for (uint32_t i = 0; i < count; i++) {
+        double size = floor(scale * (double)infer->inputs[0]->dims[axes[i]] + 0.5);
+        if (size > 9e15) // beyond what a double counts
+            return WEIR__BAD("a size overflows");
+        infer->outputs[0].dims[axes[i]] = (int64_t)size;
+    }
     return NULL;
 }
 
@@ -282,9 +285,8 @@ weir_status_t weir__infer_resize(weir__infer_t *infer)
     weir__ints_t sizes;
     if (weir__infer_ints(infer, 2, &sizes))
         return resize_to(infer, &sizes, axes, count);
-    const weir__tensor_t *scales =
-        infer->values && infer->input_count > 1 ? infer->values[1] : NULL;
-    if (weir__infer_input(infer, 1) && weir__tensor_ready(scales)) {
+    const weir__tensor_t *scales = infer->values[1]; // NULL where there are sizes, too
+    if (weir__tensor_ready(scales)) {
         if (scales->count != count)
             return WEIR__BAD("%llu scales for %u axes", (unsigned long long)scales->count, count);
         for (uint32_t i = 0; i < count; i++)

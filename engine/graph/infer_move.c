@@ -41,7 +41,7 @@ static void concat_ints(weir__infer_t *infer)
     uint32_t count = 0, mask = 0;
     for (uint32_t i = 0; i < infer->input_count; i++) {
         weir__ints_t ints;
-        if (infer->inputs[i]->rank == 1 && infer->inputs[i]->dims[0] == 0)
+        if (infer->inputs[i]->dims[0] == 0)
             continue;
         if (!weir__infer_ints(infer, i, &ints) || ints.count > WEIR__SHAPE_VALUE_MAX - count)
             return;
@@ -76,7 +76,7 @@ weir_status_t weir__infer_concat(weir__infer_t *infer)
             if (x->dims[d] >= 0 && y->dims[d] >= 0 && x->dims[d] != y->dims[d])
                 return WEIR__BAD("input 0 and input %u differ in axis %u: %s and %s", i, d,
                     WEIR__TEXT(infer, first), WEIR__TEXT(infer, x));
-            WEIR_TRY(weir__infer_unify("sizes", y->dims[d], x->dims[d], &y->dims[d]));
+            y->dims[d] = WEIR_MAX(y->dims[d], x->dims[d]); // as weir__infer_unify
         }
         int64_t size = x->dims[axis];
         if (size < 0) {
@@ -90,7 +90,7 @@ weir_status_t weir__infer_concat(weir__infer_t *infer)
     if (symbol_count == 0)
         y->dims[axis] = sum;
     else if (symbol_count == 1)
-        WEIR_TRY(weir__infer_affine(infer, symbol, 1, sum, 1, true, &y->dims[axis]));
+        WEIR_TRY(weir__infer_affine(infer, symbol, 1, sum, 1, &y->dims[axis]));
     else
         WEIR_TRY(weir__infer_symbol(
             infer, "sum", (int64_t[]){sum, symbol_count, (int64_t)key}, 3, &y->dims[axis]));
@@ -102,7 +102,7 @@ weir_status_t weir__infer_concat(weir__infer_t *infer)
 static weir_status_t equal_parts(weir__infer_t *infer, uint32_t axis)
 {
     int64_t size = infer->inputs[0]->dims[axis], count = infer->output_count, part;
-    WEIR_TRY(weir__infer_affine(infer, size, 1, count - 1, count, true, &part));
+    WEIR_TRY(weir__infer_affine(infer, size, 1, count - 1, count, &part));
     for (uint32_t i = 0; i < infer->output_count; i++)
         infer->outputs[i].dims[axis] = part;
     if (count == 1)
@@ -199,7 +199,7 @@ static void slice_ints(weir__infer_t *infer, const cut_t *cut)
     if (!infer->out_shapes || infer->inputs[0]->rank != 1 || cut->start_symbolic ||
         cut->end_symbolic || !weir__infer_ints(infer, 0, &ints) || infer->outputs[0].dims[0] < 0)
         return;
-    uint32_t count = (uint32_t)WEIR_MIN(infer->outputs[0].dims[0], (int64_t)UINT32_MAX);
+    uint32_t count = (uint32_t)infer->outputs[0].dims[0]; // at most what ints has
     weir__shape_value_t *out = weir__infer_out_shape(infer, count);
     if (!out || infer->inputs[0]->dims[0] != ints.count)
         return;
@@ -234,8 +234,10 @@ static weir_status_t slice_axes(
         return WEIR__BAD("%u starts, but %u axes", count, ints.count);
     uint32_t mask;
     WEIR_TRY(weir__infer_axes(&ints, rank, &mask));
-    for (uint32_t i = 0; i < count; i++)
-        WEIR_TRY(weir__infer_axis(weir__ints_at(&ints, i), rank, &axes[i]));
+    for (uint32_t i = 0; i < count; i++) {
+        int64_t axis = weir__ints_at(&ints, i);
+        axes[i] = (uint32_t)(axis < 0 ? axis + rank : axis);
+    }
     return NULL;
 }
 
@@ -392,7 +394,7 @@ static weir_status_t pad_dim(const weir__infer_t *infer, uint32_t axis, int64_t 
             (long long)dim, (long long)before, (long long)after);
     if (dim >= 0 && (before < -dim || after < -dim))
         return WEIR__BAD("more than axis %u of size %lld would be cut off", axis, (long long)dim);
-    return weir__infer_affine(infer, dim, 1, sum, 1, true, &infer->outputs[0].dims[axis]);
+    return weir__infer_affine(infer, dim, 1, sum, 1, &infer->outputs[0].dims[axis]);
 }
 
 weir_status_t weir__infer_pad(weir__infer_t *infer)
@@ -424,9 +426,8 @@ weir_status_t weir__infer_pad(weir__infer_t *infer)
     if (pads.count != 2 * count)
         return WEIR__BAD("%u pads for %u axes", pads.count, count);
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t axis = i;
-        if (has_axes)
-            WEIR_TRY(weir__infer_axis(weir__ints_at(&axes, i), x->rank, &axis));
+        int64_t named = has_axes ? weir__ints_at(&axes, i) : i;
+        uint32_t axis = (uint32_t)(named < 0 ? named + x->rank : named);
         if (weir__ints_symbolic(&pads, i) || weir__ints_symbolic(&pads, i + count))
             WEIR_TRY(weir__infer_data_symbol(infer, axis, &infer->outputs[0].dims[axis]));
         else

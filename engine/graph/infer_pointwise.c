@@ -54,14 +54,14 @@ static weir_status_t sub_or_div(const weir__infer_t *infer, weir_opcode_t opcode
         } else if (a.symbolic && !b.symbolic && b.value != INT64_MIN) {
             *out_known = true;
             out->symbolic = true;
-            return weir__infer_affine(infer, a.value, 1, -b.value, 1, false, &out->value);
+            return weir__infer_affine(infer, a.value, 1, -b.value, 1, &out->value);
         }
         return NULL;
     }
     if (a.symbolic && !b.symbolic && b.value > 0) {
         *out_known = true;
         out->symbolic = true;
-        return weir__infer_affine(infer, a.value, 1, 0, b.value, false, &out->value);
+        return weir__infer_affine(infer, a.value, 1, 0, b.value, &out->value);
     }
     return NULL;
 }
@@ -88,7 +88,7 @@ static weir_status_t symbolic_element(const weir__infer_t *infer, weir_opcode_t 
     }
     if (opcode == WEIR_OP_ADD && !b.symbolic) {
         *out_known = out->symbolic = true;
-        return weir__infer_affine(infer, a.value, 1, b.value, 1, false, &out->value);
+        return weir__infer_affine(infer, a.value, 1, b.value, 1, &out->value);
     }
     if (opcode == WEIR_OP_MUL && (b.symbolic || b.value >= 0)) {
         *out_known = true;

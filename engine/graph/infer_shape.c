@@ -305,7 +305,7 @@ weir_status_t weir__infer_constant_of_shape(weir__infer_t *infer)
     bool small = y->rank == 0 || (y->rank == 1 && y->dims[0] >= 0);
     weir__shape_value_t *out =
         small ? weir__infer_out_shape(infer, y->rank ? (uint64_t)y->dims[0] : 1) : NULL;
-    if (!out || !weir__infer_ints(infer, 1, &fill) || fill.count != 1)
+    if (!out || !weir__infer_ints(infer, 1, &fill))
         return NULL;
     out->count = y->rank ? (uint32_t)y->dims[0] : 1;
     out->symbol_mask = 0;
@@ -369,8 +369,8 @@ weir_status_t weir__infer_range(weir__infer_t *infer)
             return WEIR__BAD(
                 "input %u has shape %s, a scalar is needed", i, WEIR__TEXT(infer, type));
         known &= weir__infer_ints(infer, i, &ints[i]) && ints[i].count == 1;
-        tensors[i] = infer->values ? infer->values[i] : NULL;
-        ready &= weir__tensor_ready(tensors[i]) && tensors[i]->count == 1;
+        tensors[i] = infer->values[i];
+        ready &= weir__tensor_ready(tensors[i]);
     }
     infer->outputs[0].rank = 1;
     if (known)

@@ -1,11 +1,10 @@
 // tests/faults/budget_test.c: reading and checking under ever smaller budgets.
 //
 // Goal:   wherever in the reader, the verifier, inference or rewriting memory or a budget ends, the
-// load
-//         ends with RESOURCE_EXHAUSTED or LIMIT, and gives everything back.
-// Method: each model of the fuzz corpus is loaded once to see what it takes; then under 48 budgets
-// of
-//         graph_bytes below that, and with each allocation failing in its turn.
+//         load ends with RESOURCE_EXHAUSTED or LIMIT, and gives everything back.
+// Method: each model of the fuzz corpus is loaded once to see what it takes; then under falling
+//         budgets of graph_bytes, such that each piece of the graph is refused in its turn; and
+//         with each allocation failing in its turn.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,7 +18,6 @@
 #include <stdio.h>
 
 #define CORPUS "tests/fuzz/corpus/model"
-#define BUDGETS 48
 
 static uint64_t allocations, failing; // failing: the number of the one that fails; 0: none
 
@@ -78,10 +76,12 @@ static void squeeze(const input_t *input, unsigned *loads)
     failing = 0;
     weir_code_t right = load(input, 0, &need);
     uint64_t total = allocations;
-    for (uint64_t i = 1; i < BUDGETS; i++) {
-        weir_code_t code = load(input, WEIR_MAX(need * i / BUDGETS, 1), &ignored);
+    // What a load under a budget took is what came before the piece that it was refused.
+    while (need > 0) {
+        weir_code_t code = load(input, need - 1, &need);
         if (code != right)
             assert_true(code == WEIR_LIMIT || code == WEIR_RESOURCE_EXHAUSTED);
+        (*loads)++;
     }
     for (failing = 1; failing <= total; failing++) {
         weir_code_t code = load(input, 0, &ignored);
@@ -89,7 +89,7 @@ static void squeeze(const input_t *input, unsigned *loads)
             assert_int_equal(code, WEIR_RESOURCE_EXHAUSTED);
     }
     failing = 0;
-    *loads += BUDGETS + (unsigned)total;
+    *loads += (unsigned)total;
 }
 
 static void corpus_under_budgets(void **state)
