@@ -13,6 +13,7 @@
 //                        no model was found
 //   batch has ended      weir__observe_batch() on model and device
 //   request has ended    weir__observe_ended() on model and tenant
+//   request's whole way  weir__spans_note() of spans.h, where somebody asked for a trace
 //   anything that is now weir__observe_set() on a gauge, by the loop
 #ifndef WEIR_SCHEDULER_OBSERVE_H
 #define WEIR_SCHEDULER_OBSERVE_H

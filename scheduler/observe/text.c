@@ -10,6 +10,7 @@
 
 #include "scheduler/observe/observe.h"
 #include "scheduler/observe/registry.h"
+#include "scheduler/observe/spans.h"
 
 // The `le` bounds lie between these powers of two: 1 us and 69 s of nanoseconds, 1 and 1024 rows.
 enum { NS_FIRST = 10, NS_LAST = 36, ROWS_FIRST = 0, ROWS_LAST = 10, LABEL_BYTES = 256 };
@@ -86,6 +87,25 @@ static const char *const states[] = {
     [WEIR__DEVICE_PROBATION] = "probation",
     [WEIR__DEVICE_LOST] = "lost",
 };
+
+static const char *name_in(const reason_t *reasons, weir__core_why_t why)
+{
+    for (const reason_t *at = reasons; at->name; at++)
+        if (at->why == why)
+            return at->name;
+    return NULL;
+}
+
+const char *weir__observe_why_name(weir__core_why_t why)
+{
+    const reason_t *const tables[] = {refusals, dispatches, finals};
+    for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+        const char *name = name_in(tables[i], why);
+        if (name)
+            return name;
+    }
+    return "";
+}
 
 // ---- Families
 // ---------------------------------------------------------------------------------------
