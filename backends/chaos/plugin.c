@@ -236,8 +236,13 @@ WEIR_PLUGIN_EXPORT const weir_plugin_t *weir_plugin_v0(const weir_host_t *host)
         state_free(state);
         return NULL;
     }
-    snprintf(state->build, sizeof state->build, "%s wraps %s %s", WEIR_CHAOS_BUILD,
-        state->wrapped.name, state->wrapped.build ? state->wrapped.build : "");
+    // Programs number the kernels, so which there are is part of the build.
+    uint64_t digest = 0;
+    for (uint32_t i = 0; i < state->kernel_count; i++)
+        digest = weir_chaos_digest(digest, state->kernels[i].name, strlen(state->kernels[i].name));
+    snprintf(state->build, sizeof state->build, "%s %016llx wraps %s %s", WEIR_CHAOS_BUILD,
+        (unsigned long long)digest, state->wrapped.name,
+        state->wrapped.build ? state->wrapped.build : "");
     snprintf(state->label, sizeof state->label, "a thread that runs kernels of \"%s\"",
         state->wrapped.name);
     fill_table(state, number_option(host, "level", 2), number_option(host, "claim", 0) != 0);
