@@ -30,9 +30,10 @@ static void release(weir__runtime_t *runtime)
     // Threads first, then devices (after which nothing writes any more), then what they wrote to.
     weir__timer_free(&runtime->timer);
     weir__team_free(runtime->team);
+    weir__devices_close(&runtime->registry);
+    weir__quarantine_sweep(runtime, true);
     weir__registry_free(&runtime->registry);
     close_blobs(engine);
-    weir__quarantine_sweep(runtime, true);
     pthread_mutex_destroy(&runtime->quarantine_lock);
     weir__timelines_free(&runtime->timelines);
     weir__cache_close(runtime->cache);
@@ -174,14 +175,32 @@ weir_status_t weir_device_describe(
         return WEIR_ERR(WEIR_NOT_FOUND, "device %u: there are %u", index, registry->device_count);
     const weir__device_t *device = &registry->devices[index];
     const weir__plugin_t *plugin = device->plugin;
-    weir_device_description_t known = {.size = out_description->size, .usable = device->usable};
+    const weir__opened_t *opened = device->opened;
+    bool lost = opened && atomic_load(&opened->lost) && !device->reopening;
+    weir_device_description_t known = {
+        .size = out_description->size, .usable = device->usable && !lost};
     snprintf(known.name, sizeof known.name, "%s", device->name);
     if (plugin->abi.version)
         snprintf(known.version, sizeof known.version, "%s", plugin->abi.version);
-    snprintf(known.text, sizeof known.text, "%s", device->text[0] ? device->text : plugin->reason);
+    if (lost)
+        snprintf(known.text, sizeof known.text, "was lost: %s", opened->lost_text);
+    else
+        snprintf(
+            known.text, sizeof known.text, "%s", device->text[0] ? device->text : plugin->reason);
     snprintf(known.path, sizeof known.path, "%s", plugin->path);
     memcpy(out_description, &known, WEIR_MIN(out_description->size, sizeof known));
     return NULL;
+}
+
+weir_status_t weir_device_reopen(weir_engine_t *engine, const char *name)
+{
+    weir__registry_t *registry = &engine->runtime.registry;
+    weir__device_t *device;
+    WEIR_TRY(weir__registry_device(registry, name, strlen(name), &device));
+    if (!device->programs)
+        return WEIR_ERR(WEIR_INVALID_ARGUMENT,
+            "device \"%s\" runs on host memory: it is never lost and cannot be reopened", name);
+    return weir__device_reopen(registry, device);
 }
 
 uint32_t weir_engine_threads(const weir_engine_t *engine)

@@ -7,9 +7,14 @@
 void *weir__slot_data(
     const weir_session_t *session, const weir__slot_t *slot, const weir_value_t *inputs)
 {
-    switch (slot->root->kind) {
+    const weir__slot_t *root = slot->root;
+    const weir__made_t *staging;
+    switch (root->kind) {
     case WEIR__SLOT_ARENA:
-        return session->arena + slot->root->offset;
+        return root->place == WEIR__HOST ? session->arena + root->offset : NULL;
+    case WEIR__SLOT_STAGED:
+        staging = session->lanes->lanes[root->lane].staging[root->depth].memory;
+        return staging ? (char *)staging->pointer + root->offset : NULL;
     case WEIR__SLOT_INPUT:
         return inputs ? inputs[slot->root->input].data : NULL;
     case WEIR__SLOT_CONSTANT:
@@ -18,6 +23,42 @@ void *weir__slot_data(
         break;
     }
     return NULL;
+}
+
+// The same for a device: an address, or a place in a buffer of its own.
+static weir_binding_t slot_binding(const weir_session_t *session, const weir__slot_t *slot)
+{
+    if (!slot)
+        return (weir_binding_t){.bytes = 0};
+    const weir__slot_t *root = slot->root;
+    const weir__lanes_t *lanes = session->lanes;
+    if (root->kind == WEIR__SLOT_STAGED)
+        return weir__made_binding(
+            lanes->lanes[root->lane].staging[root->depth].memory, root->offset, slot->bytes);
+    if (root->place == WEIR__HOST)
+        return (weir_binding_t){
+            .pointer = weir__slot_data(session, slot, NULL), .bytes = slot->bytes};
+    const weir__lane_t *lane = &lanes->lanes[root->place - 1];
+    if (root->kind == WEIR__SLOT_ARENA)
+        return weir__made_binding(lane->arena[root->depth].memory, root->offset, slot->bytes);
+    if (root->offset == WEIR__NOT_RESIDENT) // the program has a copy of its own
+        return (weir_binding_t){.bytes = 0};
+    return weir__made_binding(
+        session->plan->devices[root->place - 1].constants, root->offset, slot->bytes);
+}
+
+// Of a launch: the memory that its nodes work in beside their tensors.
+static weir_binding_t scratch_binding(
+    const weir_session_t *session, const weir__spec_t *spec, const weir__step_t *step)
+{
+    const weir__lane_t *lane = &session->lanes->lanes[step->lane];
+    if (lane->own_memory)
+        return weir__made_binding(
+            lane->arena[spec->depth].memory, step->shared_offset, step->shared_bytes);
+    if (!step->shared_bytes)
+        return (weir_binding_t){.bytes = 0};
+    return (weir_binding_t){
+        .pointer = session->arena + step->shared_offset, .bytes = step->shared_bytes};
 }
 
 // The arena keeps what is in it: a child grows it in the middle of a run.
@@ -37,7 +78,13 @@ static weir_status_t grow_memory(weir_session_t *session, const weir__spec_t *sp
         weir__heap_free(heap, session->arena);
         session->arena = arena;
         session->arena_bytes = bytes;
+        session->epoch++;
     }
+    bool changed = false;
+    for (uint32_t i = 0; session->lanes && i < session->lanes->count; i++)
+        WEIR_TRY(
+            weir__lane_grow(&session->lanes->lanes[i], spec->depth, &spec->needs[i], &changed));
+    session->epoch += changed;
     uint64_t scratch;
     if (!weir__mul_u64(spec->scratch_bytes, session->threads, &scratch))
         return weir__status_no_memory();
@@ -64,31 +111,46 @@ static uint32_t count_inputs(const weir__spec_t *spec)
     return count;
 }
 
+static void fill_kernel(weir_session_t *session, weir__bound_t *bound, const weir__step_t *step)
+{
+    for (uint32_t i = 0; i < step->slot_count; i++) {
+        const weir__slot_t *slot = step->slots[i];
+        uint32_t at = step->first_tensor + i;
+        const weir_tensor_t *view = i < step->view.input_count
+                                        ? &step->view.inputs[i]
+                                        : &step->view.outputs[i - step->view.input_count];
+        bound->tensors[at] = *view;
+        if (slot && !view->data)
+            bound->tensors[at].data = weir__slot_data(session, slot, NULL);
+        if (slot && slot->root->kind == WEIR__SLOT_INPUT)
+            bound->patches[bound->patch_count++] =
+                (weir__patch_t){.tensor = at, .input = slot->root->input};
+    }
+}
+
+static void fill_device(weir_session_t *session, weir__bound_t *bound, const weir__step_t *step)
+{
+    for (uint32_t i = 0; i < step->slot_count; i++)
+        bound->bindings[step->first_tensor + i] = slot_binding(session, step->slots[i]);
+    if (step->kind == WEIR__STEP_LAUNCH)
+        bound->bindings[step->first_tensor + step->slot_count] =
+            scratch_binding(session, bound->spec, step);
+    uint32_t region = step->first_region;
+    for (const weir__copy_t *copy = step->copies; copy; copy = copy->next)
+        if (copy->to->bytes)
+            bound->regions[region++] = (weir_copy_region_t){
+                .from = slot_binding(session, copy->from), .to = slot_binding(session, copy->to)};
+}
+
 static void fill(weir_session_t *session, weir__bound_t *bound)
 {
-    bound->arena = session->arena;
+    bound->epoch = session->epoch;
     bound->patch_count = 0;
-    for (uint32_t s = 0; s < bound->spec->step_count; s++) {
-        const weir__step_t *step = &bound->spec->steps[s];
-        for (uint32_t i = 0; i < step->slot_count; i++) {
-            const weir__slot_t *slot = step->slots[i];
-            uint32_t at = step->first_tensor + i;
-            if (step->slice) {
-                bound->bindings[at] = (weir_binding_t){
-                    .pointer = weir__slot_data(session, slot, NULL), .bytes = slot->bytes};
-                continue;
-            }
-            const weir_tensor_t *view = i < step->view.input_count
-                                            ? &step->view.inputs[i]
-                                            : &step->view.outputs[i - step->view.input_count];
-            bound->tensors[at] = *view;
-            if (slot && !view->data)
-                bound->tensors[at].data = weir__slot_data(session, slot, NULL);
-            if (slot && slot->root->kind == WEIR__SLOT_INPUT)
-                bound->patches[bound->patch_count++] =
-                    (weir__patch_t){.tensor = at, .input = slot->root->input};
-        }
-    }
+    for (uint32_t s = 0; s < bound->spec->step_count; s++)
+        if (bound->spec->steps[s].kind == WEIR__STEP_KERNEL)
+            fill_kernel(session, bound, &bound->spec->steps[s]);
+        else
+            fill_device(session, bound, &bound->spec->steps[s]);
 }
 
 weir_status_t weir__bind(weir_session_t *session, weir__spec_t *spec, weir__bound_t *bound)
@@ -100,7 +162,8 @@ weir_status_t weir__bind(weir_session_t *session, weir__spec_t *spec, weir__boun
     bound->tensors = weir__heap_calloc(heap, spec->tensor_count, sizeof *bound->tensors);
     bound->bindings = weir__heap_calloc(heap, spec->binding_count, sizeof *bound->bindings);
     bound->patches = weir__heap_calloc(heap, count_inputs(spec), sizeof *bound->patches);
-    if (!bound->tensors || !bound->bindings || !bound->patches)
+    bound->regions = weir__heap_calloc(heap, spec->region_count, sizeof *bound->regions);
+    if (!bound->tensors || !bound->bindings || !bound->patches || !bound->regions)
         return weir__status_no_memory();
     fill(session, bound);
     return NULL;
@@ -112,13 +175,14 @@ void weir__unbind(weir_session_t *session, weir__bound_t *bound)
     weir__heap_free(heap, bound->tensors);
     weir__heap_free(heap, bound->bindings);
     weir__heap_free(heap, bound->patches);
+    weir__heap_free(heap, bound->regions);
     weir__spec_release(bound->spec);
     memset(bound, 0, sizeof *bound);
 }
 
 void weir__bind_inputs(weir_session_t *session, weir__bound_t *bound, const weir_value_t *inputs)
 {
-    if (bound->arena != session->arena) // another shape made the arena grow
+    if (bound->epoch != session->epoch) // another shape made the memory grow
         fill(session, bound);
     for (uint32_t i = 0; i < bound->patch_count; i++)
         bound->tensors[bound->patches[i].tensor].data = inputs[bound->patches[i].input].data;

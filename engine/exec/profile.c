@@ -61,6 +61,19 @@ static void describe_kernel(const weir__step_t *step, weir_profile_step_t *out_s
         write_shape(&step->view.outputs[0], out_step->shape, sizeof out_step->shape);
 }
 
+static void describe_transfer(
+    const weir_session_t *session, const weir__step_t *step, weir_profile_step_t *out_step)
+{
+    bool copies = step->kind == WEIR__STEP_COPY;
+    out_step->op = copies ? "Copy" : "Wait";
+    out_step->origins = "";
+    out_step->device = session->plan->devices[step->lane].opened->device->name;
+    out_step->kernel = copies ? "copy" : "wait";
+    out_step->fused = "";
+    for (const weir__copy_t *copy = step->copies; copy; copy = copy->next)
+        out_step->bytes += copy->to->bytes;
+}
+
 static void describe_launch(const weir__step_t *step, weir_profile_step_t *out_step)
 {
     const weir_slice_t *view = step->slice_view;
@@ -81,16 +94,20 @@ int weir_session_profile(
         return 0;
     const weir__profiled_t *profiled = &profile->steps[index];
     const weir__step_t *step = profiled->step;
-    weir__cost_t cost = weir__step_cost(step);
+    weir__cost_t cost = {0};
+    if (step->kind == WEIR__STEP_KERNEL || step->kind == WEIR__STEP_LAUNCH)
+        cost = weir__step_cost(step);
     weir_profile_step_t known = {.size = out_step->size,
         .start_ns = profiled->start_ns,
         .duration_ns = profiled->end_ns - profiled->start_ns,
         .bytes = cost.bytes,
         .flop = cost.flop};
-    if (step->slice)
+    if (step->kind == WEIR__STEP_KERNEL)
+        describe_kernel(step, &known);
+    else if (step->kind == WEIR__STEP_LAUNCH)
         describe_launch(step, &known);
     else
-        describe_kernel(step, &known);
+        describe_transfer(session, step, &known);
     memcpy(out_step, &known, WEIR_MIN(out_step->size, sizeof known));
     return 1;
 }

@@ -140,7 +140,7 @@ static void wake_by_cancel(weir__cancel_link_t *link)
 static void resume(weir_session_t *session)
 {
     weir__run_t *run = &session->run;
-    weir__timeline_disarm(&session->runtime->timelines, session->timeline, &run->waiter);
+    weir__timeline_disarm(&session->runtime->timelines, run->lane->timeline, &run->waiter);
     if (run->alarm_set)
         weir__timer_clear(&session->runtime->timer, &run->alarm);
     if (run->cancel_linked)
@@ -149,8 +149,8 @@ static void resume(weir_session_t *session)
     atomic_store(&run->state, RUNNING);
 }
 
-// true: the run is suspended, and another thread may already go on with it. false: no need to wait,
-// or run->status says why it cannot.
+// Waits until run->lane has reached run->value. true: the run is suspended, and another thread may
+// already go on with it. false: no need to wait, or run->status says why it cannot.
 static bool suspend(weir_session_t *session)
 {
     weir__run_t *run = &session->run;
@@ -169,8 +169,8 @@ static bool suspend(weir_session_t *session)
         run->cancel_linked = true;
     }
     bool ready = run->status ||
-                 weir__timeline_reached(&session->runtime->timelines, session->timeline,
-                     session->timeline_value, &run->waiter) ||
+                 weir__timeline_reached(
+                     &session->runtime->timelines, run->lane->timeline, run->value, &run->waiter) ||
                  weir__cancel_is_set(run->options.cancel);
     unsigned state = SUSPENDING;
     if (!ready && atomic_compare_exchange_strong(&run->state, &state, SUSPENDED))
@@ -188,49 +188,6 @@ void weir__run_wait(weir_session_t *session)
         if (deadline_ns && weir__now_ns() >= deadline_ns)
             wake(run);
     }
-}
-
-// ---- Launches
-// ----------------------------------------------------------------------------------------
-
-static weir_status_t launch_slice(
-    weir_session_t *session, weir__bound_t *bound, const weir__step_t *step)
-{
-    if (!session->timeline)
-        WEIR_TRY(weir__timeline_create(&session->runtime->timelines, &session->timeline));
-    weir_timeline_point_t signal = {
-        .timeline = session->timeline, .value = ++session->timeline_value};
-    weir_launch_t launch = {.head = WEIR_HEAD(weir_launch_t),
-        .specialization = step->specialization,
-        .bindings = bound->bindings + step->first_tensor,
-        .binding_count = step->slot_count,
-        .signals = &signal,
-        .signal_count = 1,
-        .profiled = session->profile.on,
-        .id = session->run.options.request_id};
-    weir_code_t code = step->plugin->device.launch(0, &launch);
-    if (code == WEIR_OK)
-        return NULL;
-    // Nothing was started, so nothing is waited for.
-    (void)weir__timeline_signal(&session->runtime->timelines, signal.timeline, signal.value);
-    return weir__status_prefix(weir__plugin_status(step->plugin, code, "launch"), "device \"%s\"",
-        step->slice->device->name);
-}
-
-static weir_status_t launch_result(weir_session_t *session, const weir__step_t *step)
-{
-    const char *text;
-    weir_code_t code =
-        weir__timeline_status(&session->runtime->timelines, session->timeline, &text);
-    if (code == WEIR_OK)
-        return NULL;
-    // The failure is sticky: the next run needs a new timeline.
-    weir_status_t status = WEIR_ERR(code, "device \"%s\": %s", step->slice->device->name,
-        text[0] ? text : "a launch failed without saying why");
-    weir__timeline_release(&session->runtime->timelines, session->timeline);
-    session->timeline = 0;
-    session->timeline_value = 0;
-    return status;
 }
 
 // ---- The end of a specialization
@@ -278,7 +235,7 @@ static weir_status_t write_outputs(weir_session_t *session, const weir__spec_t *
     weir_status_t first = NULL;
     for (uint32_t i = 0; i < graph->main.output_count; i++) {
         uint32_t value = graph->main.outputs[i];
-        weir_status_t status = write_output(session, spec->slot_of_value[value],
+        weir_status_t status = write_output(session, weir__spec_host_slot(spec, value),
             graph->values[value].name, &session->run.outputs[i]);
         if (first)
             weir_status_free(status);
@@ -303,6 +260,12 @@ static weir__bound_t *place_of_child(weir_session_t *session, const weir__spec_t
     return oldest;
 }
 
+void weir__run_mark_lanes(weir_session_t *session)
+{
+    for (uint32_t i = 0; session->lanes && i < session->lanes->count; i++)
+        session->lanes->lanes[i].base = session->lanes->lanes[i].value;
+}
+
 // Reads what the specialization waits for and goes on with the child for it.
 static weir_status_t enter_child(weir_session_t *session, weir__spec_t *spec)
 {
@@ -312,7 +275,8 @@ static weir_status_t enter_child(weir_session_t *session, weir__spec_t *spec)
         return WEIR_ERR(
             WEIR_LIMIT, "more than %d sizes of this run depend on data", WEIR__CHAIN_MAX);
     for (uint32_t i = 0; i < spec->wait_count; i++)
-        contents[i] = weir__slot_data(session, spec->slot_of_value[spec->waits[i]], run->inputs);
+        contents[i] =
+            weir__slot_data(session, weir__spec_host_slot(spec, spec->waits[i]), run->inputs);
     weir__spec_t *child;
     bool made;
     uint64_t start_ns = weir__now_ns();
@@ -334,6 +298,7 @@ static weir_status_t enter_child(weir_session_t *session, weir__spec_t *spec)
         WEIR_TRY(weir__profile_reserve(session, child->step_count));
     weir__bind_inputs(session, bound, run->inputs);
     bound->last_run = session->info.run_count;
+    weir__run_mark_lanes(session);
     run->chain[run->chain_length++] = bound;
     run->next_step = 0;
     return NULL;
@@ -363,7 +328,39 @@ static void note_end(weir_session_t *session)
     profile->steps[profile->count++].end_ns = weir__now_ns();
 }
 
-// One step, or the end of a specialization. *out_wait: a launch is under way.
+// The step waits until its device has reached `value`; false: it has waited.
+static bool must_wait(weir_session_t *session, const weir__step_t *step, uint64_t value)
+{
+    weir__run_t *run = &session->run;
+    if (run->waiting) {
+        run->waiting = false;
+        return false;
+    }
+    run->waiting = true;
+    run->lane = &session->lanes->lanes[step->lane];
+    run->value = value;
+    return true;
+}
+
+// A step of a device. *out_wait: it waits for what it was given.
+static weir_status_t device_step(
+    weir_session_t *session, weir__bound_t *bound, const weir__step_t *step, bool *out_wait)
+{
+    weir__lane_t *lane = &session->lanes->lanes[step->lane];
+    if (step->kind == WEIR__STEP_COPY)
+        return weir__session_copy(session, bound, step);
+    if (step->kind == WEIR__STEP_LAUNCH && !session->run.waiting)
+        WEIR_TRY(weir__session_launch(session, bound, step));
+    // Queue order carries a launch; only on host memory the very next step may read what it wrote.
+    if (step->kind == WEIR__STEP_LAUNCH && lane->own_memory)
+        return NULL;
+    uint64_t value = step->kind == WEIR__STEP_WAIT ? lane->base + step->point : lane->value;
+    if ((*out_wait = must_wait(session, step, value)) == true)
+        return NULL;
+    return weir__session_result(session, lane);
+}
+
+// One step, or the end of a specialization. *out_wait: a device is waited for.
 static weir_status_t step_once(
     weir_session_t *session, crew_t *crew, bool *out_done, bool *out_wait)
 {
@@ -375,23 +372,42 @@ static weir_status_t step_once(
         return spec->complete ? write_outputs(session, spec) : enter_child(session, spec);
     }
     const weir__step_t *step = &spec->steps[run->next_step];
-    if (session->profile.on && !run->launched)
+    if (session->profile.on && !run->waiting)
         note_start(session, step);
-    if (!step->slice) {
+    if (step->kind == WEIR__STEP_KERNEL)
         WEIR_TRY(run_kernel(session, crew, bound, step));
-    } else if (!run->launched) {
-        WEIR_TRY(launch_slice(session, bound, step));
-        run->launched = *out_wait = true;
+    else
+        WEIR_TRY(device_step(session, bound, step, out_wait));
+    if (*out_wait)
         return NULL;
-    } else {
-        run->launched = false;
-        WEIR_TRY(launch_result(session, step));
-    }
     if (session->profile.on)
         note_end(session);
     run->next_step++;
-    run->steps_done++;
+    run->steps_done += step->kind == WEIR__STEP_KERNEL || step->kind == WEIR__STEP_LAUNCH;
     return NULL;
+}
+
+// A run that failed still ends only when its devices have, so that its session can be used again at
+// once. true: they have, or the caller gives up; false: it waits.
+static bool drain(weir_session_t *session)
+{
+    weir__run_t *run = &session->run;
+    run->failure_status = run->failure_status ? run->failure_status : run->status;
+    run->status = NULL;
+    for (uint32_t i = 0; session->lanes && i < session->lanes->count && !run->status; i++) {
+        run->lane = &session->lanes->lanes[i];
+        run->value = run->lane->value;
+        while (!run->status && !run->lane->is_given_up &&
+               !weir__lane_is_idle(session->runtime, run->lane)) {
+            run->status = interrupted(run);
+            if (!run->status && suspend(session))
+                return false;
+        }
+    }
+    weir_status_free(run->status);
+    run->status = run->failure_status;
+    run->failure_status = NULL;
+    return true;
 }
 
 // Steps until the run ends (true) or waits (false; it must not be touched any more).
@@ -402,8 +418,11 @@ static bool make_steps(weir_session_t *session)
     crew.claimed = false; // the rest is for weir__lease_begin() to fill in
     if (atomic_load(&run->state) == WOKEN)
         resume(session);
-    for (bool done = false, wait = false; !done && !run->status; wait = false) {
+    bool given_up = false;
+    for (bool done = false, wait = false; !done && !run->status && !run->failure_status;
+         wait = false) {
         run->status = interrupted(run);
+        given_up = run->status != NULL;
         if (!run->status)
             run->status = step_once(session, &crew, &done, &wait);
         if (!wait)
@@ -414,7 +433,9 @@ static bool make_steps(weir_session_t *session)
             return false;
     }
     dismiss(&crew);
-    return true;
+    if ((!run->status || given_up) && !run->failure_status)
+        return true;
+    return drain(session);
 }
 
 bool weir__run_advance(weir_session_t *session)

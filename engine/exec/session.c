@@ -25,12 +25,10 @@ weir_status_t weir_session_create(
     session->threads = known.threads ? WEIR_MIN(known.threads, threads) : threads;
     session->run.team = runtime->team;
     // Made now: a device that fails in the first run must not also meet a lack of memory.
-    if (plan->slice_count) {
-        weir_status_t status = weir__timeline_create(&runtime->timelines, &session->timeline);
-        if (status) {
-            weir__heap_free(&runtime->heap, session);
-            return status;
-        }
+    weir_status_t status = weir__lanes_create(plan, &session->lanes);
+    if (status) {
+        weir__heap_free(&runtime->heap, session);
+        return status;
     }
     weir_plan_retain(plan);
     *out_session = session;
@@ -39,8 +37,10 @@ weir_status_t weir_session_create(
 
 bool weir__session_is_quarantined(weir_session_t *session)
 {
-    return session->timeline && !weir__timeline_reached(&session->runtime->timelines,
-                                    session->timeline, session->timeline_value, NULL);
+    for (uint32_t i = 0; session->lanes && i < session->lanes->count; i++)
+        if (!weir__lane_is_idle(session->runtime, &session->lanes->lanes[i]))
+            return true;
+    return false;
 }
 
 // A child that is bound holds its own specialization alone: its parents may go before it, so it is
@@ -67,21 +67,7 @@ void weir_session_free(weir_session_t *session)
     weir__runtime_t *runtime = session->runtime;
     weir_plan_t *plan = session->plan;
     unbind_all(session);
-    weir__quarantined_t *record = NULL;
-    bool quarantined = weir__session_is_quarantined(session);
-    if (quarantined)
-        record = weir__heap_calloc(&runtime->heap, 1, sizeof *record);
-    if (record) {
-        *record = (weir__quarantined_t){.memory = session->arena,
-            .timeline = session->timeline,
-            .value = session->timeline_value};
-        weir__quarantine_add(runtime, record);
-    } else {
-        weir__timeline_release(&runtime->timelines, session->timeline);
-        // Without memory for the record, leaking the arena is the only safe thing left.
-        if (!quarantined)
-            weir__heap_free(&runtime->heap, session->arena);
-    }
+    weir__lanes_free(runtime, session->lanes, session->arena);
     weir__heap_free(&runtime->heap, session->scratch);
     weir__heap_free(&runtime->heap, session->profile.steps);
     weir__heap_free(&runtime->heap, session);
@@ -156,6 +142,7 @@ static weir_status_t begin(weir_session_t *session)
         if (slot->kind == WEIR__SLOT_ARENA && slot->bytes)
             memcpy(session->arena + slot->offset, run->inputs[i].data, (size_t)slot->bytes);
     }
+    weir__run_mark_lanes(session);
     run->chain[0] = bound;
     run->chain_length = 1;
     return NULL;
@@ -163,15 +150,15 @@ static weir_status_t begin(weir_session_t *session)
 
 // A launch that failed after its run had ended (by its deadline, say) leaves a timeline that counts
 // as having reached every value. The next launch needs one that can be waited for.
-static void renew_timeline(weir_session_t *session)
+static void renew_timelines(weir_session_t *session)
 {
     const char *text;
     weir__timelines_t *timelines = &session->runtime->timelines;
-    if (!session->timeline || weir__timeline_status(timelines, session->timeline, &text) == WEIR_OK)
-        return;
-    weir__timeline_release(timelines, session->timeline);
-    session->timeline = 0;
-    session->timeline_value = 0;
+    for (uint32_t i = 0; session->lanes && i < session->lanes->count; i++) {
+        weir__lane_t *lane = &session->lanes->lanes[i];
+        if (lane->timeline && weir__timeline_status(timelines, lane->timeline, &text) != WEIR_OK)
+            weir__lane_renew(session->runtime, lane);
+    }
 }
 
 // Takes the session for one run and resets the cursor.
@@ -183,6 +170,11 @@ static weir_status_t claim(weir_session_t *session, const weir_run_options_t *op
     weir_status_t status = NULL;
     const weir_model_t *model = session->plan->model;
     uint64_t start_ns = options && options->profile_level ? weir__now_ns() : 0;
+    if ((status = weir__lanes_enter(session->lanes)) != NULL) {
+        atomic_store_explicit(&session->busy, 0, memory_order_release);
+        return status;
+    }
+    renew_timelines(session);
     if (weir__session_is_quarantined(session))
         status = weir__status_static(WEIR_UNAVAILABLE);
     else if (output_count != model->graph->main.output_count)
@@ -192,6 +184,7 @@ static weir_status_t claim(weir_session_t *session, const weir_run_options_t *op
     else
         status = weir__check_inputs(model, input_count, inputs);
     if (status) {
+        weir__lanes_leave(session->lanes);
         atomic_store_explicit(&session->busy, 0, memory_order_release);
         return status;
     }
@@ -199,12 +192,12 @@ static weir_status_t claim(weir_session_t *session, const weir_run_options_t *op
     run->options = (weir_run_options_t){.size = sizeof run->options};
     if (options)
         memcpy(&run->options, options, WEIR_MIN(options->size, sizeof run->options));
-    renew_timeline(session);
     run->inputs = inputs;
     run->outputs = outputs;
     run->status = NULL;
     run->chain_length = run->next_step = run->steps_done = 0;
-    run->launched = false;
+    run->waiting = false;
+    run->failure_status = NULL;
     session->profile.on = run->options.profile_level > 0;
     session->profile.count = 0;
     session->profile.start_ns = start_ns;
@@ -221,6 +214,7 @@ static weir_status_t finish(weir_session_t *session)
     session->info.step_count = session->run.steps_done;
     if (session->profile.on)
         session->profile.end_ns = weir__now_ns();
+    weir__lanes_leave(session->lanes);
     atomic_store_explicit(&session->busy, 0, memory_order_release);
     return status;
 }

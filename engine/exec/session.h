@@ -30,12 +30,13 @@ typedef struct weir__patch {
 
 typedef struct weir__bound {
     weir__spec_t *spec;       // one reference
-    char *arena;              // the base its pointers were made for
+    uint64_t epoch;           // the session's memory that its pointers were made for
     weir_tensor_t *tensors;   // [spec->tensor_count]
     weir_binding_t *bindings; // [spec->binding_count]
     weir__patch_t *patches;   // tensors that are the caller's inputs
     uint32_t patch_count;
-    uint64_t last_run; // of a child: the number of the run that used it last
+    weir_copy_region_t *regions; // [spec->region_count]
+    uint64_t last_run;           // of a child: the number of the run that used it last
 } weir__bound_t;
 
 // ---- What a profiled run notes (run.c, profile.c)
@@ -53,11 +54,65 @@ typedef struct weir__profile {
     uint64_t start_ns, end_ns;
 } weir__profile_t;
 
-// ---- The session
-// -------------------------------------------------------------------------------------
+// ---- A session's part of a device (lane.c) -----------------------------------------------------
 
 #define WEIR__BOUND_MAX 4  // shapes a session keeps ready
 #define WEIR__CHAIN_MAX 32 // data-dependent points one run may pass
+
+typedef struct weir__segment {
+    weir__made_t *memory;
+    uint64_t bytes;
+} weir__segment_t;
+
+// Memory in segments: one for each specialization of a run's chain, so that a child never moves
+// what its parents have under way.
+typedef struct weir__lane {
+    weir__opened_t *opened;
+    bool own_memory;
+    bool is_given_up; // it cannot be told any more whether the device still works for it
+    weir__watch_t watch;
+    weir__made_t *queue;
+    uint64_t timeline; // 0: there was no memory for a new one
+    uint64_t value;    // last one handed to the device; larger than reached: it still works
+    uint64_t base;     // where the specialization that runs began
+    weir__segment_t arena[WEIR__CHAIN_MAX], staging[WEIR__CHAIN_MAX];
+} weir__lane_t;
+
+// All of a session's lanes with what devices can reach of its memory, in one block that can outlive
+// it.
+typedef struct weir__lanes {
+    struct weir__lanes *next; // in quarantine
+    void *arena;
+    uint32_t count;
+    weir__lane_t lanes[];
+} weir__lanes_t;
+
+weir_status_t weir__lanes_create(const weir_plan_t *plan, weir__lanes_t **out_lanes);
+// Frees them with `arena`, at once or when the devices have answered. NULL: only the arena.
+void weir__lanes_free(weir__runtime_t *runtime, weir__lanes_t *lanes, void *arena);
+// Enters all devices for a run. Errors: DEVICE_LOST.
+weir_status_t weir__lanes_enter(weir__lanes_t *lanes);
+void weir__lanes_leave(weir__lanes_t *lanes);
+// Has the device answered all that it was given?
+bool weir__lane_is_idle(weir__runtime_t *runtime, const weir__lane_t *lane);
+// A new timeline, after the old one failed; what the device was given before comes before it.
+void weir__lane_renew(weir__runtime_t *runtime, weir__lane_t *lane);
+// Room for the specialization; *out_changed: pointers into what was there are void.
+weir_status_t weir__lane_grow(
+    weir__lane_t *lane, uint32_t depth, const weir__need_t *need, bool *out_changed);
+// Frees lanes whose devices have answered; all of them when no device is left.
+void weir__quarantine_sweep(weir__runtime_t *runtime, bool all);
+
+// ---- What runs give to devices (launch.c) ------------------------------------------------------
+
+weir_status_t weir__session_launch(
+    weir_session_t *session, weir__bound_t *bound, const weir__step_t *step);
+weir_status_t weir__session_copy(
+    weir_session_t *session, weir__bound_t *bound, const weir__step_t *step);
+// What came of all that was given to a lane up to now.
+weir_status_t weir__session_result(weir_session_t *session, weir__lane_t *lane);
+
+// ---- The session -------------------------------------------------------------------------------
 
 typedef struct weir__run {
     weir_run_options_t options;
@@ -71,7 +126,10 @@ typedef struct weir__run {
     uint32_t chain_length;
     uint32_t next_step;
     uint32_t steps_done;
-    bool launched; // next_step is a launch that is under way
+    bool waiting;       // next_step is a launch, or a wait, that is under way
+    weir__lane_t *lane; // waits until this one reaches `value`
+    uint64_t value;
+    weir_status_t failure_status; // of a run that waits for devices only to end
     weir_status_t status;
     // Suspension (run.c).
     atomic_uint state;
@@ -94,13 +152,13 @@ struct weir_session {
     atomic_uint busy;
     char *arena;
     uint64_t arena_bytes;
+    uint64_t epoch; // changes with every address of what it works in
     char *scratch;
     uint64_t scratch_bytes;                // in all
     weir__bound_t bounds[WEIR__BOUND_MAX]; // roots, most recently used first
     uint32_t bound_count;
     weir__bound_t children[WEIR__CHAIN_MAX]; // spec NULL: an empty place
-    uint64_t timeline;                       // 0: not made yet
-    uint64_t timeline_value; // last one handed to a device; larger than reached: it still works
+    weir__lanes_t *lanes;                    // one per device of the plan; NULL: it uses none
     weir__run_t run;
     weir__profile_t profile;
     weir_session_info_t info;
@@ -116,7 +174,7 @@ weir_status_t weir__bind(weir_session_t *session, weir__spec_t *spec, weir__boun
 void weir__unbind(weir_session_t *session, weir__bound_t *bound);
 // Points the tensors that are the caller's inputs at them.
 void weir__bind_inputs(weir_session_t *session, weir__bound_t *bound, const weir_value_t *inputs);
-// Where a slot's bytes lie in this run.
+// Where a slot's bytes lie for the host in this run; NULL: in the memory of a device.
 void *weir__slot_data(
     const weir_session_t *session, const weir__slot_t *slot, const weir_value_t *inputs);
 
@@ -126,24 +184,12 @@ weir_status_t weir__profile_reserve(weir_session_t *session, uint32_t step_count
 // run.c: makes steps until the run ends (true: run.status says how) or waits for a device (false:
 // another thread may already be going on with it, so it must not be touched).
 bool weir__run_advance(weir_session_t *session);
+// Notes how far each device is where a specialization begins.
+void weir__run_mark_lanes(weir_session_t *session);
 // Sleeps until a blocking run that waits can go on, at most until its deadline.
 void weir__run_wait(weir_session_t *session);
 
 // Does a device still work for an earlier run of this session?
 bool weir__session_is_quarantined(weir_session_t *session);
-
-// ---- Memory that a device which has not answered may still write (quarantine.c)
-// ----------------------
-
-typedef struct weir__quarantined {
-    struct weir__quarantined *next;
-    void *memory;
-    uint64_t timeline, value;
-} weir__quarantined_t;
-
-// Keeps `memory` until the timeline reaches the value.
-void weir__quarantine_add(weir__runtime_t *runtime, weir__quarantined_t *record);
-// Frees what has been answered; all of it when no device is left.
-void weir__quarantine_sweep(weir__runtime_t *runtime, bool all);
 
 #endif

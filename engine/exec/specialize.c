@@ -1,8 +1,7 @@
 // engine/exec/specialize.c: walks a plan with concrete dims and writes down the steps of a run.
-#include "engine/exec/spec.h"
+#include "engine/exec/maker.h"
 
 #include "engine/base/size.h"
-#include "engine/exec/cost.h"
 #include "engine/plan/fuse.h"
 #include <stdio.h>
 #include <string.h>
@@ -10,33 +9,10 @@
 #define KNOWN_BYTES_MAX 65536 // contents larger than this are never worked out while specializing
 #define OPERANDS_MAX 512
 
-typedef struct maker {
-    weir__spec_t *spec;
-    weir_plan_t *plan;
-    const weir__graph_t *graph;
-} maker_t;
+// ---- Limits ------------------------------------------------------------------------------------
 
-// ---- Slots
-// -----------------------------------------------------------------------------------------
-
-static weir__slot_t *new_slot(
-    maker_t *maker, weir__slot_kind_t kind, const weir__type_t *type, uint32_t format)
-{
-    weir__slot_t *slot = weir__zone_alloc(&maker->spec->zone, sizeof *slot);
-    if (!slot)
-        return NULL;
-    slot->kind = kind;
-    slot->type = *type;
-    slot->format = format;
-    slot->root = slot;
-    slot->first_step = UINT32_MAX;
-    if (!weir__dims_count(type->dims, (uint32_t)type->rank, &slot->count) ||
-        !weir__format_bytes(format, type->dims, (uint32_t)type->rank, type->dtype, &slot->bytes))
-        slot->bytes = UINT64_MAX; // refused by check_size
-    return slot;
-}
-
-static weir_status_t check_size(const maker_t *maker, const weir__slot_t *slot, const char *label)
+static weir_status_t check_size(
+    const weir__maker_t *maker, const weir__slot_t *slot, const char *label)
 {
     if (slot->bytes > maker->plan->runtime->limits.tensor_bytes)
         return WEIR_ERR(WEIR_LIMIT,
@@ -44,37 +20,6 @@ static weir_status_t check_size(const maker_t *maker, const weir__slot_t *slot, 
             (unsigned long long)slot->bytes,
             (unsigned long long)maker->plan->runtime->limits.tensor_bytes);
     return NULL;
-}
-
-static weir__slot_t *constant_slot(maker_t *maker, const weir__tensor_t *constant)
-{
-    weir__type_t type = {.dtype = constant->dtype, .rank = (int32_t)constant->rank};
-    memcpy(type.dims, constant->dims, constant->rank * sizeof type.dims[0]);
-    weir__slot_t *slot = new_slot(maker, WEIR__SLOT_CONSTANT, &type, 0);
-    if (slot) {
-        slot->data = constant->data;
-        slot->known = constant;
-    }
-    return slot;
-}
-
-// The slot of a value that a node reads; NULL: see no_slot().
-static weir__slot_t *slot_of(maker_t *maker, uint32_t value)
-{
-    weir__slot_t **slot = &maker->spec->slot_of_value[value];
-    if (!*slot && value < maker->graph->value_count && maker->graph->values[value].constant)
-        *slot = constant_slot(maker, maker->graph->values[value].constant);
-    return *slot;
-}
-
-// Why slot_of() gave none: no memory for the slot of a constant, or a value that nothing made.
-static weir_status_t no_slot(const maker_t *maker, uint32_t value, const char *label)
-{
-    uint32_t original = weir__plan_original(maker->plan, value);
-    if (maker->graph->values[original].constant)
-        return weir__status_no_memory();
-    return WEIR_ERR(
-        WEIR_INTERNAL, "%s: value \"%s\" was not made", label, maker->graph->values[original].name);
 }
 
 // ---- One node: types ---------------------------------------------------------------------------
@@ -85,7 +30,7 @@ typedef struct operands {
 } operands_t;
 
 static weir_status_t read_operands(
-    maker_t *maker, const weir__plan_node_t *node, operands_t *operands)
+    weir__maker_t *maker, const weir__plan_node_t *node, operands_t *operands)
 {
     if (node->input_count > OPERANDS_MAX || node->output_count > 64)
         return WEIR_ERR(
@@ -94,9 +39,9 @@ static weir_status_t read_operands(
         operands->inputs[i] = NULL;
         if (node->inputs[i] == WEIR__NONE)
             continue;
-        operands->inputs[i] = slot_of(maker, node->inputs[i]);
+        operands->inputs[i] = weir__maker_slot_of(maker, node->inputs[i]);
         if (!operands->inputs[i])
-            return no_slot(maker, node->inputs[i], node->label);
+            return weir__maker_no_slot(maker, node->inputs[i], node->label);
     }
     return NULL;
 }
@@ -168,23 +113,8 @@ static weir_status_t infer_anchor(const weir__plan_node_t *node, operands_t *ope
 // ---- One node: contents
 // --------------------------------------------------------------------------
 
-// Fills in a plugin's tensor; the slot stays where it is, so its dims can be borrowed.
-static weir_tensor_t tensor_of(const weir__slot_t *slot)
-{
-    if (!slot)
-        return (weir_tensor_t){.dtype = 0};
-    return (weir_tensor_t){.data = (void *)(uintptr_t)slot->data,
-        .bytes = slot->bytes,
-        .element_count = slot->count,
-        .dims = slot->type.dims,
-        .dtype = slot->type.dtype,
-        .rank = (uint32_t)slot->type.rank,
-        .format = slot->format,
-        .flags = slot->kind == WEIR__SLOT_CONSTANT ? WEIR_TENSOR_CONSTANT : 0};
-}
-
 static bool can_evaluate(
-    const maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
+    const weir__maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
 {
     if (node->epilogue || node->prologue || (!node->anchor && !node->body) ||
         (node->anchor && (node->anchor->op->flags & WEIR__OP_CUSTOM)))
@@ -206,7 +136,7 @@ static bool can_evaluate(
 }
 
 static weir_status_t evaluate(
-    maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
+    weir__maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
 {
     weir__zone_t *zone = &maker->spec->zone;
     weir_tensor_t tensors[OPERANDS_MAX + 64];
@@ -217,7 +147,7 @@ static weir_status_t evaluate(
     view.inputs = tensors;
     view.outputs = tensors + node->input_count;
     for (uint32_t i = 0; i < node->input_count; i++) {
-        tensors[i] = tensor_of(operands->inputs[i]);
+        tensors[i] = weir__slot_tensor(operands->inputs[i]);
         tensors[i].format = WEIR_FORMAT_ROW_MAJOR; // of what lies otherwise only the dims are read
         if (operands->inputs[i] &&
             operands->inputs[i]->known) // read during the run: not in the slot
@@ -227,7 +157,8 @@ static weir_status_t evaluate(
         tensors[node->input_count + i] = (weir_tensor_t){.dtype = 0};
         if (node->outputs[i] == WEIR__NONE)
             continue;
-        weir__slot_t *slot = new_slot(maker, WEIR__SLOT_CONSTANT, &operands->outputs[i], 0);
+        weir__slot_t *slot =
+            weir__maker_new_slot(maker, WEIR__SLOT_CONSTANT, &operands->outputs[i], 0);
         weir__tensor_t *known = weir__zone_alloc(zone, sizeof *known);
         void *data = slot ? weir__zone_alloc(zone, slot->bytes + 64) : NULL;
         if (!known || !data)
@@ -241,7 +172,7 @@ static weir_status_t evaluate(
         slot->data = data;
         slot->known = known;
         maker->spec->slot_of_value[node->outputs[i]] = slot;
-        tensors[node->input_count + i] = tensor_of(slot);
+        tensors[node->input_count + i] = weir__slot_tensor(slot);
     }
     char error[WEIR_REASON_BYTES] = "";
     weir__runtime_t *runtime = maker->plan->runtime;
@@ -252,172 +183,61 @@ static weir_status_t evaluate(
     return NULL;
 }
 
-// ---- One node: steps
-// -------------------------------------------------------------------------------
+// ---- One node: outputs -------------------------------------------------------------------------
 
-static weir__step_t *new_step(maker_t *maker)
-{
-    weir__spec_t *spec = maker->spec;
-    if (spec->step_count == spec->step_capacity) {
-        uint32_t capacity = spec->step_capacity ? spec->step_capacity * 2 : 64;
-        weir__step_t *steps = weir__zone_array(&spec->zone, capacity, sizeof *steps);
-        if (!steps)
-            return NULL;
-        if (spec->step_count)
-            memcpy(steps, spec->steps, spec->step_count * sizeof *steps);
-        spec->steps = steps;
-        spec->step_capacity = capacity;
-    }
-    return &spec->steps[spec->step_count++];
-}
-
+// What a node makes: of a view the same memory, of a slice's member the memory of its device.
 static weir_status_t make_outputs(
-    maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
+    weir__maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
 {
-    bool is_view = node->anchor && (node->anchor->op->flags & WEIR__OP_VIEW);
+    const weir__plan_slice_t *slice =
+        node->slice == UINT32_MAX ? NULL : &maker->plan->slices[node->slice];
+    bool leaves = slice && maker->plan->devices[slice->plan_device].own_memory;
     for (uint32_t i = 0; i < node->output_count; i++) {
         if (node->outputs[i] == WEIR__NONE)
             continue;
-        weir__slot_t *slot = new_slot(maker, WEIR__SLOT_ARENA, &operands->outputs[i],
+        weir__slot_t *slot = weir__maker_new_slot(maker, WEIR__SLOT_ARENA, &operands->outputs[i],
             weir__plan_format_of(maker->plan, node->outputs[i]));
         if (!slot)
             return weir__status_no_memory();
         WEIR_TRY(check_size(maker, slot, node->label));
-        if (is_view && i == 0) {
-            const weir__slot_t *input = operands->inputs[0];
-            slot->kind = input->kind;
-            slot->root = input->root;
-            slot->data = input->data;
-            slot->input = input->input;
-        }
+        slot->place = leaves ? slice->plan_device + 1 : WEIR__HOST;
         maker->spec->slot_of_value[node->outputs[i]] = slot;
     }
     return NULL;
 }
 
-// Asks the candidates of a node whose rank only this run tells.
-static weir_status_t pick_kernel(const weir__plan_node_t *node, weir__step_t *step)
+// A view's output lies wherever its input does.
+static weir_status_t make_view(
+    weir__maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
 {
-    step->kernel = node->choice.kernel;
-    step->plugin = node->choice.device->plugin;
-    weir_support_t answer = {.head = WEIR_HEAD(weir_support_t)};
-    for (uint32_t i = 0; i < node->candidate_count; i++) {
-        const weir_kernel_t *kernel = node->candidates[i].kernel;
-        weir_dtype_t dtype =
-            step->view.input_count ? step->view.inputs[0].dtype : step->view.outputs[0].dtype;
-        step->kernel = kernel;
-        step->plugin = node->candidates[i].device->plugin;
-        step->view.op = kernel->op;
-        if ((!kernel->dtypes || (kernel->dtypes & dtype)) &&
-            (!kernel->supports || kernel->supports(&step->view, &answer) == WEIR_OK))
-            return NULL;
-    }
-    return node->candidate_count ? WEIR_ERR(WEIR_UNSUPPORTED,
-                                       "%s: no device can run it at the shapes of this run: %.*s",
-                                       node->label, (int)sizeof answer.reason - 1, answer.reason)
-                                 : NULL;
-}
-
-static weir_status_t prepare_kernel(
-    maker_t *maker, const weir__plan_node_t *node, weir__step_t *step)
-{
-    weir_prepared_t prepared = {.head = WEIR_HEAD(weir_prepared_t)};
-    if (step->kernel->prepare) {
-        weir_code_t code = step->kernel->prepare(&step->plugin->host.abi, &step->view, &prepared);
-        if (code != WEIR_OK)
-            return weir__status_prefix(
-                weir__plugin_status(step->plugin, code, "prepare"), "%s", node->label);
-        step->state = prepared.state;
-    }
-    step->tasks =
-        (weir_tasks_t){.head = WEIR_HEAD(weir_tasks_t), .phase_count = 1, .task_count = {1}};
-    if (step->kernel->tasks)
-        step->kernel->tasks(&step->view, step->state, &step->tasks);
-    if (step->tasks.phase_count > WEIR_PHASES_MAX)
-        return WEIR_ERR(WEIR_INTERNAL, "%s: kernel \"%s\" has %u phases, at most %d are allowed",
-            node->label, step->kernel->name, step->tasks.phase_count, WEIR_PHASES_MAX);
-    step->wide_phases = weir__step_wide_phases(step);
-    step->shared_bytes = prepared.shared_bytes;
-    if (!weir__align_u64(prepared.scratch_bytes, 64, &step->scratch_bytes))
+    uint32_t output = node->outputs[0], places = maker->plan->device_count + 1;
+    if (output == WEIR__NONE)
+        return NULL;
+    uint32_t format = weir__plan_format_of(maker->plan, output);
+    weir__slot_t *slot =
+        weir__maker_alias(maker, operands->inputs[0], &operands->outputs[0], format);
+    if (!slot)
         return weir__status_no_memory();
-    maker->spec->scratch_bytes = WEIR_MAX(maker->spec->scratch_bytes, step->scratch_bytes);
+    WEIR_TRY(check_size(maker, slot, node->label));
+    maker->spec->slot_of_value[output] = slot;
+    for (uint32_t place = 0; maker->spec->copies && place < places; place++) {
+        const weir__slot_t *copy = weir__maker_copy_in(maker, place, node->inputs[0]);
+        if (!copy)
+            continue;
+        slot = weir__maker_alias(maker, copy, &operands->outputs[0], format);
+        if (!slot)
+            return weir__status_no_memory();
+        weir__maker_set_copy(maker, place, output, slot);
+    }
     return NULL;
-}
-
-static weir_status_t make_kernel_step(
-    maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
-{
-    weir__spec_t *spec = maker->spec;
-    uint32_t count = node->input_count + node->output_count;
-    weir__step_t *step = new_step(maker);
-    weir_tensor_t *tensors = weir__zone_array(&spec->zone, count, sizeof *tensors);
-    weir__slot_t **slots = weir__zone_array(&spec->zone, count, sizeof *slots);
-    if (!step || !tensors || !slots)
-        return weir__status_no_memory();
-    *step = (weir__step_t){
-        .node = node, .slots = slots, .slot_count = count, .first_tensor = spec->tensor_count};
-    spec->tensor_count += count;
-    for (uint32_t i = 0; i < node->input_count; i++) {
-        slots[i] = operands->inputs[i];
-        tensors[i] = tensor_of(slots[i]);
-    }
-    for (uint32_t i = 0; i < node->output_count; i++) {
-        uint32_t value = node->outputs[i];
-        slots[node->input_count + i] = value == WEIR__NONE ? NULL : spec->slot_of_value[value];
-        tensors[node->input_count + i] = tensor_of(slots[node->input_count + i]);
-    }
-    weir__view_head(node, &step->view);
-    step->view.inputs = tensors;
-    step->view.outputs = tensors + node->input_count;
-    WEIR_TRY(pick_kernel(node, step));
-    // Packed constants are for the kernel that was chosen when the plan was made.
-    for (uint32_t i = 0;
-         node->packed && step->kernel == node->choice.kernel && i < node->input_count; i++)
-        if (node->packed[i].format) {
-            tensors[i].data = (void *)(uintptr_t)node->packed[i].view.data;
-            tensors[i].bytes = node->packed[i].view.bytes;
-            tensors[i].format = node->packed[i].format;
-        }
-    return prepare_kernel(maker, node, step);
-}
-
-static void slice_tensor(void *user, uint32_t value, weir_tensor_t *out_tensor)
-{
-    *out_tensor = tensor_of(slot_of(user, value));
-}
-
-static weir_status_t make_launch(maker_t *maker, const weir__plan_slice_t *slice)
-{
-    weir__spec_t *spec = maker->spec;
-    weir__step_t *step = new_step(maker);
-    weir__slot_t **slots = weir__zone_array(&spec->zone, slice->value_count, sizeof *slots);
-    weir_slice_t *view;
-    if (!step || !slots)
-        return weir__status_no_memory();
-    *step = (weir__step_t){.slice = slice,
-        .plugin = slice->device->plugin,
-        .slots = slots,
-        .slot_count = slice->value_count,
-        .first_tensor = spec->binding_count};
-    spec->binding_count += slice->value_count;
-    for (uint32_t t = 0; t < slice->value_count; t++) {
-        slots[t] = slot_of(maker, slice->values[t]);
-        if (!slots[t])
-            return no_slot(maker, slice->values[t], slice->device->name);
-    }
-    WEIR_TRY(weir__slice_view(&spec->zone, slice, slice_tensor, maker, &view));
-    step->slice_view = view;
-    weir_specialized_t made = {.head = WEIR_HEAD(weir_specialized_t)};
-    weir_code_t code = step->plugin->device.specialize(slice->program, view, &made);
-    step->specialization = made.specialization;
-    return weir__plugin_status(step->plugin, code, "specialize");
 }
 
 // ---- The walk
 // ----------------------------------------------------------------------------------------
 
 // Ends the specialization before a node whose operands have to be read first.
-static bool must_wait(maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
+static bool must_wait(
+    weir__maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
 {
     weir__spec_t *spec = maker->spec;
     uint32_t wanted = 0;
@@ -430,7 +250,7 @@ static bool must_wait(maker_t *maker, const weir__plan_node_t *node, const opera
 }
 
 static weir_status_t enter_branch(
-    maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
+    weir__maker_t *maker, const weir__plan_node_t *node, const operands_t *operands)
 {
     weir__spec_t *spec = maker->spec;
     const weir__tensor_t *condition = operands->inputs[0]->known;
@@ -446,20 +266,35 @@ static weir_status_t enter_branch(
 }
 
 // The outputs of a branch become those of its If.
-static weir_status_t leave_branch(maker_t *maker, const weir__frame_t *frame)
+static weir_status_t leave_branch(weir__maker_t *maker, const weir__frame_t *frame)
 {
     for (uint32_t i = 0; i < frame->owner->output_count; i++) {
         if (frame->owner->outputs[i] == WEIR__NONE)
             continue;
-        weir__slot_t *slot = slot_of(maker, frame->region->source->outputs[i]);
+        weir__slot_t *slot = weir__maker_slot_of(maker, frame->region->source->outputs[i]);
         if (!slot)
-            return no_slot(maker, frame->region->source->outputs[i], frame->owner->label);
-        maker->spec->slot_of_value[frame->owner->outputs[i]] = slot;
+            return weir__maker_no_slot(
+                maker, frame->region->source->outputs[i], frame->owner->label);
+        uint32_t output = frame->owner->outputs[i];
+        maker->spec->slot_of_value[output] = slot;
+        for (uint32_t place = 0; maker->spec->copies && place <= maker->plan->device_count; place++)
+            weir__maker_set_copy(maker, place, output,
+                weir__maker_copy_in(maker, place, frame->region->source->outputs[i]));
     }
     return NULL;
 }
 
-static weir_status_t visit(maker_t *maker, const weir__plan_node_t *node, uint32_t number,
+static weir_status_t make_kernel_step(
+    weir__maker_t *maker, const weir__plan_node_t *node, operands_t *operands)
+{
+    for (uint32_t i = 0; i < node->input_count; i++)
+        if (operands->inputs[i])
+            WEIR_TRY(
+                weir__maker_host_slot(maker, node->inputs[i], node->label, &operands->inputs[i]));
+    return weir__maker_kernel_step(maker, node, operands->inputs);
+}
+
+static weir_status_t visit(weir__maker_t *maker, const weir__plan_node_t *node, uint32_t number,
     operands_t *operands, bool *out_stop)
 {
     WEIR_TRY(read_operands(maker, node, operands));
@@ -472,16 +307,16 @@ static weir_status_t visit(maker_t *maker, const weir__plan_node_t *node, uint32
     bool is_view = node->anchor && (node->anchor->op->flags & WEIR__OP_VIEW);
     if (node->slice == UINT32_MAX && can_evaluate(maker, node, operands))
         return evaluate(maker, node, operands);
-    WEIR_TRY(make_outputs(maker, node, operands));
     if (is_view)
-        return NULL;
+        return make_view(maker, node, operands);
+    WEIR_TRY(make_outputs(maker, node, operands));
     if (node->slice == UINT32_MAX)
         return make_kernel_step(maker, node, operands);
     const weir__plan_slice_t *slice = &maker->plan->slices[node->slice];
-    return number == slice->last ? make_launch(maker, slice) : NULL;
+    return number == slice->last ? weir__maker_launch(maker, slice) : NULL;
 }
 
-static weir_status_t walk(maker_t *maker)
+static weir_status_t walk(weir__maker_t *maker)
 {
     weir__spec_t *spec = maker->spec;
     operands_t *operands = weir__heap_alloc(&maker->plan->runtime->heap, sizeof *operands);
@@ -518,20 +353,45 @@ static weir_status_t new_spec(weir_plan_t *plan, weir__spec_t **out_spec)
     *out_spec = spec;
     spec->slot_of_value =
         weir__zone_array(&spec->zone, weir__plan_value_count(plan), sizeof *spec->slot_of_value);
-    return spec->slot_of_value ? NULL : weir__status_no_memory();
+    spec->needs = weir__zone_array(&spec->zone, plan->device_count, sizeof *spec->needs);
+    bool leaves = false;
+    for (uint32_t i = 0; i < plan->device_count; i++)
+        leaves |= plan->devices[i].own_memory;
+    uint64_t count = (uint64_t)weir__plan_value_count(plan) * (plan->device_count + 1);
+    if (leaves)
+        spec->copies = weir__zone_array(&spec->zone, count, sizeof *spec->copies);
+    return spec->slot_of_value && spec->needs && (spec->copies || !leaves)
+               ? NULL
+               : weir__status_no_memory();
 }
 
-static weir_status_t finish(maker_t *maker)
+// What ends with the specialization: what its run returns, or what it reads to go on.
+static weir_status_t finish(weir__maker_t *maker)
 {
+    weir__spec_t *spec = maker->spec;
     WEIR_TRY(walk(maker));
     const weir__region_t *main = &maker->graph->main;
-    for (uint32_t i = 0; maker->spec->complete && i < main->output_count; i++)
-        if (!slot_of(maker, main->outputs[i]))
-            return no_slot(maker, main->outputs[i], "an output");
-    return weir__spec_layout(maker->spec);
+    weir__slot_t *slot;
+    for (uint32_t i = 0; spec->complete && i < main->output_count; i++)
+        WEIR_TRY(weir__maker_host_slot(maker, main->outputs[i], "an output", &slot));
+    for (uint32_t i = 0; i < spec->wait_count; i++)
+        WEIR_TRY(weir__maker_host_slot(maker, spec->waits[i], "a size", &slot));
+    if (spec->complete)
+        WEIR_TRY(weir__maker_wait_for_all(maker));
+    weir__maker_number(maker);
+    return weir__spec_layout(spec);
 }
 
-static weir_status_t set_inputs(maker_t *maker, const weir_value_t *inputs)
+// Does a device work on host memory?
+static bool shares_host(const weir_plan_t *plan)
+{
+    for (uint32_t i = 0; i < plan->device_count; i++)
+        if (!plan->devices[i].own_memory)
+            return true;
+    return false;
+}
+
+static weir_status_t set_inputs(weir__maker_t *maker, const weir_value_t *inputs)
 {
     weir__spec_t *spec = maker->spec;
     const weir__region_t *main = &maker->graph->main;
@@ -549,8 +409,8 @@ static weir_status_t set_inputs(maker_t *maker, const weir_value_t *inputs)
         for (uint32_t d = 0; d < inputs[i].rank; d++)
             *key++ = type.dims[d] = inputs[i].dims[d];
         // A device must never read the caller's memory: a run can end before the device does.
-        weir__slot_t *slot = new_slot(
-            maker, maker->plan->slice_count ? WEIR__SLOT_ARENA : WEIR__SLOT_INPUT, &type, 0);
+        weir__slot_t *slot = weir__maker_new_slot(
+            maker, shares_host(maker->plan) ? WEIR__SLOT_ARENA : WEIR__SLOT_INPUT, &type, 0);
         if (!slot)
             return weir__status_no_memory();
         slot->input = i;
@@ -563,7 +423,7 @@ static weir_status_t set_inputs(maker_t *maker, const weir_value_t *inputs)
 weir_status_t weir__spec_create(
     weir_plan_t *plan, const weir_value_t *inputs, weir__spec_t **out_spec)
 {
-    maker_t maker = {.plan = plan, .graph = plan->model->graph};
+    weir__maker_t maker = {.plan = plan, .graph = plan->model->graph};
     weir_status_t status = new_spec(plan, &maker.spec);
     if (!status)
         status = set_inputs(&maker, inputs);
@@ -584,7 +444,7 @@ weir_status_t weir__spec_create(
 
 // The values that were waited for become known.
 static weir_status_t set_contents(
-    maker_t *maker, const weir__spec_t *parent, const void *const *contents)
+    weir__maker_t *maker, const weir__spec_t *parent, const void *const *contents)
 {
     weir__spec_t *spec = maker->spec;
     for (uint32_t i = 0; i < parent->wait_count; i++)
@@ -621,13 +481,22 @@ weir_status_t weir__spec_create_child(
     weir__spec_t *parent, const void *const *contents, weir__spec_t **out_spec)
 {
     weir_plan_t *plan = parent->plan;
-    maker_t maker = {.plan = plan, .graph = plan->model->graph};
+    weir__maker_t maker = {.plan = plan, .graph = plan->model->graph};
     weir_status_t status = new_spec(plan, &maker.spec);
     if (!status) {
         memcpy(maker.spec->slot_of_value, parent->slot_of_value,
             weir__plan_value_count(plan) * sizeof *parent->slot_of_value);
         memcpy(maker.spec->frames, parent->frames, sizeof parent->frames);
         maker.spec->frame_count = parent->frame_count;
+        maker.spec->depth = parent->depth + 1;
+        for (uint32_t i = 0; i < plan->device_count; i++) {
+            maker.spec->needs[i].used = parent->needs[i].used;
+            maker.awaited[i] = -1;
+        }
+        if (parent->copies)
+            memcpy(maker.spec->copies, parent->copies,
+                (size_t)weir__plan_value_count(plan) * (plan->device_count + 1) *
+                    sizeof *parent->copies);
         maker.spec->arena_bytes = parent->arena_bytes;
         maker.spec->scratch_bytes = parent->scratch_bytes;
         status = set_contents(&maker, parent, contents);
@@ -649,12 +518,20 @@ void weir__spec_retain(weir__spec_t *spec)
     atomic_fetch_add_explicit(&spec->references, 1, memory_order_relaxed);
 }
 
+static void free_launch(const weir__spec_t *spec, const weir__step_t *step)
+{
+    weir__opened_t *opened = spec->plan->devices[step->lane].opened;
+    weir__made_release(opened, step->specialization);
+    for (uint32_t i = 0; step->parts && i < step->slice_view->node_count; i++)
+        weir__made_release(opened, step->parts[i].state);
+}
+
 static void free_spec(weir__spec_t *spec)
 {
     for (uint32_t i = 0; i < spec->step_count; i++) {
         weir__step_t *step = &spec->steps[i];
-        if (step->specialization)
-            step->plugin->device.specialization_release(step->specialization);
+        if (step->kind == WEIR__STEP_LAUNCH)
+            free_launch(spec, step);
         if (step->kernel && step->kernel->release && step->state)
             step->kernel->release(&step->plugin->host.abi, step->state);
     }

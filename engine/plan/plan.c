@@ -17,24 +17,56 @@ static weir_status_t add(weir__device_list_t *list, weir__device_t *device)
     return NULL;
 }
 
+// Opens a device with programs and keeps it open until the plan is made.
+static weir_status_t enter(
+    weir__registry_t *registry, weir__device_list_t *list, weir__device_t *device)
+{
+    if (!device->programs)
+        return NULL;
+    for (uint32_t i = 0; i < list->entered_count; i++)
+        if (list->entered[i]->device == device)
+            return NULL;
+    WEIR_TRY(weir__device_open(registry, device));
+    if (!weir__opened_enter(device->opened))
+        return weir__opened_lost_status(device->opened, WEIR_UNAVAILABLE);
+    list->entered[list->entered_count++] = device->opened;
+    return NULL;
+}
+
+static void leave(weir__device_list_t *list)
+{
+    for (uint32_t i = 0; i < list->entered_count; i++)
+        weir__opened_leave(list->entered[i]);
+}
+
 static weir_status_t choose_devices(
     weir__registry_t *registry, const weir_plan_options_t *options, weir__device_list_t *list)
 {
     const char *names = options ? options->devices : NULL;
     list->required = options && options->require_devices;
+    list->placement = options ? options->placement : NULL;
     while (names && *names) {
         size_t length = strcspn(names, ",");
         weir__device_t *device;
         WEIR_TRY(weir__registry_device(registry, names, length, &device));
         WEIR_TRY(add(list, device));
+        WEIR_TRY(enter(registry, list, device));
         names += length + (names[length] == ',');
     }
     bool named = list->count > 0;
     for (uint32_t i = 0; i < registry->device_count; i++) {
         weir__device_t *device = &registry->devices[i];
         bool last_resort = device->plugin == registry->plugins[0];
-        if (device->usable && (named ? last_resort && !list->required : true))
+        if (!device->usable || (named && (!last_resort || list->required)))
+            continue;
+        // One that nobody asked for is left out when it cannot be opened.
+        weir_status_t status = enter(registry, list, device);
+        if (status)
+            weir__log(registry->log, WEIR_LOG_WARNING, "plan", "%s is left out: %s", device->name,
+                weir_status_message(status));
+        else
             WEIR_TRY(add(list, device));
+        weir_status_free(status);
     }
     return NULL;
 }
@@ -55,6 +87,22 @@ static void count_region_uses(weir_plan_t *plan, const weir__region_t *region)
     }
     for (uint32_t i = 0; i < region->output_count; i++)
         plan->use_counts[region->outputs[i]]++;
+}
+
+// Once fused and in formats, nodes read other values than the graph's nodes did.
+static void count_readers(weir_plan_t *plan, const weir__plan_region_t *region)
+{
+    for (uint32_t i = 0; i < region->node_count; i++) {
+        const weir__plan_node_t *node = &region->nodes[i];
+        for (uint32_t j = 0; j < node->input_count; j++)
+            if (node->inputs[j] != WEIR__NONE)
+                plan->reader_counts[node->inputs[j]]++;
+        for (uint32_t r = 0; r < 2; r++)
+            if (node->regions[r])
+                count_readers(plan, node->regions[r]); // as deep as limits.subgraph_depth allows
+    }
+    for (uint32_t i = 0; i < region->source->output_count; i++)
+        plan->reader_counts[region->source->outputs[i]]++;
 }
 
 static uint32_t count_nodes(const weir__plan_region_t *region)
@@ -98,20 +146,26 @@ static weir_status_t make_listing(weir_plan_t *plan)
 // ---- Life
 // --------------------------------------------------------------------------------------------
 
-static weir_status_t build(weir_plan_t *plan, const weir_plan_options_t *options)
+static weir_status_t build(
+    weir_plan_t *plan, const weir_plan_options_t *options, weir__device_list_t *devices)
 {
-    weir__device_list_t devices = {.count = 0};
-    WEIR_TRY(choose_devices(&plan->runtime->registry, options, &devices));
+    WEIR_TRY(choose_devices(&plan->runtime->registry, options, devices));
     const weir__graph_t *graph = plan->model->graph;
     plan->use_counts = weir__zone_array(&plan->zone, graph->value_count, sizeof *plan->use_counts);
     if (!plan->use_counts)
         return weir__status_no_memory();
     count_region_uses(plan, &graph->main);
-    WEIR_TRY(weir__plan_place(plan, &graph->main, &devices, &plan->main));
+    WEIR_TRY(weir__plan_place(plan, &graph->main, devices, &plan->main));
     WEIR_TRY(weir__plan_fuse(plan, &plan->main));
     WEIR_TRY(weir__plan_format(plan, &plan->main));
-    WEIR_TRY(weir__plan_slice(plan, &plan->main));
     WEIR_TRY(weir__plan_pack(plan, &plan->main));
+    plan->reader_counts =
+        weir__zone_array(&plan->zone, weir__plan_value_count(plan), sizeof *plan->reader_counts);
+    if (!plan->reader_counts)
+        return weir__status_no_memory();
+    count_readers(plan, &plan->main);
+    WEIR_TRY(weir__plan_slice(plan, &plan->main));
+    WEIR_TRY(weir__plan_upload(plan));
     return make_listing(plan);
 }
 
@@ -129,7 +183,9 @@ weir_status_t weir__plan_create(
     weir_model_retain(model);
     weir__zone_init(&plan->zone, &runtime->heap, runtime->limits.graph_bytes);
     weir__map_init(&plan->pack_names, &runtime->heap);
-    weir_status_t status = weir__zone_status(&plan->zone, build(plan, options));
+    weir__device_list_t devices = {.count = 0};
+    weir_status_t status = weir__zone_status(&plan->zone, build(plan, options, &devices));
+    leave(&devices);
     if (status) {
         weir__plan_free(plan);
         return status;
@@ -145,8 +201,10 @@ void weir__plan_free(weir_plan_t *plan)
     if (plan->specs)
         plan->specs_free(plan->specs);
     for (uint32_t i = 0; i < plan->slice_count; i++)
-        if (plan->slices[i].program)
-            plan->slices[i].device->plugin->device.program_release(plan->slices[i].program);
+        weir__made_release(
+            plan->devices[plan->slices[i].plan_device].opened, plan->slices[i].program);
+    for (uint32_t i = 0; i < plan->device_count; i++)
+        weir__made_release(plan->devices[i].opened, plan->devices[i].constants);
     weir__plan_unpack(plan);
     weir_model_t *model = plan->model;
     weir__zone_free(&plan->zone);

@@ -7,6 +7,7 @@
 
 #include "engine/base/map.h"
 #include "engine/plan/model.h"
+#include "engine/plugin/device.h"
 #include <weir/plan.h>
 
 typedef struct weir__plan_region weir__plan_region_t;
@@ -45,16 +46,32 @@ struct weir__plan_region {
     const weir__region_t *source;
 };
 
+// A device with programs that the plan uses.
+typedef struct weir__plan_device {
+    weir__opened_t *opened;
+    bool own_memory, stepwise; // as weir__device_t says
+    weir__made_t *constants;   // what its slices read of the model, in its memory
+    uint64_t constant_bytes;
+} weir__plan_device_t;
+
+#define WEIR__PLAN_DEVICES_MAX 32
+#define WEIR__NOT_RESIDENT UINT64_MAX
+
 // Consecutive nodes that one device runs by one launch. Nodes between first and last that are no
 // members are shape arithmetic or views.
 typedef struct weir__plan_slice {
     weir__device_t *device;
+    uint32_t plan_device; // its number among plan->devices
     const weir__plan_region_t *region;
-    uint32_t first, last; // node numbers in the region, inclusive
-    weir_handle_t program;
+    uint32_t first, last;  // node numbers in the region, inclusive
+    weir__made_t *program; // NULL: the device runs node by node
+    bool owns_constants;   // the program has copies of its own
+    uint32_t replay;       // WEIR_REPLAY_*
     // Its shape as the ABI wants it: tensor t is value values[t]; member m is region node
     // members[m].
     uint32_t *values;
+    const weir__packed_t **packed; // [value_count] NULL: the value as it is
+    uint64_t *residents;           // [value_count] where a constant lies in the device's memory
     uint32_t value_count;
     uint32_t *members;
     uint32_t member_count;
@@ -81,6 +98,10 @@ struct weir_plan {
     uint32_t own_count, own_capacity;
     weir__plan_slice_t *slices;
     uint32_t slice_count, slice_capacity;
+    weir__plan_device_t devices[WEIR__PLAN_DEVICES_MAX];
+    uint32_t device_count;
+    // Who reads each value in the end, after fusion: plan nodes, region outputs, control flow.
+    uint32_t *reader_counts; // [weir__plan_value_count()]
     // Who may read each value: plan nodes of all regions, region outputs. [graph->value_count]
     uint32_t *use_counts;
     bool *size_known;            // [graph->value_count] follows from dims and constants alone
@@ -90,6 +111,7 @@ struct weir_plan {
     weir__map_t pack_names; // key in hex -> place in packs
     weir__view_t *packs;
     uint32_t pack_count, pack_capacity;
+    struct weir__placement *placement; // place.h
     weir_plan_info_t info;
     struct weir__spec_cache *specs; // exec/ keeps its specializations here
     void (*specs_free)(struct weir__spec_cache *specs);
@@ -104,7 +126,10 @@ void weir__plan_free(weir_plan_t *plan); // whatever the count of references say
 typedef struct weir__device_list {
     weir__device_t *devices[32];
     uint32_t count;
-    bool required; // the last resort is not in the list
+    bool required;               // the last resort is not in the list
+    const char *placement;       // as weir_plan_options_t has it
+    weir__opened_t *entered[32]; // devices with programs: not closed while the plan is made
+    uint32_t entered_count;
 } weir__device_list_t;
 
 // place.c: makes plan nodes of a region (and of regions in it), each with its choice.
@@ -117,10 +142,18 @@ weir_status_t weir__plan_fuse(weir_plan_t *plan, weir__plan_region_t *region);
 weir_status_t weir__plan_format(weir_plan_t *plan, weir__plan_region_t *region);
 // slice.c: collects neighbours on one device into slices and compiles them.
 weir_status_t weir__plan_slice(weir_plan_t *plan, weir__plan_region_t *region);
-// Builds what a plugin sees of a slice in `zone`. tensor() fills in one tensor by value number.
-typedef void (*weir__slice_tensor_fn)(void *user, uint32_t value, weir_tensor_t *out_tensor);
+// slice_view.c: numbers the tensors of a slice and finds its borders.
+weir_status_t weir__slice_number(weir_plan_t *plan, weir__plan_slice_t *slice);
+// Builds what a plugin sees of a slice in `zone`. tensor() fills in tensor t of the slice.
+typedef void (*weir__slice_tensor_fn)(
+    void *user, const weir__plan_slice_t *slice, uint32_t t, weir_tensor_t *out_tensor);
 weir_status_t weir__slice_view(weir__zone_t *zone, const weir__plan_slice_t *slice,
     weir__slice_tensor_fn tensor, void *user, weir_slice_t **out_view);
+// The constant that tensor t of a slice is, packed or as it is; false: it is none.
+bool weir__slice_constant(const weir_plan_t *plan, const weir__plan_slice_t *slice, uint32_t t,
+    const void **out_data, uint64_t *out_bytes);
+// upload.c: brings the constants of all slices to the devices with memory of their own.
+weir_status_t weir__plan_upload(weir_plan_t *plan);
 // pack.c: lays constants out as the chosen kernels want them, through the cache.
 weir_status_t weir__plan_pack(weir_plan_t *plan, weir__plan_region_t *region);
 void weir__plan_unpack(weir_plan_t *plan);

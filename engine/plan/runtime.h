@@ -21,7 +21,7 @@ typedef struct weir__runtime {
     weir__registry_t registry;
     weir__cache_t *cache;
     pthread_mutex_t quarantine_lock;
-    struct weir__quarantined *quarantine;
+    struct weir__lanes *quarantine;
     // Runs one node with the plain C kernels on the calling thread: shape arithmetic and folding.
     weir_code_t (*evaluate)(
         const weir_host_t *host, const weir_node_t *node, char *error, uint32_t error_bytes);

@@ -11,7 +11,7 @@ static bool is_transparent(const weir_plan_t *plan, const weir__plan_node_t *nod
     if (node->anchor && (node->anchor->op->flags & WEIR__OP_VIEW)) {
         for (uint32_t i = 0; i < node->input_count && i < 32; i++)
             if ((node->anchor->op->value_inputs >> i & 1) && node->inputs[i] != WEIR__NONE &&
-                !plan->size_known[node->inputs[i]])
+                !plan->size_known[weir__plan_original(plan, node->inputs[i])])
                 return false;
         return true;
     }
@@ -37,131 +37,15 @@ static weir__plan_slice_t *add_slice(weir_plan_t *plan)
     return &plan->slices[plan->slice_count++];
 }
 
-// ---- Numbering the tensors of a slice --------------------------------------------------------
-
-typedef struct numbering {
-    weir__plan_slice_t *slice;
-    uint32_t *numbers; // by value; UINT32_MAX: not in the slice
-} numbering_t;
-
-static uint32_t number_of(numbering_t *numbering, uint32_t value)
+static void symbolic_tensor(
+    void *user, const weir__plan_slice_t *slice, uint32_t t, weir_tensor_t *out_tensor)
 {
-    if (value == WEIR__NONE)
-        return UINT32_MAX;
-    if (numbering->numbers[value] == UINT32_MAX) {
-        numbering->numbers[value] = numbering->slice->value_count;
-        numbering->slice->values[numbering->slice->value_count++] = value;
-    }
-    return numbering->numbers[value];
-}
-
-// Tensors that a member reads and none makes, and those that somebody outside reads.
-static void find_borders(
-    weir_plan_t *plan, weir__plan_slice_t *slice, uint8_t *made, uint32_t *inside)
-{
-    for (uint32_t m = 0; m < slice->member_count; m++) {
-        const weir__plan_node_t *node = &slice->region->nodes[slice->members[m]];
-        for (uint32_t i = 0; i < node->input_count; i++)
-            if (slice->member_inputs[m][i] != UINT32_MAX)
-                inside[slice->member_inputs[m][i]]++;
-        for (uint32_t i = 0; i < node->output_count; i++)
-            if (slice->member_outputs[m][i] != UINT32_MAX)
-                made[slice->member_outputs[m][i]] = 1;
-    }
-    for (uint32_t t = 0; t < slice->value_count; t++) {
-        uint32_t value = slice->values[t];
-        if (made[t] && inside[t] < plan->use_counts[value])
-            slice->outputs[slice->output_count++] = t;
-        else if (!made[t] && !plan->model->graph->values[value].constant)
-            slice->inputs[slice->input_count++] = t;
-    }
-}
-
-static weir_status_t number_tensors(weir_plan_t *plan, weir__plan_slice_t *slice)
-{
-    weir__zone_t *zone = &plan->zone;
-    uint32_t total = 0;
-    for (uint32_t m = 0; m < slice->member_count; m++) {
-        const weir__plan_node_t *node = &slice->region->nodes[slice->members[m]];
-        total += node->input_count + node->output_count;
-    }
-    uint32_t value_count = plan->model->graph->value_count;
-    numbering_t numbering = {.slice = slice};
-    numbering.numbers = weir__heap_alloc(&plan->runtime->heap, value_count * sizeof(uint32_t));
-    slice->values = weir__zone_array(zone, total, sizeof(uint32_t));
-    slice->inputs = weir__zone_array(zone, total, sizeof(uint32_t));
-    slice->outputs = weir__zone_array(zone, total, sizeof(uint32_t));
-    slice->member_inputs = weir__zone_array(zone, slice->member_count, sizeof(void *));
-    slice->member_outputs = weir__zone_array(zone, slice->member_count, sizeof(void *));
-    uint32_t *numbers = weir__zone_array(zone, total, sizeof(uint32_t));
-    uint8_t *made = weir__zone_array(zone, total, 1);
-    uint32_t *inside = weir__zone_array(zone, total, sizeof(uint32_t));
-    if (!numbering.numbers || !slice->values || !slice->inputs || !slice->outputs ||
-        !slice->member_inputs || !slice->member_outputs || !numbers || !made || !inside) {
-        weir__heap_free(&plan->runtime->heap, numbering.numbers);
-        return weir__status_no_memory();
-    }
-    memset(numbering.numbers, 0xff, value_count * sizeof(uint32_t));
-    for (uint32_t m = 0; m < slice->member_count; m++) {
-        const weir__plan_node_t *node = &slice->region->nodes[slice->members[m]];
-        slice->member_inputs[m] = numbers;
-        for (uint32_t i = 0; i < node->input_count; i++)
-            *numbers++ = number_of(&numbering, node->inputs[i]);
-        slice->member_outputs[m] = numbers;
-        for (uint32_t i = 0; i < node->output_count; i++)
-            *numbers++ = number_of(&numbering, node->outputs[i]);
-    }
-    weir__heap_free(&plan->runtime->heap, numbering.numbers);
-    find_borders(plan, slice, made, inside);
-    return NULL;
-}
-
-// ---- What the plugin sees --------------------------------------------------------------------
-
-weir_status_t weir__slice_view(weir__zone_t *zone, const weir__plan_slice_t *slice,
-    weir__slice_tensor_fn tensor, void *user, weir_slice_t **out_view)
-{
-    weir_slice_t *view = weir__zone_alloc(zone, sizeof *view);
-    weir_tensor_t *tensors = weir__zone_array(zone, slice->value_count, sizeof *tensors);
-    weir_slice_node_t *nodes = weir__zone_array(zone, slice->member_count, sizeof *nodes);
-    if (!view || !tensors || !nodes)
-        return weir__status_no_memory();
-    for (uint32_t t = 0; t < slice->value_count; t++)
-        tensor(user, slice->values[t], &tensors[t]);
-    for (uint32_t m = 0; m < slice->member_count; m++) {
-        const weir__plan_node_t *node = &slice->region->nodes[slice->members[m]];
-        uint32_t count = node->input_count + node->output_count;
-        weir_tensor_t *own = weir__zone_array(zone, count, sizeof *own);
-        if (!own)
-            return weir__status_no_memory();
-        weir__view_head(node, &nodes[m].node);
-        nodes[m].inputs = slice->member_inputs[m];
-        nodes[m].outputs = slice->member_outputs[m];
-        nodes[m].node.inputs = own;
-        nodes[m].node.outputs = own + node->input_count;
-        for (uint32_t i = 0; i < node->input_count; i++)
-            if (nodes[m].inputs[i] != UINT32_MAX)
-                own[i] = tensors[nodes[m].inputs[i]];
-        for (uint32_t i = 0; i < node->output_count; i++)
-            if (nodes[m].outputs[i] != UINT32_MAX)
-                own[node->input_count + i] = tensors[nodes[m].outputs[i]];
-    }
-    *view = (weir_slice_t){.head = WEIR_HEAD(weir_slice_t),
-        .nodes = nodes,
-        .tensors = tensors,
-        .inputs = slice->inputs,
-        .outputs = slice->outputs,
-        .node_count = slice->member_count,
-        .tensor_count = slice->value_count,
-        .input_count = slice->input_count,
-        .output_count = slice->output_count};
-    *out_view = view;
-    return NULL;
-}
-
-static void symbolic_tensor(void *user, uint32_t value, weir_tensor_t *out_tensor)
-{
-    weir__view_tensor(user, value, out_tensor);
+    weir__view_tensor(user, slice->values[t], out_tensor);
+    if (!slice->packed[t])
+        return;
+    out_tensor->data = (void *)(uintptr_t)slice->packed[t]->view.data;
+    out_tensor->bytes = slice->packed[t]->view.bytes;
+    out_tensor->format = slice->packed[t]->format;
 }
 
 // The ONNX names of all members, for messages and profiles.
@@ -187,15 +71,47 @@ static weir_status_t join_origins(weir_plan_t *plan, weir__plan_slice_t *slice)
     return NULL;
 }
 
+// The device's number among those of the plan, which it joins now if it is new.
+static weir_status_t join_devices(weir_plan_t *plan, weir__plan_slice_t *slice)
+{
+    const weir__device_t *device = slice->device;
+    for (slice->plan_device = 0; slice->plan_device < plan->device_count; slice->plan_device++)
+        if (plan->devices[slice->plan_device].opened->device == device)
+            return NULL;
+    if (plan->device_count == WEIR__PLAN_DEVICES_MAX)
+        return WEIR_ERR(WEIR_LIMIT, "more than %d devices in one plan", WEIR__PLAN_DEVICES_MAX);
+    plan->devices[plan->device_count++] = (weir__plan_device_t){
+        .opened = device->opened, .own_memory = device->own_memory, .stepwise = device->stepwise};
+    return NULL;
+}
+
+static weir_status_t describe_program(weir__opened_t *opened, weir__plan_slice_t *slice)
+{
+    weir_program_info_t info = {.head = WEIR_HEAD(weir_program_info_t)};
+    const weir_device_table_t *table = &opened->plugin->device;
+    if (table->program_info)
+        WEIR_TRY(weir__opened_status(
+            opened, table->program_info(slice->program->handle, &info), "program_info"));
+    slice->owns_constants = (info.head.flags & WEIR_PROGRAM_OWN_CONSTANTS) != 0;
+    slice->replay = info.replay;
+    return NULL;
+}
+
 static weir_status_t compile(weir_plan_t *plan, weir__plan_slice_t *slice)
 {
     weir_slice_t *view;
-    WEIR_TRY(number_tensors(plan, slice));
+    weir_handle_t program = 0;
+    WEIR_TRY(join_devices(plan, slice));
+    WEIR_TRY(weir__slice_number(plan, slice));
     WEIR_TRY(join_origins(plan, slice));
+    weir__opened_t *opened = plan->devices[slice->plan_device].opened;
+    if (slice->device->stepwise)
+        return NULL;
     WEIR_TRY(weir__slice_view(&plan->zone, slice, symbolic_tensor, plan, &view));
-    weir__plugin_t *plugin = slice->device->plugin;
-    weir_code_t code = plugin->device.compile(slice->device->handle, view, &slice->program);
-    return weir__plugin_status(plugin, code, "compile");
+    WEIR_TRY(weir__opened_status(
+        opened, opened->plugin->device.compile(opened->handle, view, &program), "compile"));
+    slice->program = weir__made_new(opened, WEIR__MADE_PROGRAM, program);
+    return slice->program ? describe_program(opened, slice) : weir__status_no_memory();
 }
 
 weir_status_t weir__plan_slice(weir_plan_t *plan, weir__plan_region_t *region)
@@ -228,7 +144,7 @@ weir_status_t weir__plan_slice(weir_plan_t *plan, weir__plan_region_t *region)
             }
     }
     for (uint32_t s = first_new; s < plan->slice_count; s++)
-        if (!plan->slices[s].program && plan->slices[s].region == region)
+        if (plan->slices[s].region == region)
             WEIR_TRY(compile(plan, &plan->slices[s]));
     return NULL;
 }

@@ -1,6 +1,7 @@
 // engine/plugin/registry.c: finding plugins, the handshake, the list of devices.
 #include "engine/plugin/registry.h"
 
+#include "engine/plugin/device.h"
 #include "engine/plugin/operators.h"
 #include "engine/plugin/options.h"
 #include <dirent.h>
@@ -19,6 +20,7 @@ void weir__registry_init(weir__registry_t *registry, weir__heap_t *heap, const w
     *registry = (weir__registry_t){.heap = heap, .log = log, .team = team, .timelines = timelines};
     weir__zone_init(&registry->zone, heap, 0);
     pthread_mutex_init(&registry->lock, NULL);
+    pthread_mutex_init(&registry->opening, NULL);
 }
 
 static weir__plugin_t *add_plugin(weir__registry_t *registry, const char *path)
@@ -130,7 +132,7 @@ static bool copy_kernels(weir__registry_t *registry, weir__plugin_t *plugin)
         memcpy(&head, from, sizeof head);
         if (head.size > array->stride ||
             !weir__plugin_copy_sized(&kernels[i], sizeof kernels[i], from, head.size) ||
-            !kernels[i].op || !kernels[i].run) {
+            !kernels[i].op || (!kernels[i].run && !plugin->device.enumerate)) {
             weir__plugin_refuse(plugin, "kernel %u of its table is malformed (size %u, stride %u)",
                 i, head.size, array->stride);
             return false;
@@ -349,6 +351,32 @@ static weir_status_t load_installed(weir__registry_t *registry)
 
 // ---- Devices ---------------------------------------------------------------------------------
 
+// Why a device with this table and these flags cannot be used; NULL: it can.
+static const char *lacks(const weir__plugin_t *plugin, uint32_t flags)
+{
+    const weir_device_table_t *table = &plugin->device;
+    bool launches = table->compile && table->specialize && table->launch;
+    if (!table->open || !table->close || (!launches && !table->execute))
+        return "its table has neither execute() nor compile(), specialize() and launch()";
+    if (!table->claim && !plugin->kernel_count)
+        return "it has no claim() and its plugin has no kernels";
+    if (!(flags & WEIR_DEVICE_HOST_MEMORY) &&
+        (!table->alloc || !table->free || !table->copy || !table->queue_create))
+        return "it has memory of its own, but not all of alloc(), free(), copy() and "
+               "queue_create()";
+    return NULL;
+}
+
+// Are there kernels that the engine itself can run, on host memory?
+static bool has_host_kernels(const weir__plugin_t *plugin)
+{
+    for (uint32_t i = 0; i < plugin->kernel_count; i++)
+        if (plugin->kernels[i].run)
+            return true;
+    return false;
+}
+
+// "cuda", "cuda:1" …; a plugin that is a host device of that name as well has "example:0".
 static weir_status_t add_programs(weir__registry_t *registry, weir__plugin_t *plugin)
 {
     for (uint32_t i = 0; i < 64; i++) {
@@ -356,21 +384,20 @@ static weir_status_t add_programs(weir__registry_t *registry, weir__plugin_t *pl
         if (plugin->device.enumerate(&plugin->host.abi, i, &info) != WEIR_OK)
             return NULL;
         char name[64];
-        snprintf(name, sizeof name, i ? "%s:%u" : "%s", plugin->name, i);
-        // This version of the engine moves no data: a device must work on host memory.
-        bool usable = (info.head.flags & WEIR_DEVICE_HOST_MEMORY) != 0 && plugin->device.launch &&
-                      plugin->device.claim && plugin->device.compile && plugin->device.specialize;
-        weir__device_t *device = add_device(registry, plugin, name, usable);
+        snprintf(
+            name, sizeof name, i || has_host_kernels(plugin) ? "%s:%u" : "%s", plugin->name, i);
+        const char *why_not = lacks(plugin, info.head.flags);
+        weir__device_t *device = add_device(registry, plugin, name, !why_not);
         if (!device)
             return weir__status_no_memory();
         device->programs = true;
+        device->own_memory = !(info.head.flags & WEIR_DEVICE_HOST_MEMORY);
+        device->stepwise = !(plugin->device.compile && plugin->device.launch);
         device->index = i;
-        info.name[sizeof info.name - 1] = '\0';
-        snprintf(device->text, sizeof device->text,
-            usable ? "%s"
-                   : "%s: has memory of its own, which "
-                     "this version of weir does not support yet",
-            info.name);
+        info.name[sizeof info.name - 1] = info.arch[sizeof info.arch - 1] = '\0';
+        memcpy(device->arch, info.arch, sizeof device->arch);
+        snprintf(device->text, sizeof device->text, why_not ? "%s: %s" : "%s", info.name,
+            why_not ? why_not : "");
     }
     return NULL;
 }
@@ -398,7 +425,8 @@ static weir_status_t list_devices(weir__registry_t *registry)
                 continue;
             if (programs)
                 WEIR_TRY(add_programs(registry, plugin));
-            else if (!add_device(registry, plugin, plugin->name, true))
+            if ((!programs || has_host_kernels(plugin)) &&
+                !add_device(registry, plugin, plugin->name, true))
                 return weir__status_no_memory();
         }
     // The plugin that is linked in is the device of last resort.
@@ -440,9 +468,7 @@ weir_status_t weir__registry_load(weir__registry_t *registry, weir__plugin_entry
 
 void weir__registry_free(weir__registry_t *registry)
 {
-    for (uint32_t i = 0; i < registry->device_count; i++)
-        if (registry->devices[i].handle && registry->devices[i].plugin->device.close)
-            registry->devices[i].plugin->device.close(registry->devices[i].handle);
+    weir__devices_free(registry);
     for (uint32_t i = 0; i < registry->plugin_count; i++) {
         weir__plugin_t *plugin = registry->plugins[i];
         // Also of one refused later: its entry may have taken something already.
@@ -455,6 +481,18 @@ void weir__registry_free(weir__registry_t *registry)
     weir__heap_free(registry->heap, registry->devices);
     weir__zone_free(&registry->zone);
     pthread_mutex_destroy(&registry->lock);
+    pthread_mutex_destroy(&registry->opening);
+}
+
+// "cuda" is "cuda:0", and the other way round.
+static bool is_named(const weir__device_t *device, const char *name, size_t length)
+{
+    if (strlen(device->name) == length && strncmp(device->name, name, length) == 0)
+        return true;
+    size_t plugin = strlen(device->plugin->name);
+    return device->programs && device->index == 0 && !strchr(device->name, ':') &&
+           length == plugin + 2 && strncmp(name, device->plugin->name, plugin) == 0 &&
+           strncmp(name + plugin, ":0", 2) == 0;
 }
 
 weir_status_t weir__registry_device(
@@ -463,7 +501,7 @@ weir_status_t weir__registry_device(
     char names[256] = "";
     for (uint32_t i = 0; i < registry->device_count; i++) {
         weir__device_t *device = &registry->devices[i];
-        if (strlen(device->name) == name_length && strncmp(device->name, name, name_length) == 0) {
+        if (is_named(device, name, name_length)) {
             if (!device->usable)
                 return WEIR_ERR(WEIR_UNAVAILABLE, "device \"%s\" cannot be used: %s (%s)",
                     device->name, device->plugin->reason[0] ? device->plugin->reason : device->text,
@@ -480,17 +518,6 @@ weir_status_t weir__registry_device(
         "WEIR_PLUGIN_PATH, or "
         "name another device",
         (int)name_length, name, names, (int)strcspn(name, ":,"), name);
-}
-
-weir_status_t weir__device_open(weir__registry_t *registry, weir__device_t *device)
-{
-    weir_code_t code = WEIR_OK;
-    pthread_mutex_lock(&registry->lock);
-    if (!device->handle)
-        code =
-            device->plugin->device.open(&device->plugin->host.abi, device->index, &device->handle);
-    pthread_mutex_unlock(&registry->lock);
-    return code == WEIR_OK ? NULL : weir__plugin_status(device->plugin, code, "open");
 }
 
 weir_status_t weir__plugin_status(weir__plugin_t *plugin, weir_code_t code, const char *call)

@@ -59,13 +59,20 @@ typedef struct weir__plugin {
     bool usable;
 } weir__plugin_t;
 
+typedef struct weir__opened weir__opened_t; // device.h
+
 typedef struct weir__device {
     char name[64]; // "cpu", "async", "async:1"
     weir__plugin_t *plugin;
     bool usable;
-    bool programs;  // L2: runs slices by launch; otherwise by the plugin's kernels on host memory
-    uint32_t index; // in the plugin
-    weir_handle_t handle; // opened on first use; 0: not open
+    bool programs;   // runs slices; otherwise the engine runs the plugin's kernels on host memory
+    bool own_memory; // of one with programs: tensors are copied there and back
+    bool stepwise;   // of one with programs: by execute(), node by node (L1); otherwise by launch()
+    uint32_t index;  // in the plugin
+    weir_handle_t handle;   // of `opened`, while plans are made; 0: not open
+    weir__opened_t *opened; // on first use; under registry.opening
+    bool reopening;
+    char arch[32];
     char text[256];
 } weir__device_t;
 
@@ -82,7 +89,8 @@ typedef struct weir__registry {
     uint32_t device_count, device_capacity;
     const char *option_text; // as the user wrote it; for entries, which come before it is checked
     const char *const *options;
-    pthread_mutex_t lock; // opening devices
+    pthread_mutex_t lock;
+    pthread_mutex_t opening; // devices
 } weir__registry_t;
 
 typedef const weir_plugin_t *(*weir__plugin_entry_t)(const weir_host_t *host);
@@ -94,15 +102,13 @@ void weir__registry_init(weir__registry_t *registry, weir__heap_t *heap, const w
 // with the reason; a bad or unknown option is an error.
 weir_status_t weir__registry_load(weir__registry_t *registry, weir__plugin_entry_t linked_in,
     const char *search_path, const char *options);
-// Closes devices, calls shutdown() of every plugin that gave its table, frees all but the code.
+// Calls shutdown() of every plugin that gave its table, frees all but the code. Devices are closed.
 void weir__registry_free(weir__registry_t *registry);
 
-// The usable device of that name ("cuda" is "cuda:0"). NOT_FOUND or UNAVAILABLE say what to do.
+// The usable device of that name ("cuda" and "cuda:0" are the same). NOT_FOUND or UNAVAILABLE say
+// what to do.
 weir_status_t weir__registry_device(
     weir__registry_t *registry, const char *name, size_t name_length, weir__device_t **out_device);
-// Opens a device with programs, once.
-weir_status_t weir__device_open(weir__registry_t *registry, weir__device_t *device);
-
 // A status for a plugin's call that returned `code`, with what it said through host->fail().
 weir_status_t weir__plugin_status(weir__plugin_t *plugin, weir_code_t code, const char *call);
 

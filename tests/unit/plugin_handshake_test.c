@@ -116,7 +116,7 @@ static void handshake_refuses(void **state)
         sizeof(weir_option_t), sizeof(weir_option_t));
     expect_misfit("option", "misfit", text);
     expect_misfit("memory", "misfit",
-        "X: has memory of its own, which this version of weir does not support yet");
+        "X: its table has neither execute() nor compile(), specialize() and launch()");
 }
 
 static void count_goodbyes(

@@ -486,12 +486,14 @@ static void session_freed_before_the_answer(void **state)
     world_end(&world);
 }
 
-// Goal:   a lost device ends the run with its name and the cause; the session works again.
+// Goal:   a lost device ends the run with its name and the cause; until it is reopened, whoever
+//         wants it is told so, and a plan made before stays without it.
 static void failure_names_the_device(void **state)
 {
     (void)state;
     world_t world;
     weir_session_t *session;
+    weir_plan_t *plan;
     float x[2 * WIDTH], y[2 * WIDTH];
     fill_input(x, 2, 1);
     world_begin(&world, 2, "async.refuse=Exp,async.fail=2", "async,ref");
@@ -501,9 +503,23 @@ static void failure_names_the_device(void **state)
     assert_string_equal(
         weir_status_text(status), "weir: DEVICE_LOST: device \"async\": launch 2 was made to fail");
     weir_status_free(status);
-    weir_value_t again[] = {weir_f32_out(y, 2 * WIDTH)};
-    assert_null(weir_session_run(session, NULL, 1, in, 1, again));
-    expect_answer(x, 2, y);
+    status = weir_session_run(session, NULL, 1, in, 1, out);
+    assert_string_equal(weir_status_text(status),
+        "weir: DEVICE_LOST: device \"async\" was lost (launch 2 was made to fail): reopen it "
+        "(weir_device_reopen) and make a new plan, or leave it out");
+    weir_status_free(status);
+    weir_plan_options_t options = {.size = sizeof options, .devices = "async,ref"};
+    status = weir_plan_create(world.model, &options, &plan);
+    assert_int_equal(weir_status_code(status), WEIR_UNAVAILABLE);
+    weir_status_free(status);
+    assert_null(weir_device_reopen(world.engine, "async"));
+    status = weir_session_run(session, NULL, 1, in, 1, out);
+    assert_string_equal(weir_status_text(status),
+        "weir: DEVICE_LOST: device \"async\" was reopened after this plan was made (launch 2 was "
+        "made to fail): make a new plan");
+    weir_status_free(status);
+    assert_null(weir_plan_create(world.model, &options, &plan));
+    weir_plan_free(plan);
     weir_session_free(session);
     world_end(&world);
 }

@@ -74,6 +74,14 @@ WEIR_API uint32_t weir_device_count(const weir_engine_t *engine);
 WEIR_API WEIR_MUST_USE weir_status_t weir_device_describe(
     const weir_engine_t *engine, uint32_t index, weir_device_description_t *out_description);
 
+// Closes the device `name` once its runs have ended and opens it anew, after it was lost (or to
+// make it start afresh). Runs that are under way on it end with DEVICE_LOST; plans made before
+// refuse to run on it from now on, so make new ones. Threads: any; blocks, so not from a
+// weir_done_fn. Errors:  NOT_FOUND, INVALID_ARGUMENT (a device on host memory is never lost),
+// UNAVAILABLE (it is
+//          being reopened), or why it cannot be opened: it then stays lost.
+WEIR_API WEIR_MUST_USE weir_status_t weir_device_reopen(weir_engine_t *engine, const char *name);
+
 // Threads that compute, the caller's included. Threads: any. Errors: none.
 WEIR_API uint32_t weir_engine_threads(const weir_engine_t *engine);
 

@@ -1,0 +1,195 @@
+// engine/exec/lane.c: what a session has of each device: a queue, a timeline, memory.
+//
+// What a device that has not answered may still touch is kept: a session that is freed early leaves
+// its lanes in quarantine. A late write then lands in memory that nobody else uses.
+#include "engine/exec/session.h"
+
+// ---- Life --------------------------------------------------------------------------------------
+
+static weir_status_t open_lane(
+    weir__runtime_t *runtime, const weir__plan_device_t *device, weir__lane_t *lane)
+{
+    lane->opened = device->opened;
+    lane->own_memory = device->own_memory;
+    if (!weir__opened_enter(lane->opened))
+        return weir__opened_lost_status(lane->opened, WEIR_DEVICE_LOST);
+    weir_status_t status = weir__timeline_create(&runtime->timelines, &lane->timeline);
+    if (!status)
+        status = weir__queue_make(lane->opened, &lane->queue);
+    if (!status)
+        weir__watch_add(lane->opened, &lane->watch, lane->timeline);
+    weir__opened_leave(lane->opened);
+    return status;
+}
+
+weir_status_t weir__lanes_create(const weir_plan_t *plan, weir__lanes_t **out_lanes)
+{
+    weir__runtime_t *runtime = plan->runtime;
+    weir__lanes_t *lanes;
+    *out_lanes = NULL;
+    if (!plan->device_count)
+        return NULL;
+    lanes = weir__heap_calloc(
+        &runtime->heap, 1, sizeof *lanes + plan->device_count * sizeof lanes->lanes[0]);
+    if (!lanes)
+        return weir__status_no_memory();
+    for (uint32_t i = 0; i < plan->device_count; i++) {
+        lanes->count++;
+        weir_status_t status = open_lane(runtime, &plan->devices[i], &lanes->lanes[i]);
+        if (status) {
+            weir__lanes_free(runtime, lanes, NULL);
+            return status;
+        }
+    }
+    *out_lanes = lanes;
+    return NULL;
+}
+
+static void close_lane(weir__runtime_t *runtime, weir__lane_t *lane)
+{
+    weir__watch_remove(lane->opened, &lane->watch);
+    for (uint32_t i = 0; i < WEIR__CHAIN_MAX; i++) {
+        weir__made_release(lane->opened, lane->arena[i].memory);
+        weir__made_release(lane->opened, lane->staging[i].memory);
+    }
+    weir__made_release(lane->opened, lane->queue);
+    if (lane->timeline)
+        weir__timeline_release(&runtime->timelines, lane->timeline);
+}
+
+static void free_lanes(weir__runtime_t *runtime, weir__lanes_t *lanes)
+{
+    for (uint32_t i = 0; i < lanes->count; i++)
+        close_lane(runtime, &lanes->lanes[i]);
+    weir__heap_free(&runtime->heap, lanes->arena);
+    weir__heap_free(&runtime->heap, lanes);
+}
+
+// Every device of these has answered, or was closed. What a lost one may still touch is not known.
+static bool is_over(weir__runtime_t *runtime, const weir__lanes_t *lanes)
+{
+    for (uint32_t i = 0; i < lanes->count; i++) {
+        const weir__lane_t *lane = &lanes->lanes[i];
+        bool lost = lane->value && atomic_load(&lane->opened->lost);
+        if (!atomic_load(&lane->opened->closed) && (lost || !weir__lane_is_idle(runtime, lane)))
+            return false;
+    }
+    return true;
+}
+
+void weir__lanes_free(weir__runtime_t *runtime, weir__lanes_t *lanes, void *arena)
+{
+    if (!lanes) {
+        weir__heap_free(&runtime->heap, arena);
+        return;
+    }
+    lanes->arena = arena;
+    if (is_over(runtime, lanes)) {
+        free_lanes(runtime, lanes);
+        return;
+    }
+    for (uint32_t i = 0; i < lanes->count; i++)
+        weir__opened_unanswered(lanes->lanes[i].opened, 1);
+    pthread_mutex_lock(&runtime->quarantine_lock);
+    lanes->next = runtime->quarantine;
+    runtime->quarantine = lanes;
+    pthread_mutex_unlock(&runtime->quarantine_lock);
+}
+
+void weir__quarantine_sweep(weir__runtime_t *runtime, bool all)
+{
+    weir__lanes_t *over = NULL;
+    pthread_mutex_lock(&runtime->quarantine_lock);
+    for (weir__lanes_t **link = &runtime->quarantine; *link;) {
+        weir__lanes_t *lanes = *link;
+        if (!all && !is_over(runtime, lanes)) {
+            link = &lanes->next;
+            continue;
+        }
+        *link = lanes->next;
+        lanes->next = over;
+        over = lanes;
+    }
+    pthread_mutex_unlock(&runtime->quarantine_lock);
+    while (over) {
+        weir__lanes_t *lanes = over;
+        over = lanes->next;
+        for (uint32_t i = 0; i < lanes->count; i++)
+            weir__opened_unanswered(lanes->lanes[i].opened, -1);
+        free_lanes(runtime, lanes);
+    }
+}
+
+// ---- Use ---------------------------------------------------------------------------------------
+
+weir_status_t weir__lanes_enter(weir__lanes_t *lanes)
+{
+    for (uint32_t i = 0; lanes && i < lanes->count; i++) {
+        weir__opened_t *opened = lanes->lanes[i].opened;
+        if (weir__opened_enter(opened))
+            continue;
+        while (i-- > 0)
+            weir__opened_leave(lanes->lanes[i].opened);
+        return weir__opened_lost_status(opened, WEIR_DEVICE_LOST);
+    }
+    return NULL;
+}
+
+void weir__lanes_leave(weir__lanes_t *lanes)
+{
+    for (uint32_t i = 0; lanes && i < lanes->count; i++)
+        weir__opened_leave(lanes->lanes[i].opened);
+}
+
+bool weir__lane_is_idle(weir__runtime_t *runtime, const weir__lane_t *lane)
+{
+    return !lane->is_given_up &&
+           weir__timeline_reached(&runtime->timelines, lane->timeline, lane->value, NULL);
+}
+
+void weir__lane_renew(weir__runtime_t *runtime, weir__lane_t *lane)
+{
+    weir__timelines_t *timelines = &runtime->timelines;
+    if (lane->timeline)
+        weir__timeline_release(timelines, lane->timeline);
+    lane->timeline = lane->value = lane->base = 0;
+    weir_status_free(weir__timeline_create(timelines, &lane->timeline));
+    bool works = weir__watch_change(lane->opened, &lane->watch, lane->timeline);
+    lane->is_given_up |= !works; // until it is closed
+    if (!works || !lane->own_memory)
+        return;
+    // What was given to the device after what failed may still be under way: an empty copy comes
+    // after all of it.
+    weir_timeline_point_t signal = {.timeline = lane->timeline, .value = 1};
+    weir_code_t code = lane->opened->plugin->device.copy(
+        weir__made_handle(lane->queue), NULL, 0, NULL, 0, &signal, 1);
+    lane->value = 1;
+    lane->is_given_up = code != WEIR_OK;
+    weir_status_free(weir__opened_status(lane->opened, code, "copy"));
+}
+
+static weir_status_t grow_segment(weir__opened_t *opened, weir__segment_t *segment, uint64_t bytes,
+    weir_status_t (*make)(weir__opened_t *opened, uint64_t bytes, weir__made_t **out_made),
+    bool *out_changed)
+{
+    if (bytes <= segment->bytes)
+        return NULL;
+    weir__made_t *memory;
+    WEIR_TRY(make(opened, bytes, &memory));
+    weir__made_release(opened, segment->memory);
+    *segment = (weir__segment_t){.memory = memory, .bytes = bytes};
+    *out_changed = true;
+    return NULL;
+}
+
+weir_status_t weir__lane_grow(
+    weir__lane_t *lane, uint32_t depth, const weir__need_t *need, bool *out_changed)
+{
+    weir__opened_t *opened = lane->opened;
+    if (!lane->own_memory)
+        return NULL;
+    WEIR_TRY(grow_segment(
+        opened, &lane->arena[depth], need->arena_bytes, weir__buffer_make, out_changed));
+    return grow_segment(
+        opened, &lane->staging[depth], need->staging_bytes, weir__staging_make, out_changed);
+}

@@ -1,0 +1,94 @@
+// engine/exec/slots.c: slots of values, in whatever place they lie.
+#include "engine/exec/maker.h"
+
+#include "engine/base/size.h"
+#include <string.h>
+
+weir__slot_t *weir__maker_new_slot(
+    weir__maker_t *maker, weir__slot_kind_t kind, const weir__type_t *type, uint32_t format)
+{
+    weir__slot_t *slot = weir__zone_alloc(&maker->spec->zone, sizeof *slot);
+    if (!slot)
+        return NULL;
+    slot->kind = kind;
+    slot->type = *type;
+    slot->format = format;
+    slot->root = slot;
+    slot->depth = maker->spec->depth;
+    slot->made_by = UINT32_MAX;
+    slot->first_step = UINT32_MAX;
+    if (!weir__dims_count(type->dims, (uint32_t)type->rank, &slot->count) ||
+        !weir__format_bytes(format, type->dims, (uint32_t)type->rank, type->dtype, &slot->bytes))
+        slot->bytes = UINT64_MAX; // refused where its size is checked
+    return slot;
+}
+
+static weir__slot_t *constant_slot(weir__maker_t *maker, const weir__tensor_t *constant)
+{
+    weir__type_t type = {.dtype = constant->dtype, .rank = (int32_t)constant->rank};
+    memcpy(type.dims, constant->dims, constant->rank * sizeof type.dims[0]);
+    weir__slot_t *slot = weir__maker_new_slot(maker, WEIR__SLOT_CONSTANT, &type, 0);
+    if (slot) {
+        slot->data = constant->data;
+        slot->known = constant;
+    }
+    return slot;
+}
+
+weir__slot_t *weir__maker_slot_of(weir__maker_t *maker, uint32_t value)
+{
+    weir__slot_t **slot = &maker->spec->slot_of_value[value];
+    if (!*slot && value < maker->graph->value_count && maker->graph->values[value].constant)
+        *slot = constant_slot(maker, maker->graph->values[value].constant);
+    return *slot;
+}
+
+weir_status_t weir__maker_no_slot(const weir__maker_t *maker, uint32_t value, const char *label)
+{
+    uint32_t original = weir__plan_original(maker->plan, value);
+    if (maker->graph->values[original].constant)
+        return weir__status_no_memory();
+    return WEIR_ERR(
+        WEIR_INTERNAL, "%s: value \"%s\" was not made", label, maker->graph->values[original].name);
+}
+
+weir__slot_t *weir__maker_alias(
+    weir__maker_t *maker, const weir__slot_t *input, const weir__type_t *type, uint32_t format)
+{
+    weir__slot_t *slot = weir__maker_new_slot(maker, input->kind, type, format);
+    if (slot) {
+        slot->root = input->root;
+        slot->place = input->place;
+        slot->depth = input->depth;
+        slot->lane = input->lane;
+        slot->data = input->data;
+        slot->input = input->input;
+    }
+    return slot;
+}
+
+weir__slot_t *weir__maker_copy_in(const weir__maker_t *maker, uint32_t place, uint32_t value)
+{
+    uint64_t count = weir__plan_value_count(maker->plan);
+    return maker->spec->copies ? maker->spec->copies[place * count + value] : NULL;
+}
+
+void weir__maker_set_copy(weir__maker_t *maker, uint32_t place, uint32_t value, weir__slot_t *slot)
+{
+    uint64_t count = weir__plan_value_count(maker->plan);
+    maker->spec->copies[place * count + value] = slot;
+}
+
+weir_tensor_t weir__slot_tensor(const weir__slot_t *slot)
+{
+    if (!slot)
+        return (weir_tensor_t){.dtype = 0};
+    return (weir_tensor_t){.data = (void *)(uintptr_t)slot->data,
+        .bytes = slot->bytes,
+        .element_count = slot->count,
+        .dims = slot->type.dims,
+        .dtype = slot->type.dtype,
+        .rank = (uint32_t)slot->type.rank,
+        .format = slot->format,
+        .flags = slot->kind == WEIR__SLOT_CONSTANT ? WEIR_TENSOR_CONSTANT : 0};
+}

@@ -1,0 +1,494 @@
+// engine/plugin/device.c: see device.h. One lock per open device; no call of a plugin is made under
+// it.
+#include "engine/plugin/device.h"
+
+#include "engine/base/clock.h"
+#include "engine/base/futex.h"
+#include <stdio.h>
+#include <string.h>
+
+// ---- Records -----------------------------------------------------------------------------------
+
+static void link_made(weir__made_t **list, weir__made_t *made)
+{
+    made->next = *list;
+    made->from = list;
+    if (made->next)
+        made->next->from = &made->next;
+    *list = made;
+}
+
+static void unlink_made(weir__made_t *made)
+{
+    if (!made->from)
+        return;
+    *made->from = made->next;
+    if (made->next)
+        made->next->from = made->from;
+    made->from = NULL;
+}
+
+static void give_back(weir__opened_t *opened, weir__made_kind_t kind, weir_handle_t handle)
+{
+    if (!handle)
+        return;
+    const weir_device_table_t *table = &opened->plugin->device;
+    switch (kind) {
+    case WEIR__MADE_RECORDING:
+        if (table->recording_release)
+            table->recording_release(handle);
+        break;
+    case WEIR__MADE_SPECIALIZATION:
+        if (table->specialization_release)
+            table->specialization_release(handle);
+        break;
+    case WEIR__MADE_PROGRAM:
+        if (table->program_release)
+            table->program_release(handle);
+        break;
+    case WEIR__MADE_BUFFER:
+        table->free(opened->handle, handle); // a mapping ends with it
+        break;
+    case WEIR__MADE_QUEUE:
+        if (!table->queue_destroy)
+            break;
+        pthread_mutex_lock(&opened->calls);
+        table->queue_destroy(opened->handle, handle);
+        pthread_mutex_unlock(&opened->calls);
+        break;
+    case WEIR__MADE_STATE:
+    case WEIR__MADE_KINDS:
+        break;
+    }
+}
+
+weir__made_t *weir__made_new(weir__opened_t *opened, weir__made_kind_t kind, weir_handle_t handle)
+{
+    weir__made_t *made = weir__heap_calloc(opened->registry->heap, 1, sizeof *made);
+    if (!made) {
+        give_back(opened, kind, handle);
+        return NULL;
+    }
+    made->kind = kind;
+    made->handle = handle;
+    pthread_mutex_lock(&opened->lock);
+    link_made(&opened->made[kind], made);
+    pthread_mutex_unlock(&opened->lock);
+    return made;
+}
+
+weir__made_t *weir__made_state(weir__opened_t *opened, const weir_kernel_t *kernel, void *state)
+{
+    weir__made_t *made = weir__made_new(opened, WEIR__MADE_STATE, 0);
+    if (made) {
+        made->kernel = kernel;
+        made->pointer = state;
+    } else if (kernel->release && state) {
+        kernel->release(&opened->plugin->host.abi, state);
+    }
+    return made;
+}
+
+static void leave_locked(weir__opened_t *opened)
+{
+    if (--opened->users == 0)
+        pthread_cond_broadcast(&opened->idle);
+}
+
+// The end of a record that is in no list.
+static void free_made(weir__opened_t *opened, weir__made_t *made)
+{
+    if (made->kernel && made->kernel->release && made->pointer)
+        made->kernel->release(&opened->plugin->host.abi, made->pointer);
+    if (made->is_plain)
+        weir__heap_free(opened->registry->heap, made->pointer);
+    weir__heap_free(opened->registry->heap, made);
+}
+
+void weir__made_release(weir__opened_t *opened, weir__made_t *made)
+{
+    if (!made)
+        return;
+    pthread_mutex_lock(&opened->lock);
+    unlink_made(made);
+    // What hangs may still touch a buffer: that stays until it is answered or the device closed.
+    bool hangs =
+        (opened->unanswered || atomic_load(&opened->lost)) && !atomic_load(&opened->closed);
+    bool later = made->kind >= WEIR__MADE_BUFFER && hangs;
+    if (later)
+        link_made(&opened->deferred, made);
+    else
+        opened->users++;
+    pthread_mutex_unlock(&opened->lock);
+    if (later)
+        return;
+    give_back(opened, made->kind, made->handle);
+    free_made(opened, made);
+    weir__opened_leave(opened);
+}
+
+void weir__opened_unanswered(weir__opened_t *opened, int change)
+{
+    weir__made_t *due = NULL;
+    pthread_mutex_lock(&opened->lock);
+    opened->unanswered += (uint32_t)change;
+    if (!opened->unanswered && opened->deferred) {
+        due = opened->deferred;
+        due->from = &due;
+        opened->deferred = NULL;
+    }
+    pthread_mutex_unlock(&opened->lock);
+    while (due) {
+        weir__made_t *made = due;
+        due = made->next;
+        made->from = NULL;
+        weir__made_release(opened, made);
+    }
+}
+
+// ---- Memory and queues -------------------------------------------------------------------------
+
+static weir_status_t keep(
+    weir__opened_t *opened, weir__made_kind_t kind, weir_handle_t handle, weir__made_t **out_made)
+{
+    *out_made = weir__made_new(opened, kind, handle);
+    return *out_made ? NULL : weir__status_no_memory();
+}
+
+weir_status_t weir__buffer_make(weir__opened_t *opened, uint64_t bytes, weir__made_t **out_buffer)
+{
+    weir_handle_t handle = 0;
+    weir_code_t code =
+        opened->plugin->device.alloc(opened->handle, WEIR_MEMORY_DEVICE, bytes, &handle);
+    if (code != WEIR_OK)
+        return weir__opened_status(opened, code, "alloc");
+    return keep(opened, WEIR__MADE_BUFFER, handle, out_buffer);
+}
+
+// *out_handle 0: the device has no pinned memory.
+static weir_status_t make_pinned(
+    weir__opened_t *opened, uint64_t bytes, weir_handle_t *out_handle, void **out_pointer)
+{
+    const weir_device_table_t *table = &opened->plugin->device;
+    *out_handle = 0;
+    if (!table->map)
+        return NULL;
+    weir_code_t code = table->alloc(opened->handle, WEIR_MEMORY_PINNED, bytes, out_handle);
+    if (code == WEIR_UNSUPPORTED) {
+        *out_handle = 0;
+        return NULL;
+    }
+    if (code != WEIR_OK)
+        return weir__opened_status(opened, code, "alloc of pinned memory");
+    code = table->map(opened->handle, *out_handle, out_pointer);
+    if (code == WEIR_OK)
+        return NULL;
+    weir_status_t status = weir__opened_status(opened, code, "map");
+    table->free(opened->handle, *out_handle);
+    return status;
+}
+
+weir_status_t weir__staging_make(weir__opened_t *opened, uint64_t bytes, weir__made_t **out_staging)
+{
+    weir_handle_t handle;
+    void *pointer = NULL;
+    WEIR_TRY(make_pinned(opened, bytes, &handle, &pointer));
+    if (!handle && !(pointer = weir__heap_alloc(opened->registry->heap, bytes)))
+        return weir__status_no_memory();
+    weir_status_t status = keep(opened, WEIR__MADE_BUFFER, handle, out_staging);
+    if (status) {
+        if (!handle)
+            weir__heap_free(opened->registry->heap, pointer);
+        return status;
+    }
+    (*out_staging)->pointer = pointer;
+    (*out_staging)->is_plain = !handle;
+    return NULL;
+}
+
+weir_binding_t weir__made_binding(const weir__made_t *made, uint64_t offset, uint64_t bytes)
+{
+    if (!made || !bytes)
+        return (weir_binding_t){.bytes = 0};
+    if (made->is_plain)
+        return (weir_binding_t){.pointer = (char *)made->pointer + offset, .bytes = bytes};
+    return (weir_binding_t){.buffer = made->handle, .offset = offset, .bytes = bytes};
+}
+
+weir_status_t weir__queue_make(weir__opened_t *opened, weir__made_t **out_queue)
+{
+    const weir_device_table_t *table = &opened->plugin->device;
+    weir_handle_t handle = 0;
+    *out_queue = NULL;
+    if (!table->queue_create) // works on host memory, and needs none
+        return NULL;
+    pthread_mutex_lock(&opened->calls);
+    weir_code_t code = table->queue_create(opened->handle, &handle);
+    pthread_mutex_unlock(&opened->calls);
+    if (code != WEIR_OK)
+        return weir__opened_status(opened, code, "queue_create");
+    return keep(opened, WEIR__MADE_QUEUE, handle, out_queue);
+}
+
+// ---- Users -------------------------------------------------------------------------------------
+
+bool weir__opened_enter(weir__opened_t *opened)
+{
+    pthread_mutex_lock(&opened->lock);
+    bool entered = !opened->closing && !atomic_load(&opened->lost);
+    opened->users += entered;
+    pthread_mutex_unlock(&opened->lock);
+    return entered;
+}
+
+void weir__opened_leave(weir__opened_t *opened)
+{
+    pthread_mutex_lock(&opened->lock);
+    leave_locked(opened);
+    pthread_mutex_unlock(&opened->lock);
+}
+
+// ---- Timelines ---------------------------------------------------------------------------------
+
+void weir__watch_add(weir__opened_t *opened, weir__watch_t *watch, uint64_t timeline)
+{
+    pthread_mutex_lock(&opened->lock);
+    watch->timeline = timeline;
+    watch->next = opened->watches;
+    watch->from = &opened->watches;
+    if (watch->next)
+        watch->next->from = &watch->next;
+    opened->watches = watch;
+    pthread_mutex_unlock(&opened->lock);
+}
+
+bool weir__watch_change(weir__opened_t *opened, weir__watch_t *watch, uint64_t timeline)
+{
+    pthread_mutex_lock(&opened->lock);
+    watch->timeline = timeline;
+    bool works = !atomic_load(&opened->lost);
+    pthread_mutex_unlock(&opened->lock);
+    return works;
+}
+
+void weir__watch_remove(weir__opened_t *opened, weir__watch_t *watch)
+{
+    pthread_mutex_lock(&opened->lock);
+    if (watch->from) {
+        *watch->from = watch->next;
+        if (watch->next)
+            watch->next->from = watch->from;
+        watch->from = NULL;
+    }
+    pthread_mutex_unlock(&opened->lock);
+}
+
+typedef struct sleeper {
+    weir__waiter_t waiter; // first
+    atomic_uint awake;
+} sleeper_t;
+
+static void wake_sleeper(weir__waiter_t *waiter)
+{
+    sleeper_t *sleeper = (sleeper_t *)(void *)waiter;
+    atomic_store(&sleeper->awake, 1);
+    weir__futex_wake(&sleeper->awake, 1);
+}
+
+weir_status_t weir__opened_wait(
+    weir__opened_t *opened, uint64_t timeline, uint64_t value, uint64_t patience_ns)
+{
+    weir__timelines_t *timelines = opened->registry->timelines;
+    sleeper_t sleeper = {.waiter.wake = wake_sleeper};
+    uint64_t deadline_ns = weir__now_ns() + patience_ns;
+    bool reached = weir__timeline_reached(timelines, timeline, value, &sleeper.waiter);
+    while (!reached && !atomic_load(&sleeper.awake) && weir__now_ns() < deadline_ns)
+        weir__futex_wait(&sleeper.awake, 0, deadline_ns);
+    weir__timeline_disarm(timelines, timeline, &sleeper.waiter);
+    const char *text;
+    if (!weir__timeline_reached(timelines, timeline, value, NULL)) {
+        char why[96];
+        snprintf(why, sizeof why, "it did not answer within %llu s",
+            (unsigned long long)(patience_ns / 1000000000));
+        weir__opened_lose(opened, why);
+        return weir__opened_lost_status(opened, WEIR_UNAVAILABLE);
+    }
+    weir_code_t code = weir__timeline_status(timelines, timeline, &text);
+    if (code == WEIR_OK)
+        return NULL;
+    weir_status_t status = WEIR_ERR(code, "device \"%s\": %s", opened->device->name,
+        text[0] ? text : "its work failed without saying why");
+    if (code == WEIR_DEVICE_LOST)
+        weir__opened_lose(opened, text);
+    return status;
+}
+
+// ---- Lost --------------------------------------------------------------------------------------
+
+void weir__opened_lose(weir__opened_t *opened, const char *text)
+{
+    char message[224];
+    pthread_mutex_lock(&opened->lock);
+    if (!atomic_load(&opened->lost)) {
+        snprintf(opened->lost_text, sizeof opened->lost_text, "%s",
+            text && text[0] ? text : "it does not say why");
+        atomic_store(&opened->lost, true);
+        weir__log(opened->registry->log, WEIR_LOG_ERROR, "device", "%s was lost: %s",
+            opened->device->name, opened->lost_text);
+    }
+    snprintf(message, sizeof message, "it was lost: %s", opened->lost_text);
+    // Waking a run only queues it, so this may be done under the lock, which keeps the list.
+    for (weir__watch_t *watch = opened->watches; watch; watch = watch->next)
+        (void)weir__timeline_fail(
+            opened->registry->timelines, watch->timeline, WEIR_DEVICE_LOST, message);
+    pthread_mutex_unlock(&opened->lock);
+}
+
+weir_status_t weir__opened_lost_status(const weir__opened_t *opened, weir_code_t code)
+{
+    const char *name = opened->device->name;
+    if (atomic_load(&opened->closed) && opened != opened->device->opened)
+        return WEIR_ERR(code,
+            "device \"%s\" was reopened after this plan was made (%s): make a new plan", name,
+            opened->lost_text);
+    return WEIR_ERR(code,
+        "device \"%s\" was lost (%s): reopen it (weir_device_reopen) and make a new plan, or leave "
+        "it out",
+        name, opened->lost_text);
+}
+
+weir_status_t weir__opened_status(weir__opened_t *opened, weir_code_t code, const char *call)
+{
+    if (code == WEIR_OK)
+        return NULL;
+    char why[256];
+    weir__host_take_failure(&opened->plugin->host, why, sizeof why);
+    if (code == WEIR_DEVICE_LOST)
+        weir__opened_lose(opened, why[0] ? why : call);
+    return WEIR_ERR(code, "device \"%s\": %s failed: %s", opened->device->name, call,
+        why[0] ? why : weir_code_name(code));
+}
+
+// ---- Opening and closing -----------------------------------------------------------------------
+
+// Under the registry's lock.
+static weir_status_t open_device(weir__registry_t *registry, weir__device_t *device)
+{
+    weir__opened_t *opened = weir__heap_calloc(registry->heap, 1, sizeof *opened);
+    if (!opened)
+        return weir__status_no_memory();
+    weir__plugin_t *plugin = device->plugin;
+    weir_code_t code = plugin->device.open(&plugin->host.abi, device->index, &opened->handle);
+    if (code != WEIR_OK) {
+        weir__heap_free(registry->heap, opened);
+        return weir__plugin_status(plugin, code, "open");
+    }
+    opened->registry = registry;
+    opened->device = device;
+    opened->plugin = plugin;
+    opened->previous = device->opened;
+    pthread_mutex_init(&opened->lock, NULL);
+    pthread_mutex_init(&opened->calls, NULL);
+    pthread_cond_init(&opened->idle, NULL);
+    device->opened = opened;
+    device->handle = opened->handle;
+    return NULL;
+}
+
+weir_status_t weir__device_open(weir__registry_t *registry, weir__device_t *device)
+{
+    weir_status_t status = NULL;
+    pthread_mutex_lock(&registry->opening);
+    if (device->reopening || (device->opened && atomic_load(&device->opened->lost)))
+        status = weir__opened_lost_status(device->opened, WEIR_UNAVAILABLE);
+    else if (!device->opened)
+        status = open_device(registry, device);
+    pthread_mutex_unlock(&registry->opening);
+    return status;
+}
+
+static void forget(weir__made_t **list)
+{
+    while (*list) {
+        weir__made_t *made = *list;
+        made->handle = 0;
+        unlink_made(made);
+    }
+}
+
+// Buffers and queues that a device still works with must not go before it does: close() takes them.
+static void close_device(weir__opened_t *opened)
+{
+    pthread_mutex_lock(&opened->lock);
+    opened->closing = true;
+    while (opened->users)
+        pthread_cond_wait(&opened->idle, &opened->lock);
+    bool busy = opened->unanswered || atomic_load(&opened->lost);
+    uint32_t kinds = busy ? WEIR__MADE_BUFFER : WEIR__MADE_STATE;
+    for (uint32_t kind = 0; kind < kinds; kind++)
+        while (opened->made[kind]) {
+            weir__made_t *made = opened->made[kind];
+            weir_handle_t handle = made->handle;
+            made->handle = 0;
+            unlink_made(made);
+            opened->users++;
+            pthread_mutex_unlock(&opened->lock);
+            give_back(opened, (weir__made_kind_t)kind, handle);
+            pthread_mutex_lock(&opened->lock);
+            leave_locked(opened);
+        }
+    for (uint32_t kind = kinds; kind < WEIR__MADE_STATE; kind++)
+        forget(&opened->made[kind]);
+    pthread_mutex_unlock(&opened->lock);
+    if (opened->plugin->device.close)
+        opened->plugin->device.close(opened->handle);
+    pthread_mutex_lock(&opened->lock);
+    atomic_store(&opened->closed, true);
+    while (opened->deferred) {
+        weir__made_t *made = opened->deferred;
+        unlink_made(made);
+        free_made(opened, made);
+    }
+    pthread_mutex_unlock(&opened->lock);
+}
+
+weir_status_t weir__device_reopen(weir__registry_t *registry, weir__device_t *device)
+{
+    pthread_mutex_lock(&registry->opening);
+    weir__opened_t *opened = device->opened;
+    bool is_taken = device->reopening;
+    device->reopening = true;
+    pthread_mutex_unlock(&registry->opening);
+    if (is_taken)
+        return WEIR_ERR(WEIR_UNAVAILABLE, "device \"%s\" is being reopened already", device->name);
+    // Not under the lock: whoever still uses the device may have to open another one.
+    if (opened && !atomic_load(&opened->closed)) {
+        weir__opened_lose(opened, "it was closed to be opened anew");
+        close_device(opened);
+    }
+    pthread_mutex_lock(&registry->opening);
+    weir_status_t status = open_device(registry, device);
+    device->reopening = false;
+    pthread_mutex_unlock(&registry->opening);
+    return status;
+}
+
+void weir__devices_close(weir__registry_t *registry)
+{
+    for (uint32_t i = 0; i < registry->device_count; i++)
+        if (registry->devices[i].opened && !atomic_load(&registry->devices[i].opened->closed))
+            close_device(registry->devices[i].opened);
+}
+
+void weir__devices_free(weir__registry_t *registry)
+{
+    for (uint32_t i = 0; i < registry->device_count; i++)
+        while (registry->devices[i].opened) {
+            weir__opened_t *opened = registry->devices[i].opened;
+            registry->devices[i].opened = opened->previous;
+            pthread_mutex_destroy(&opened->lock);
+            pthread_mutex_destroy(&opened->calls);
+            pthread_cond_destroy(&opened->idle);
+            weir__heap_free(registry->heap, opened);
+        }
+}
