@@ -22,6 +22,36 @@ weir__hash_t weir__hash_join(weir__hash_t a, weir__hash_t b)
     return weir__hash128(parts, sizeof parts);
 }
 
+// One state gives both hashes: they differ in what is made of the accumulators in the end.
+_Static_assert(sizeof(XXH3_state_t) <= sizeof(weir__hash_stream_t), "the state has outgrown it");
+
+static XXH3_state_t *state_of(weir__hash_stream_t *stream)
+{
+    return (XXH3_state_t *)(void *)stream->state;
+}
+
+void weir__hash_stream_begin(weir__hash_stream_t *stream)
+{
+    XXH3_128bits_reset(state_of(stream));
+}
+
+void weir__hash_stream_add(weir__hash_stream_t *stream, const void *data, uint64_t bytes)
+{
+    if (bytes)
+        XXH3_128bits_update(state_of(stream), data, (size_t)bytes);
+}
+
+uint64_t weir__hash_stream_64(const weir__hash_stream_t *stream)
+{
+    return XXH3_64bits_digest((const XXH3_state_t *)(const void *)stream->state);
+}
+
+weir__hash_t weir__hash_stream_128(const weir__hash_stream_t *stream)
+{
+    XXH128_hash_t hash = XXH3_128bits_digest((const XXH3_state_t *)(const void *)stream->state);
+    return (weir__hash_t){.low = hash.low64, .high = hash.high64};
+}
+
 void weir__hash_hex(weir__hash_t hash, char out_text[33])
 {
     snprintf(out_text, 33, "%016llx%016llx", (unsigned long long)hash.high,

@@ -24,6 +24,7 @@
 #define VERSION 2u
 #define DATA_OFFSET 4096u
 #define NAME_BYTES 64
+#define IN_MEMORY_BYTES_MAX (32ull << 20) // of what is made in memory first and then written
 
 typedef struct header {
     uint64_t magic;
@@ -58,14 +59,14 @@ static bool file_size(uint64_t bytes, uint64_t *out_trailer_offset, uint64_t *ou
 }
 
 static header_t make_header(
-    const weir__cache_t *cache, weir__hash_t key, const void *data, uint64_t bytes)
+    const weir__cache_t *cache, weir__hash_t key, uint64_t bytes, uint64_t checksum)
 {
     header_t header = {.magic = MAGIC,
         .version = VERSION,
         .data_offset = DATA_OFFSET,
         .key = key,
         .bytes = bytes,
-        .data_checksum = weir__hash64(data, bytes, 0),
+        .data_checksum = checksum,
         .boot = cache->boot};
     header.header_checksum = weir__hash64(&header, offsetof(header_t, header_checksum), 0);
     return header;
@@ -175,6 +176,12 @@ bool weir__cache_get(weir__cache_t *cache, weir__hash_t key, weir__view_t *out_v
 
 // ---- Writing ---------------------------------------------------------------------------------
 
+static void set_memory(weir__view_t *view, weir__heap_t *heap, void *memory, uint64_t bytes)
+{
+    *view = (weir__view_t){
+        .data = memory, .bytes = bytes, .block = memory, .block_bytes = bytes, .heap = heap};
+}
+
 static weir_status_t put_in_memory(
     weir__heap_t *heap, uint64_t bytes, weir__fill_fn fill, void *user, weir__view_t *out_view)
 {
@@ -185,78 +192,205 @@ static weir_status_t put_in_memory(
     if (status)
         weir__heap_free(heap, memory);
     else
-        *out_view = (weir__view_t){
-            .data = memory, .bytes = bytes, .block = memory, .block_bytes = bytes, .heap = heap};
+        set_memory(out_view, heap, memory, bytes);
     return status;
 }
 
-// A new file of that size, all of it really there, mapped for writing. Returns an errno.
-static int map_new_file(
-    const weir__cache_t *cache, const char *temporary, uint64_t bytes, char **out_map)
+static weir_status_t pour_in_memory(
+    weir__heap_t *heap, uint64_t bytes, weir__pour_fn pour, void *user, weir__view_t *out_view)
 {
-    int error;
-    int file =
-        openat(cache->folder, temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (file < 0)
-        return errno;
-    // Writing through a mapping to a disk that is full would be a signal; this makes it an error.
-    do
-        error = posix_fallocate(file, 0, (off_t)bytes);
-    while (error == EINTR);
+    weir__sink_t sink = {.file = -1, .left = bytes, .capacity = bytes};
+    sink.buffer = weir__heap_alloc(heap, bytes);
+    if (!sink.buffer)
+        return weir__status_no_memory();
+    weir_status_t status = pour(user, &sink);
+    if (!status && sink.left)
+        status = WEIR_ERR(WEIR_INTERNAL, "a blob lacks %" PRIu64 " bytes", sink.left);
+    if (status)
+        weir__heap_free(heap, sink.buffer);
+    else
+        set_memory(out_view, heap, sink.buffer, bytes);
+    return status;
+}
+
+// A file that is being written under a name of its own.
+typedef struct new_file {
+    char name[NAME_BYTES];
+    int file;
+    uint64_t bytes, trailer_offset, file_bytes;
+} new_file_t;
+
+// Returns an errno.
+static int open_new(weir__cache_t *cache, uint64_t bytes, new_file_t *out_new)
+{
+    uint64_t count = atomic_fetch_add_explicit(&cache->temporary_count, 1, memory_order_relaxed);
+    out_new->bytes = bytes;
+    if (!file_size(bytes, &out_new->trailer_offset, &out_new->file_bytes))
+        return EFBIG;
+    snprintf(out_new->name, sizeof out_new->name, WEIR__CACHE_TEMPORARY "%ld-%" PRIxPTR "-%" PRIu64,
+        (long)getpid(), (uintptr_t)cache, count);
+    out_new->file = openat(
+        cache->folder, out_new->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    return out_new->file < 0 ? errno : 0;
+}
+
+static void drop_new(const weir__cache_t *cache, const new_file_t *new)
+{
+    close(new->file);
+    unlinkat(cache->folder, new->name, 0);
+}
+
+// Header and trailer, once all bytes are there; then the file gets its real name and is mapped.
+// Returns an errno; the file is then gone.
+static int finish_new(const weir__cache_t *cache, const new_file_t *new, weir__hash_t key,
+    uint64_t checksum, weir__view_t *out_view)
+{
+    char name[NAME_BYTES];
+    header_t header = make_header(cache, key, new->bytes, checksum);
+    trailer_t trailer = {.magic = MAGIC, .key = key, .header_checksum = header.header_checksum};
+    int error = weir__sink_write(new->file, &trailer, sizeof trailer, new->trailer_offset);
+    if (!error)
+        error = weir__sink_write(new->file, &header, sizeof header, 0);
+    void *map = MAP_FAILED;
     if (!error) {
-        *out_map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-        error = *out_map == MAP_FAILED ? errno : 0;
+        map = mmap(NULL, new->file_bytes, PROT_READ, MAP_SHARED, new->file, 0);
+        error = map == MAP_FAILED ? errno : 0;
     }
-    close(file);
-    if (error)
-        unlinkat(cache->folder, temporary, 0);
+    if (error) {
+        drop_new(cache, new);
+        return error;
+    }
+    set_mapped(out_view, map, new->file_bytes, new->bytes);
+    name_of(key, name);
+    if (renameat(cache->folder, new->name, cache->folder, name) == 0) {
+        close(new->file);
+        return 0;
+    }
+    weir__log(cache->log, WEIR_LOG_WARNING, "cache", "%s/%s cannot be made: %s", cache->dir, name,
+        strerror(errno));
+    drop_new(cache, new); // the mapping keeps it for as long as this process needs it
+    return 0;
+}
+
+static void warn_unwritten(const weir__cache_t *cache, int error, uint64_t bytes)
+{
+    weir__log(cache->log, WEIR_LOG_WARNING, "cache",
+        "%s cannot be written (%s): %" PRIu64 " bytes are kept in memory", cache->dir,
+        strerror(error), bytes);
+}
+
+// Returns an errno, or sets *out_status to what `pour` returned.
+static int pour_in_file(weir__cache_t *cache, const new_file_t *new, weir__hash_t key,
+    weir__sink_t *sink, weir__pour_fn pour, void *user, weir_status_t *out_status,
+    weir__view_t *out_view)
+{
+    sink->file = new->file;
+    sink->offset = DATA_OFFSET;
+    sink->left = new->bytes;
+    weir__hash_stream_begin(&sink->hash);
+    *out_status = pour(user, sink);
+    int error = *out_status ? 0 : weir__sink_flush(sink);
+    if (*out_status || error)
+        drop_new(cache, new);
+    else
+        error = finish_new(cache, new, key, weir__hash_stream_64(&sink->hash), out_view);
     return error;
 }
 
-static void finish_file(weir__cache_t *cache, const char *temporary, weir__hash_t key, char *map,
-    uint64_t bytes, uint64_t trailer_offset)
+weir_status_t weir__cache_pour(weir__cache_t *cache, weir__heap_t *heap, weir__hash_t key,
+    uint64_t bytes, weir__pour_fn pour, void *user, weir__view_t *out_view)
 {
-    char name[NAME_BYTES];
-    header_t header = make_header(cache, key, map + DATA_OFFSET, bytes);
-    trailer_t trailer = {.magic = MAGIC, .key = key, .header_checksum = header.header_checksum};
-    memcpy(map, &header, sizeof header);
-    memcpy(map + trailer_offset, &trailer, sizeof trailer);
-    name_of(key, name);
-    if (renameat(cache->folder, temporary, cache->folder, name) == 0)
-        return;
-    weir__log(cache->log, WEIR_LOG_WARNING, "cache", "%s/%s cannot be made: %s", cache->dir, name,
-        strerror(errno));
-    unlinkat(
-        cache->folder, temporary, 0); // the mapping keeps it for as long as this process needs it
+    new_file_t new;
+    *out_view = (weir__view_t){0};
+    if (!weir__cache_is_on(cache))
+        return pour_in_memory(heap, bytes, pour, user, out_view);
+    weir__sink_t sink = {.capacity = WEIR__SINK_BUFFER_BYTES};
+    sink.buffer = weir__heap_alloc(heap, sink.capacity);
+    if (!sink.buffer)
+        return weir__status_no_memory();
+    weir_status_t status = NULL;
+    int error = open_new(cache, bytes, &new);
+    if (!error)
+        error = pour_in_file(cache, &new, key, &sink, pour, user, &status, out_view);
+    weir__heap_free(heap, sink.buffer);
+    if (!error)
+        return status;
+    warn_unwritten(cache, error, bytes);
+    return pour_in_memory(heap, bytes, pour, user, out_view);
+}
+
+// Bytes that are all there into a file. Returns an errno.
+static int store(weir__cache_t *cache, weir__hash_t key, const void *data, uint64_t bytes,
+    weir__view_t *out_view)
+{
+    new_file_t new;
+    int error = open_new(cache, bytes, &new);
+    if (error)
+        return error;
+    weir__sink_t sink = {.file = new.file, .offset = DATA_OFFSET, .left = bytes};
+    weir__hash_stream_begin(&sink.hash);
+    weir__sink_put(&sink, data, bytes);
+    error = weir__sink_flush(&sink);
+    if (!error)
+        return finish_new(cache, &new, key, weir__hash_stream_64(&sink.hash), out_view);
+    drop_new(cache, &new);
+    return error;
+}
+
+// What is too large to be held twice is made in the file itself. Returns an errno, or sets
+// *out_status to what `fill` returned.
+static int fill_file(weir__cache_t *cache, weir__hash_t key, uint64_t bytes, weir__fill_fn fill,
+    void *user, weir_status_t *out_status, weir__view_t *out_view)
+{
+    new_file_t new;
+    char *map = MAP_FAILED;
+    int error = open_new(cache, bytes, &new);
+    if (error)
+        return error;
+    // Writing through a mapping to a disk that is full would be a signal; this makes it an error.
+    do
+        error = posix_fallocate(new.file, 0, (off_t) new.file_bytes);
+    while (error == EINTR);
+    if (!error) {
+        map = mmap(NULL, new.file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, new.file, 0);
+        error = map == MAP_FAILED ? errno : 0;
+    }
+    if (!error)
+        *out_status = fill(user, map + DATA_OFFSET, bytes);
+    if (error || *out_status)
+        drop_new(cache, &new);
+    else
+        error = finish_new(cache, &new, key, weir__hash64(map + DATA_OFFSET, bytes, 0), out_view);
+    if (map != MAP_FAILED)
+        munmap(map, new.file_bytes);
+    return error;
 }
 
 weir_status_t weir__cache_put(weir__cache_t *cache, weir__heap_t *heap, weir__hash_t key,
     uint64_t bytes, weir__fill_fn fill, void *user, weir__view_t *out_view)
 {
-    char temporary[NAME_BYTES], *map = NULL;
-    uint64_t trailer_offset, total;
     *out_view = (weir__view_t){0};
-    if (!weir__cache_is_on(cache) || !file_size(bytes, &trailer_offset, &total))
-        return put_in_memory(heap, bytes, fill, user, out_view);
-    uint64_t count = atomic_fetch_add_explicit(&cache->temporary_count, 1, memory_order_relaxed);
-    snprintf(temporary, sizeof temporary, WEIR__CACHE_TEMPORARY "%ld-%" PRIxPTR "-%" PRIu64,
-        (long)getpid(), (uintptr_t)cache, count);
-    int error = map_new_file(cache, temporary, total, &map);
+    bool on = weir__cache_is_on(cache);
+    int error = 0;
+    if (on && bytes > IN_MEMORY_BYTES_MAX) {
+        weir_status_t status = NULL;
+        error = fill_file(cache, key, bytes, fill, user, &status, out_view);
+        if (!error)
+            return status;
+        warn_unwritten(cache, error, bytes);
+        on = false;
+    }
+    WEIR_TRY(put_in_memory(heap, bytes, fill, user, out_view));
+    if (!on)
+        return NULL;
+    weir__view_t made = *out_view;
+    error = store(cache, key, made.data, bytes, out_view);
     if (error) {
-        weir__log(cache->log, WEIR_LOG_WARNING, "cache",
-            "%s cannot be written (%s): %" PRIu64 " bytes are kept in memory", cache->dir,
-            strerror(error), bytes);
-        return put_in_memory(heap, bytes, fill, user, out_view);
+        warn_unwritten(cache, error, bytes);
+        *out_view = made;
+    } else {
+        weir__cache_view_release(&made);
     }
-    weir_status_t status = fill(user, map + DATA_OFFSET, bytes);
-    if (status) {
-        munmap(map, total);
-        unlinkat(cache->folder, temporary, 0);
-        return status;
-    }
-    finish_file(cache, temporary, key, map, bytes, trailer_offset);
-    mprotect(map, total, PROT_READ);
-    set_mapped(out_view, map, total, bytes);
     return NULL;
 }
 
@@ -270,7 +404,14 @@ static weir_status_t fill_copy(void *user, void *destination, uint64_t bytes)
 weir_status_t weir__cache_put_data(weir__cache_t *cache, weir__heap_t *heap, weir__hash_t key,
     const void *data, uint64_t bytes, weir__view_t *out_view)
 {
-    return weir__cache_put(cache, heap, key, bytes, fill_copy, (void *)(uintptr_t)data, out_view);
+    *out_view = (weir__view_t){0};
+    if (weir__cache_is_on(cache)) {
+        int error = store(cache, key, data, bytes, out_view);
+        if (!error)
+            return NULL;
+        warn_unwritten(cache, error, bytes);
+    }
+    return put_in_memory(heap, bytes, fill_copy, (void *)(uintptr_t)data, out_view);
 }
 
 void weir__cache_view_release(weir__view_t *view)

@@ -69,7 +69,26 @@ typedef weir_status_t (*weir__fill_fn)(void *user, void *destination, uint64_t b
 // Threads: any. Errors: what `fill` returns; RESOURCE_EXHAUSTED.
 weir_status_t weir__cache_put(weir__cache_t *cache, weir__heap_t *heap, weir__hash_t key,
     uint64_t bytes, weir__fill_fn fill, void *user, weir__view_t *out_view);
-// The same with the bytes at hand.
+
+// The same for bytes that come in order: they go from the processor's cache into the file. `pour`
+// puts exactly `bytes` bytes into the sink; it is called again, from the beginning, when the file
+// cannot be written after all.
+typedef struct weir__sink weir__sink_t;
+typedef weir_status_t (*weir__pour_fn)(void *user, weir__sink_t *sink);
+weir_status_t weir__cache_pour(weir__cache_t *cache, weir__heap_t *heap, weir__hash_t key,
+    uint64_t bytes, weir__pour_fn pour, void *user, weir__view_t *out_view);
+
+// Copies `bytes` bytes into the sink; zeros.
+void weir__sink_put(weir__sink_t *sink, const void *data, uint64_t bytes);
+void weir__sink_zeros(weir__sink_t *sink, uint64_t bytes);
+// Room for the next *out_bytes bytes, at most `wanted` and at least 1; then, how many of them are
+// there now.
+void *weir__sink_room(weir__sink_t *sink, uint64_t wanted, uint64_t *out_bytes);
+void weir__sink_took(weir__sink_t *sink, uint64_t bytes);
+// weir__hash128() of all bytes that are in it.
+weir__hash_t weir__sink_digest(const weir__sink_t *sink);
+
+// weir__cache_put() with the bytes at hand.
 weir_status_t weir__cache_put_data(weir__cache_t *cache, weir__heap_t *heap, weir__hash_t key,
     const void *data, uint64_t bytes, weir__view_t *out_view);
 void weir__cache_view_release(weir__view_t *view); // an empty view is allowed

@@ -2,7 +2,7 @@
 //
 // The blob's key is made of the model's content, the place of every constant, and the identity of
 // every external file: the same key means the same bytes at the same offsets, so a start that finds
-// it copies and reads nothing. The blob begins with the digest over model and external data.
+// it copies and reads nothing. The blob ends with the digest over model and external data.
 #include "engine/cache/source.h"
 
 #include "engine/base/boolean.h"
@@ -13,12 +13,13 @@
 
 #define ALIGNMENT 64u
 
-// The blob's first 64 bytes.
-typedef struct prefix {
+// The blob's last 64 bytes.
+typedef struct suffix {
     weir__hash_t digest;
     uint64_t external_bytes;
-} prefix_t;
-_Static_assert(sizeof(prefix_t) <= ALIGNMENT, "");
+} suffix_t;
+#define SUFFIX_BYTES 64u
+_Static_assert(sizeof(suffix_t) <= SUFFIX_BYTES, "");
 
 // What is to be moved: part of the key, so it holds nothing but numbers.
 typedef struct move {
@@ -34,7 +35,7 @@ typedef struct sealing {
     const weir__seal_item_t *items;
     move_t *moves;
     uint64_t move_count;
-    uint64_t block_bytes;
+    uint64_t block_bytes; // of the constants; with the suffix once all are planned
     uint64_t external_bytes;
 } sealing_t;
 
@@ -142,51 +143,60 @@ static weir_status_t close_checked(open_file_t *open)
     return weir__status_prefix(status, "external file %s", open->location);
 }
 
-static weir_status_t read_external(
-    const sealing_t *sealing, const move_t *move, open_file_t *open, void *destination)
+// *digest goes on with what is read.
+static weir_status_t pour_external(const sealing_t *sealing, const move_t *move, open_file_t *open,
+    weir__sink_t *sink, weir__hash_t *digest)
 {
     const weir__seal_item_t *item = &sealing->items[move->item];
+    weir__hash_stream_t hash;
     if (open->file < 0 || strcmp(open->location, item->location) != 0) {
         WEIR_TRY(close_checked(open));
         WEIR_TRY(open_external(sealing, item, &open->file));
         open->location = item->location;
         open->identity = move->identity;
     }
-    WEIR_TRY(weir__file_read(open->file, move->from, destination, move->bytes));
-    return item->is_boolean ? weir__boolean_check(destination, move->bytes) : NULL;
+    weir__hash_stream_begin(&hash);
+    for (uint64_t done = 0, piece; done < move->bytes; done += piece) {
+        void *room = weir__sink_room(sink, move->bytes - done, &piece);
+        WEIR_TRY(weir__file_read(open->file, move->from + done, room, piece));
+        if (item->is_boolean)
+            WEIR_TRY(weir__boolean_check(room, piece));
+        weir__hash_stream_add(&hash, room, piece);
+        weir__sink_took(sink, piece);
+    }
+    *digest = weir__hash_join(*digest, weir__hash_stream_128(&hash));
+    return NULL;
 }
 
-static weir_status_t fill(void *user, void *destination, uint64_t bytes)
+static weir_status_t pour(void *user, weir__sink_t *sink)
 {
-    sealing_t *sealing = user;
+    const sealing_t *sealing = user;
     const weir__source_t *source = sealing->source;
-    prefix_t prefix = {.digest = source->content, .external_bytes = sealing->external_bytes};
+    suffix_t suffix = {.digest = source->content, .external_bytes = sealing->external_bytes};
     open_file_t open = {.file = -1};
     weir_status_t status = NULL;
-    uint64_t done = ALIGNMENT; // what lies between constants is zero, in memory, too
+    uint64_t done = 0; // what lies between constants is zero
     for (uint64_t i = 0; i < sealing->move_count && !status; i++) {
         const move_t *move = &sealing->moves[i];
         const weir__seal_item_t *item = &sealing->items[move->item];
-        char *to = (char *)destination + move->to;
-        memset((char *)destination + done, 0, (size_t)(move->to - done));
+        weir__sink_zeros(sink, move->to - done);
         done = move->to + move->bytes;
-        if (!item->location) {
-            memcpy(to, (const char *)source->bytes + move->from, (size_t)move->bytes);
-            continue;
-        }
-        status = weir__status_prefix(read_external(sealing, move, &open, to),
-            "tensor %s: external file %s", item->name, item->location);
-        if (!status)
-            prefix.digest = weir__hash_join(prefix.digest, weir__hash128(to, move->bytes));
+        if (item->location)
+            status = weir__status_prefix(pour_external(sealing, move, &open, sink, &suffix.digest),
+                "tensor %s: external file %s", item->name, item->location);
+        else
+            weir__sink_put(sink, (const char *)source->bytes + move->from, move->bytes);
     }
     if (!status)
         status = close_checked(&open);
     else if (open.file >= 0)
         close(open.file);
-    memset((char *)destination + done, 0, (size_t)(bytes - done));
-    memset(destination, 0, ALIGNMENT);
-    memcpy(destination, &prefix, sizeof prefix);
-    return status;
+    if (status)
+        return status;
+    weir__sink_zeros(sink, sealing->block_bytes - SUFFIX_BYTES - done);
+    weir__sink_put(sink, &suffix, sizeof suffix);
+    weir__sink_zeros(sink, SUFFIX_BYTES - sizeof suffix);
+    return NULL;
 }
 
 // ---- All of it -------------------------------------------------------------------------------
@@ -203,8 +213,8 @@ static weir_status_t make_block(sealing_t *sealing)
             return NULL;
         weir__cache_view_release(&source->constants);
     }
-    return weir__cache_put(
-        source->cache, source->heap, key, sealing->block_bytes, fill, sealing, &source->constants);
+    return weir__cache_pour(
+        source->cache, source->heap, key, sealing->block_bytes, pour, sealing, &source->constants);
 }
 
 static weir_status_t seal(sealing_t *sealing, uint64_t item_count)
@@ -217,11 +227,15 @@ static weir_status_t seal(sealing_t *sealing, uint64_t item_count)
         else if (sealing->items[i].bytes)
             kept |= in_source(source, *sealing->items[i].data);
     if (sealing->move_count) {
-        prefix_t prefix;
+        suffix_t suffix;
+        if (!weir__align_u64(sealing->block_bytes, ALIGNMENT, &sealing->block_bytes) ||
+            !weir__add_u64(sealing->block_bytes, SUFFIX_BYTES, &sealing->block_bytes))
+            return WEIR_ERR(WEIR_LIMIT, "all constants together are too large");
         WEIR_TRY(make_block(sealing));
-        memcpy(&prefix, source->constants.data, sizeof prefix);
-        source->digest = prefix.digest;
-        source->external_byte_count = prefix.external_bytes;
+        memcpy(&suffix, (const char *)source->constants.data + sealing->block_bytes - SUFFIX_BYTES,
+            sizeof suffix);
+        source->digest = suffix.digest;
+        source->external_byte_count = suffix.external_bytes;
     }
     for (uint64_t i = 0; i < sealing->move_count; i++) {
         const move_t *move = &sealing->moves[i];
@@ -237,7 +251,7 @@ static weir_status_t seal(sealing_t *sealing, uint64_t item_count)
 weir_status_t weir__cache_seal(
     weir__source_t *source, const weir__seal_item_t *items, uint64_t item_count)
 {
-    sealing_t sealing = {.source = source, .items = items, .block_bytes = ALIGNMENT};
+    sealing_t sealing = {.source = source, .items = items};
     sealing.moves = weir__heap_calloc(source->heap, item_count, sizeof *sealing.moves);
     if (!sealing.moves)
         return weir__status_no_memory();

@@ -2,7 +2,7 @@
 //
 // Its content is a blob under the identity of the user's file (device, inode, size, times), so a
 // second load opens the user's file only to learn its identity. The digest, which costs a pass over
-// the bytes, lies before them in the blob.
+// the bytes, lies behind them in the blob.
 #include "engine/cache/source.h"
 
 #include "engine/base/size.h"
@@ -12,38 +12,48 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct prefix {
+// Behind the content, at a multiple of 64.
+typedef struct suffix {
     weir__identity_t identity;
     weir__hash_t digest;
-} prefix_t;
+} suffix_t;
 
-#define PREFIX_BYTES 64u // keeps the file's first byte 64-byte aligned
-_Static_assert(sizeof(prefix_t) <= PREFIX_BYTES, "");
+#define ALIGNMENT 64u
+#define SUFFIX_BYTES 64u
+_Static_assert(sizeof(suffix_t) <= SUFFIX_BYTES, "");
 
 weir__hash_t weir__cache_key(weir__hash_t what, uint64_t kind)
 {
     return weir__hash_join(what, (weir__hash_t){kind, ~kind});
 }
 
-static void set_bytes(weir__source_t *source, const prefix_t *prefix)
+// Of the blob for so many bytes of content. false: too large.
+static bool blob_bytes(uint64_t content_bytes, uint64_t *out_bytes)
 {
-    source->bytes = (const char *)source->file.data + PREFIX_BYTES;
-    source->byte_count = source->file.bytes - PREFIX_BYTES;
-    source->content = source->digest = prefix->digest;
+    return weir__align_u64(content_bytes, ALIGNMENT, out_bytes) &&
+           weir__add_u64(*out_bytes, SUFFIX_BYTES, out_bytes);
 }
 
-static bool find(weir__source_t *source, const weir__identity_t *identity, weir__hash_t key)
+static void set_bytes(weir__source_t *source, const suffix_t *suffix)
 {
-    prefix_t prefix;
+    source->bytes = source->file.data;
+    source->byte_count = suffix->identity.bytes;
+    source->content = source->digest = suffix->digest;
+}
+
+static bool find(
+    weir__source_t *source, const weir__identity_t *identity, weir__hash_t key, uint64_t bytes)
+{
+    suffix_t suffix;
     if (!weir__cache_get(source->cache, key, &source->file))
         return false;
-    bool same = source->file.bytes == identity->bytes + PREFIX_BYTES;
+    bool same = source->file.bytes == bytes;
     if (same) {
-        memcpy(&prefix, source->file.data, sizeof prefix);
-        same = weir__identity_equal(&prefix.identity, identity);
+        memcpy(&suffix, (const char *)source->file.data + bytes - SUFFIX_BYTES, sizeof suffix);
+        same = weir__identity_equal(&suffix.identity, identity);
     }
     if (same) {
-        set_bytes(source, &prefix);
+        set_bytes(source, &suffix);
         source->from_cache = true;
     } else {
         weir__cache_view_release(&source->file);
@@ -51,31 +61,41 @@ static bool find(weir__source_t *source, const weir__identity_t *identity, weir_
     return same;
 }
 
+static void put_suffix(weir__sink_t *sink, const suffix_t *suffix)
+{
+    weir__sink_zeros(sink, (ALIGNMENT - suffix->identity.bytes % ALIGNMENT) % ALIGNMENT);
+    weir__sink_put(sink, suffix, sizeof *suffix);
+    weir__sink_zeros(sink, SUFFIX_BYTES - sizeof *suffix);
+}
+
 typedef struct reading {
     int file;
-    prefix_t prefix;
+    suffix_t suffix;
 } reading_t;
 
-static weir_status_t fill_from_file(void *user, void *destination, uint64_t bytes)
+static weir_status_t pour_file(void *user, weir__sink_t *sink)
 {
     reading_t *reading = user;
     weir__identity_t after;
-    char *content = (char *)destination + PREFIX_BYTES;
-    WEIR_TRY(weir__file_read(reading->file, 0, content, bytes - PREFIX_BYTES));
+    const uint64_t bytes = reading->suffix.identity.bytes;
+    for (uint64_t done = 0, piece; done < bytes; done += piece) {
+        void *room = weir__sink_room(sink, bytes - done, &piece);
+        WEIR_TRY(weir__file_read(reading->file, done, room, piece));
+        weir__sink_took(sink, piece);
+    }
     WEIR_TRY(weir__file_identity(reading->file, &after));
-    if (!weir__identity_equal(&after, &reading->prefix.identity))
+    if (!weir__identity_equal(&after, &reading->suffix.identity))
         return WEIR_ERR(WEIR_DATA_LOSS,
             "the file was changed while it was read: try again when nobody writes it");
-    reading->prefix.digest = weir__hash128(content, bytes - PREFIX_BYTES);
-    memset(destination, 0, PREFIX_BYTES);
-    memcpy(destination, &reading->prefix, sizeof reading->prefix);
+    reading->suffix.digest = weir__sink_digest(sink);
+    put_suffix(sink, &reading->suffix);
     return NULL;
 }
 
 static weir_status_t take_content(weir__source_t *source, int file)
 {
     reading_t reading = {.file = file};
-    weir__identity_t *identity = &reading.prefix.identity;
+    weir__identity_t *identity = &reading.suffix.identity;
     uint64_t bytes;
     WEIR_TRY(weir__file_settle(file, identity));
     if (identity->bytes > source->limits.file_bytes)
@@ -84,13 +104,13 @@ static weir_status_t take_content(weir__source_t *source, int file)
             identity->bytes, source->limits.file_bytes);
     weir__hash_t key =
         weir__cache_key(weir__hash128(identity, sizeof *identity), WEIR__CACHE_KEY_SOURCE);
-    if (find(source, identity, key))
-        return NULL;
-    if (!weir__add_u64(identity->bytes, PREFIX_BYTES, &bytes))
+    if (!blob_bytes(identity->bytes, &bytes))
         return weir__status_no_memory();
-    WEIR_TRY(weir__cache_put(
-        source->cache, source->heap, key, bytes, fill_from_file, &reading, &source->file));
-    set_bytes(source, &reading.prefix);
+    if (find(source, identity, key, bytes))
+        return NULL;
+    WEIR_TRY(weir__cache_pour(
+        source->cache, source->heap, key, bytes, pour_file, &reading, &source->file));
+    set_bytes(source, &reading.suffix);
     return NULL;
 }
 
@@ -150,16 +170,15 @@ weir_status_t weir__cache_load_source(weir__cache_t *cache, weir__heap_t *heap,
 
 typedef struct copying {
     const void *bytes;
-    prefix_t prefix;
+    suffix_t suffix;
 } copying_t;
 
-static weir_status_t fill_from_memory(void *user, void *destination, uint64_t bytes)
+static weir_status_t pour_memory(void *user, weir__sink_t *sink)
 {
     copying_t *copying = user;
-    char *content = (char *)destination + PREFIX_BYTES;
-    if (bytes > PREFIX_BYTES)
-        memcpy(content, copying->bytes, (size_t)(bytes - PREFIX_BYTES));
-    copying->prefix.digest = weir__hash128(content, bytes - PREFIX_BYTES);
+    weir__sink_put(sink, copying->bytes, copying->suffix.identity.bytes);
+    copying->suffix.digest = weir__sink_digest(sink);
+    put_suffix(sink, &copying->suffix);
     return NULL;
 }
 
@@ -167,20 +186,20 @@ weir_status_t weir__cache_copy_source(weir__heap_t *heap, const weir_limits_t *l
     const void *bytes, uint64_t byte_count, weir__source_t **out_source)
 {
     weir__source_t *source;
-    copying_t copying = {.bytes = bytes};
+    copying_t copying = {.bytes = bytes, .suffix.identity.bytes = byte_count};
     uint64_t total;
-    if (byte_count > limits->file_bytes || !weir__add_u64(byte_count, PREFIX_BYTES, &total))
+    if (byte_count > limits->file_bytes || !blob_bytes(byte_count, &total))
         return WEIR_ERR(WEIR_LIMIT,
             "the model has %" PRIu64 " bytes, over the limit file_bytes (%" PRIu64 ")", byte_count,
             limits->file_bytes);
     WEIR_TRY(make_source(NULL, heap, limits, &source));
-    weir_status_t status = weir__cache_put(
-        NULL, heap, (weir__hash_t){0}, total, fill_from_memory, &copying, &source->file);
+    weir_status_t status = weir__cache_pour(
+        NULL, heap, (weir__hash_t){0}, total, pour_memory, &copying, &source->file);
     if (status) {
         weir__source_free(source);
         return status;
     }
-    set_bytes(source, &copying.prefix);
+    set_bytes(source, &copying.suffix);
     *out_source = source;
     return NULL;
 }

@@ -5,7 +5,8 @@
 #include "engine/cache/file.h"
 #include "engine/cache/store.h"
 
-enum { WEIR__CACHE_KEY_SOURCE = 1, WEIR__CACHE_KEY_CONSTANTS = 2 };
+// 1 and 2 were the same with what is known of the bytes before them.
+enum { WEIR__CACHE_KEY_SOURCE = 3, WEIR__CACHE_KEY_CONSTANTS = 4 };
 
 // A key of its own for each kind of blob.
 weir__hash_t weir__cache_key(weir__hash_t what, uint64_t kind);

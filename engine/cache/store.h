@@ -15,6 +15,25 @@ struct weir__cache {
     char dir[PATH_MAX];
 };
 
+// Where a blob's bytes go while it is made: a file, by way of a buffer that stays in the
+// second-level cache, or memory.
+struct weir__sink {
+    int file;        // -1: memory
+    int error;       // of writing: what comes after it is dropped
+    uint64_t offset; // in the file, of the buffer's first byte
+    uint64_t left;   // bytes still to come
+    char *buffer;    // NULL, for a file: what is put is in one piece
+    uint64_t capacity, used;
+    weir__hash_stream_t hash; // of a file's bytes
+};
+
+#define WEIR__SINK_BUFFER_BYTES (256u << 10)
+
+// Writes what is still in the buffer. Returns an errno; EIO also when bytes are missing.
+int weir__sink_flush(weir__sink_t *sink);
+// All of these bytes at that place of a file. Returns an errno.
+int weir__sink_write(int file, const void *data, uint64_t bytes, uint64_t offset);
+
 #define WEIR__CACHE_SUFFIX ".weir"
 #define WEIR__CACHE_TEMPORARY ".weir-new-"
 

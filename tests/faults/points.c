@@ -130,6 +130,7 @@ typedef int open_fn(const char *path, int flags, ...);
 typedef int openat_fn(int folder, const char *path, int flags, ...);
 typedef ssize_t read_fn(int file, void *data, size_t bytes);
 typedef ssize_t pread_fn(int file, void *data, size_t bytes, off_t offset);
+typedef ssize_t pwrite_fn(int file, const void *data, size_t bytes, off_t offset);
 typedef void *mmap_fn(void *at, size_t bytes, int protection, int flags, int file, off_t offset);
 typedef int fallocate_fn(int file, off_t offset, off_t bytes);
 typedef int renameat_fn(int from_folder, const char *from, int to_folder, const char *to);
@@ -180,6 +181,12 @@ INTERPOSED ssize_t read(int file, void *data, size_t bytes)
 INTERPOSED ssize_t pread(int file, void *data, size_t bytes, off_t offset)
 {
     return fails(POINT_SYSTEM, "pread") ? -1 : REAL(pread_fn *, "pread")(file, data, bytes, offset);
+}
+INTERPOSED ssize_t pwrite(int file, const void *data, size_t bytes, off_t offset)
+{
+    if (fails(POINT_SYSTEM, "pwrite"))
+        return -1;
+    return REAL(pwrite_fn *, "pwrite")(file, data, bytes, offset);
 }
 INTERPOSED void *mmap(void *at, size_t bytes, int protection, int flags, int file, off_t offset)
 {

@@ -237,6 +237,168 @@ static void put_leaves_nothing_when_it_fails(void **state)
     weir__cache_close(cache);
 }
 
+// ---- Poured blobs
+// -----------------------------------------------------------------------------------------
+
+// 1 MB and a bit, in every way that a sink takes bytes.
+#define POURED_BYTES 1000003u
+
+typedef struct poured {
+    unsigned char bytes[POURED_BYTES];
+    weir__hash_t digest;
+    int calls;
+    uint64_t missing_bytes;
+} poured_t;
+
+static weir_status_t pour_pieces(void *user, weir__sink_t *sink)
+{
+    poured_t *poured = user;
+    uint64_t end = POURED_BYTES - 300 - poured->missing_bytes, done = 0, piece;
+    poured->calls++;
+    for (uint64_t size = 1; done < end; size = size * 7 % 600011 + 1) {
+        uint64_t wanted = size < end - done ? size : end - done;
+        if (size % 2) {
+            weir__sink_put(sink, poured->bytes + done, wanted);
+            piece = wanted;
+        } else {
+            void *room = weir__sink_room(sink, wanted, &piece);
+            assert_in_range(piece, 1, wanted);
+            memcpy(room, poured->bytes + done, (size_t)piece);
+            weir__sink_took(sink, piece);
+        }
+        done += piece;
+    }
+    poured->digest = weir__sink_digest(sink);
+    weir__sink_zeros(sink, 300);
+    return NULL;
+}
+
+static weir_status_t refuse_to_pour(void *user, weir__sink_t *sink)
+{
+    poured_t *poured = user;
+    weir__sink_put(sink, poured->bytes, 500);
+    return WEIR_ERR(WEIR_UNSUPPORTED, "no more");
+}
+
+static poured_t *poured_new(void)
+{
+    poured_t *poured = test_calloc(1, sizeof *poured);
+    uint32_t word = 1;
+    for (uint32_t i = 0; i < POURED_BYTES - 300; i++) {
+        word = word * 1664525u + 1013904223u;
+        poured->bytes[i] = (unsigned char)(word >> 24);
+    }
+    return poured;
+}
+
+// Goal: however bytes are poured, the blob has them, its checksum fits, and the digest is that of
+// one piece; in a file, in memory, and in memory after a file that could not be written.
+static void bytes_are_poured(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    poured_t *poured = poured_new();
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    const weir__hash_t digest = weir__hash128(poured->bytes, POURED_BYTES - 300);
+    for (int way = 0; way < 3; way++) {
+        const struct rlimit limit = {way == 2 ? 300000 : before.rlim_cur, before.rlim_max};
+        weir__view_t view;
+        poured->calls = 0;
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        weir_status_t status = weir__cache_pour(
+            way == 1 ? NULL : cache, &folder->heap, key, POURED_BYTES, pour_pieces, poured, &view);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        assert_null(status);
+        assert_int_equal(view.mapped, way == 0);
+        assert_int_equal(poured->calls, way == 2 ? 2 : 1);
+        assert_int_equal(view.bytes, POURED_BYTES);
+        assert_memory_equal(view.data, poured->bytes, POURED_BYTES);
+        assert_true(weir__cache_view_verify(&view));
+        assert_memory_equal(&poured->digest, &digest, sizeof digest);
+        weir__cache_view_release(&view);
+    }
+    assert_int_equal(folder->warnings, 1);
+    weir__cache_close(cache);
+    test_free(poured);
+}
+
+// Goal: a pour that stops, or gives too little, is an error and leaves nothing.
+static void pour_leaves_nothing_when_it_fails(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    poured_t *poured = poured_new();
+    weir__view_t view;
+    for (int on = 0; on < 2; on++) {
+        expect_failure(weir__cache_pour(on ? cache : NULL, &folder->heap, key, POURED_BYTES,
+                           refuse_to_pour, poured, &view),
+            WEIR_UNSUPPORTED, "no more");
+        poured->missing_bytes = 5;
+        expect_failure(weir__cache_pour(on ? cache : NULL, &folder->heap, key, POURED_BYTES,
+                           pour_pieces, poured, &view),
+            WEIR_INTERNAL, "lacks 5 bytes");
+        assert_int_equal(cache_files(folder, 0, NULL), 0);
+    }
+    weir__cache_close(cache);
+    test_free(poured);
+}
+
+static weir_status_t fill_counting(void *user, void *destination, uint64_t bytes)
+{
+    (void)user;
+    for (uint64_t i = 0; i < bytes / 8; i++)
+        memcpy((char *)destination + i * 8, &i, 8);
+    return NULL;
+}
+
+// Goal: what is too large to be held twice is made in its file, and read from there.
+static void large_blob_is_made_in_its_file(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    const uint64_t bytes = 40u << 20;
+    weir__view_t view;
+    const uint64_t held = atomic_load(&folder->heap.now_bytes);
+    assert_null(weir__cache_put(cache, &folder->heap, key, bytes, fill_counting, NULL, &view));
+    assert_true(atomic_load(&folder->heap.peak_bytes) - held < bytes);
+    for (int again = 0; again < 2; again++) {
+        uint64_t last;
+        assert_true(view.mapped);
+        assert_int_equal(view.bytes, bytes);
+        memcpy(&last, (const char *)view.data + bytes - 8, 8);
+        assert_int_equal(last, bytes / 8 - 1);
+        assert_true(weir__cache_view_verify(&view));
+        weir__cache_view_release(&view);
+        if (!again)
+            assert_true(weir__cache_get(cache, key, &view));
+    }
+    expect_failure(weir__cache_put(cache, &folder->heap, key, bytes, refuse, NULL, &view),
+        WEIR_UNSUPPORTED, "bytes");
+    assert_int_equal(cache_files(folder, 0, NULL), 1);
+    weir__cache_close(cache);
+}
+
+// Goal: a hash of pieces is that of the whole, at every length where the formula changes.
+static void hashes_do_not_depend_on_pieces(void **state)
+{
+    (void)state;
+    poured_t *poured = poured_new();
+    for (uint64_t bytes = 0; bytes < 1100; bytes += bytes < 300 ? 1 : 37) {
+        weir__hash_stream_t stream;
+        weir__hash_stream_begin(&stream);
+        for (uint64_t done = 0, piece = 1; done < bytes; done += piece, piece = piece * 3 % 101) {
+            piece = piece < bytes - done ? piece : bytes - done;
+            weir__hash_stream_add(&stream, poured->bytes + done, piece);
+        }
+        const weir__hash_t whole = weir__hash128(poured->bytes, bytes);
+        const weir__hash_t pieces = weir__hash_stream_128(&stream);
+        assert_memory_equal(&whole, &pieces, sizeof whole);
+        assert_int_equal(weir__hash64(poured->bytes, bytes, 0), weir__hash_stream_64(&stream));
+    }
+    test_free(poured);
+}
+
 // Goal: without a folder everything works in memory, with one warning when one was wanted.
 static void cache_works_without_a_folder(void **state)
 {
@@ -430,6 +592,10 @@ int main(void)
         TEST(blob_of_an_earlier_boot_is_checked),
         TEST(verify_reads_all_of_it),
         TEST(put_leaves_nothing_when_it_fails),
+        TEST(bytes_are_poured),
+        TEST(pour_leaves_nothing_when_it_fails),
+        TEST(large_blob_is_made_in_its_file),
+        TEST(hashes_do_not_depend_on_pieces),
         TEST(cache_works_without_a_folder),
         TEST(cache_refuses_an_open_folder),
         TEST(put_falls_back_when_the_disk_is_full),
