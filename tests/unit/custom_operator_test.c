@@ -321,6 +321,48 @@ static void lies_in_a_run(void **state)
     world_close(&world);
 }
 
+// ---- Memory ------------------------------------------------------------------------------------
+
+// Goal:   whichever allocation fails while plugins and a model with such operators are loaded,
+//         planned and run, that is RESOURCE_EXHAUSTED, nothing is left, and the last try works.
+static void no_memory(void **state)
+{
+    (void)state;
+    message_t graph = {0};
+    add_input(&graph, "x", 1, "N,4");
+    add_custom(&graph, "Half", "x", "h", none);
+    add_custom(&graph, "Tell", "h", "y,facts", none);
+    add_output(&graph, "y");
+    message_t bytes = custom_model(graph, 1);
+    weir_model_options_t options = {.size = sizeof options};
+    bool done = false;
+    long tries = 0;
+    for (; !done && tries < 10000; tries++) {
+        world_t world;
+        expect_ok(world_engine(&world, &(world_options_t){.plugin_path = CUSTOM}));
+        atomic_store(&world.failing_in, tries + 1);
+        weir_status_t status =
+            weir_model_load_bytes(world.engine, bytes.data, bytes.count, &options, &world.model);
+        if (!status)
+            status = world_plan(&world, "custom,ref");
+        if (!status)
+            status = weir_session_create(world.plan, NULL, &world.session);
+        float x[4] = {1, 2, 3, 4};
+        weir_value_t in = weir_f32(x, 2, (int64_t)1, (int64_t)4), out = weir_view();
+        if (!status)
+            status = weir_session_run(world.session, NULL, 1, &in, 1, &out);
+        done = !status;
+        if (status && weir_status_code(status) != WEIR_RESOURCE_EXHAUSTED)
+            fail_msg("allocation %ld: %s", tries + 1, weir_status_text(status));
+        if (done)
+            assert_true(((float *)out.data)[0] == 2 * 1 + 1);
+        weir_status_free(status);
+        world_close(&world);
+    }
+    assert_true(done && tries > 40);
+    free(bytes.data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +374,7 @@ int main(void)
         cmocka_unit_test(operators_without_a_home),
         cmocka_unit_test(lies_at_load),
         cmocka_unit_test(lies_in_a_run),
+        cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
