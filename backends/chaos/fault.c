@@ -101,6 +101,8 @@ static bool read_when(const char *text, size_t length, weir_chaos_rule_t *rule)
         rule->from = rule->step = strtoull(when + 1, &end, 10);
         return !*end && rule->step;
     }
+    if (when[0] < '0' || when[0] > '9')
+        return false;
     rule->from = rule->to = strtoull(when, &end, 10);
     if (strcmp(end, "+") == 0)
         rule->to = UINT64_MAX;

@@ -199,6 +199,17 @@ weir_code_t weir_chaos_execute(weir_handle_t handle, const weir_execution_t *exe
 
 // ---- The thread ---------------------------------------------------------------------------------
 
+// What becomes of an entry, once.
+static void decide(weir_chaos_state_t *state, weir_chaos_entry_t *entry)
+{
+    if (entry->is_struck)
+        return;
+    entry->is_struck = true;
+    entry->fault = weir_chaos_fault(
+        state, entry->kind == WEIR_CHAOS_ENTRY_COPY ? WEIR_CHAOS_COPIED : WEIR_CHAOS_RUN);
+    entry->due_ns += entry->fault.ms * 1000000;
+}
+
 // The entry that may run now, taken off its queue; NULL: none, and *out_until_ns says when to look
 // again (UINT64_MAX: when something changes).
 static weir_chaos_entry_t *next_entry(weir_chaos_device_t *device, uint64_t *out_until_ns)
@@ -213,12 +224,8 @@ static weir_chaos_entry_t *next_entry(weir_chaos_device_t *device, uint64_t *out
         if (!entry || (!is_lost && !weir_chaos_points_reached(
                                        state, entry->waits, entry->wait_count, &failed)))
             continue;
-        if (!is_lost && !entry->is_struck) {
-            entry->is_struck = true;
-            entry->fault = weir_chaos_fault(
-                state, entry->kind == WEIR_CHAOS_ENTRY_COPY ? WEIR_CHAOS_COPIED : WEIR_CHAOS_RUN);
-            entry->due_ns += entry->fault.ms * 1000000;
-        }
+        if (!is_lost)
+            decide(state, entry);
         if (!is_lost && entry->fault.what == WEIR_CHAOS_HANG)
             continue;
         if (!is_lost && entry->due_ns > now_ns) {
@@ -320,6 +327,8 @@ void weir_chaos_forget(weir_chaos_device_t *device,
         while (*link) {
             weir_chaos_entry_t *entry = *link;
             bool is_of = queue ? each == queue : entry->specialization == specialization;
+            if (is_of && !queue)
+                decide(state, entry);
             if (is_of && !queue && entry->fault.what == WEIR_CHAOS_LATE)
                 make_orphan(entry);
             else if (is_of) {
