@@ -4,8 +4,8 @@
     tests/plugins/layout_test.py [--write]
 
 Reads every struct and every enumerator from the header, writes a small program that prints their sizes, offsets
-and values, and compares what that prints, compiled as C11 and as C++17, with layout.txt. From version 1 on a line of layout.txt
-may only be added; until then --write makes it anew.
+and values, and compares what that prints, compiled as C11 and as C++17, with layout.txt. From version 1 on a
+line of layout.txt may only be added; until then --write makes it anew.
 """
 
 import difflib

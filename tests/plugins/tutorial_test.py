@@ -73,8 +73,8 @@ def check_example(prefix, folder):
     included = re.findall(r"#include (\S+)", text)
     assert [name for name in included if "weir" in name] == ["<weir/plugin.h>"], included
     for standard in ("c11", "c17"):
-        subprocess.run(["cc", f"-std={standard}", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror",
-                        "-I", f"{prefix}/include", str(source), "-o", "warned.so"], cwd=folder, check=True)
+        subprocess.run(["cc", f"-std={standard}", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Wpedantic",
+                        "-Werror", "-I", f"{prefix}/include", str(source), "-o", "warned.so"], cwd=folder, check=True)
 
 
 def main():
