@@ -72,7 +72,7 @@ static weir_status_t infer_one(work_t *work, uint32_t number)
         work->values[i] = value ? value->constant : NULL;
         work->shapes[i] = value ? value->shape : NULL;
     }
-    for (uint32_t r = 0; r < node->region_count && r < 2; r++) {
+    for (uint32_t r = 0; r < node->region_count; r++) {
         for (uint32_t i = 0; i < node->output_count; i++)
             work->branches[r][i] = &graph->values[node->regions[r]->outputs[i]].type;
         infer.region_outputs[r] = work->branches[r];

@@ -75,17 +75,13 @@ typedef struct body {
     uint32_t input_count, output_count;
 } body_t;
 
-static weir_status_t count_body(
-    const weir__onnx_context_t *context, weir__span_t function, counts_t *out_counts)
+static weir_status_t count_body(weir__span_t function, counts_t *out_counts)
 {
     weir__wire_t wire;
     weir__wire_field_t field;
     counts_t counts = {0};
-    WEIR_TRY(weir__wire_open(&wire, function, "FunctionProto", context->limits));
-    for (;;) {
-        WEIR_TRY(weir__wire_next(&wire, &field));
-        if (!field.number)
-            break;
+    weir__wire_reopen(&wire, function, "FunctionProto"); // its name was read before
+    while (weir__wire_again(&wire, &field)) {
         counts.inputs += field.number == 4;
         counts.outputs += field.number == 5;
         counts.nodes += field.number == 7;
@@ -153,13 +149,9 @@ static weir_status_t read_body(weir__onnx_reader_t *reader, weir__span_t functio
     frame->actual_count = given;
     frame->actuals = body->actuals;
     frame->opsets = body->opsets;
-    WEIR_TRY(weir__wire_open(&wire, function, "FunctionProto", context->limits));
-    for (;;) {
-        WEIR_TRY(weir__wire_next(&wire, &field));
-        if (!field.number)
-            break;
+    weir__wire_reopen(&wire, function, "FunctionProto");
+    while (weir__wire_again(&wire, &field))
         WEIR_TRY(read_body_field(reader, call, &wire, &field, body));
-    }
     if (call->input_count > body->input_count || call->output_count > body->output_count)
         return WEIR_ERR(WEIR_INVALID_ARGUMENT,
             "the call has %u inputs and %u outputs, but its function has %u and %u",
@@ -195,7 +187,7 @@ weir_status_t weir__function_call(
         return WEIR_ERR(WEIR_LIMIT,
             "functions call one another deeper than the limit subgraph_depth (%" PRIu64 ")",
             context->limits->subgraph_depth);
-    WEIR_TRY(count_body(context, function, &counts));
+    WEIR_TRY(count_body(function, &counts));
     reader->function_node_count += counts.nodes;
     if (reader->function_node_count > context->limits->function_nodes)
         return WEIR_ERR(WEIR_LIMIT,

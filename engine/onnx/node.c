@@ -138,13 +138,12 @@ static weir_status_t read_floats(
     return NULL;
 }
 
-static weir_status_t read_ints(const weir__wire_t *wire, const weir__wire_field_t *field,
-    const list_counts_t *counts, int64_t *ints, uint64_t *count)
+static weir_status_t read_ints(
+    const weir__wire_t *wire, const weir__wire_field_t *field, int64_t *ints, uint64_t *count)
 {
     uint64_t more;
     WEIR_TRY(weir__wire_count(wire, field, WEIR__WIRE_VARINT, &more));
-    WEIR_TRY(weir__wire_numbers(
-        wire, field, WEIR__WIRE_VARINT, (uint64_t *)ints + *count, counts->ints - *count));
+    WEIR_TRY(weir__wire_numbers(wire, field, (uint64_t *)ints + *count, more));
     *count += more;
     return NULL;
 }
@@ -204,11 +203,8 @@ weir_status_t weir__onnx_attribute_read(
     *out_attribute = (weir__onnx_attribute_t){.name = "", .reference = "", .s = ""};
     WEIR_TRY(count_lists(context, span, &counts));
     WEIR_TRY(alloc_lists(context, &counts, out_attribute));
-    WEIR_TRY(weir__wire_open(&wire, span, "AttributeProto", context->limits));
-    for (;;) {
-        WEIR_TRY(weir__wire_next(&wire, &field));
-        if (!field.number)
-            break;
+    weir__wire_reopen(&wire, span, "AttributeProto");
+    while (weir__wire_again(&wire, &field)) {
         if (field.number == 1)
             WEIR_TRY(weir__onnx_text(context, &wire, &field, &out_attribute->name));
         else if (field.number == 21)
@@ -216,7 +212,7 @@ weir_status_t weir__onnx_attribute_read(
         else if (field.number == 7)
             WEIR_TRY(read_floats(&wire, &field, out_attribute->floats, &read.floats));
         else if (field.number == 8)
-            WEIR_TRY(read_ints(&wire, &field, &counts, out_attribute->ints, &read.ints));
+            WEIR_TRY(read_ints(&wire, &field, out_attribute->ints, &read.ints));
         else if (field.number == 9)
             WEIR_TRY(
                 weir__onnx_text(context, &wire, &field, &out_attribute->strings[read.strings++]));
@@ -280,16 +276,9 @@ weir_status_t weir__onnx_node_read(
     weir__onnx_node_t *node = out_node;
     *node = (weir__onnx_node_t){.name = "", .op_type = "", .domain = "", .overload = ""};
     WEIR_TRY(count_node(context, span, node));
-    WEIR_TRY(weir__wire_open(&wire, span, "NodeProto", context->limits));
-    for (;;) {
-        WEIR_TRY(weir__wire_next(&wire, &field));
+    weir__wire_reopen(&wire, span, "NodeProto");
+    while (weir__wire_again(&wire, &field)) {
         switch (field.number) {
-        case 0:
-            node->domain = plain_domain(node->domain);
-            if (node->op_type[0])
-                return NULL;
-            return WEIR_ERR(WEIR_INVALID_ARGUMENT,
-                "the node at byte %" PRIu64 " has no operator (op_type)", span.offset);
         case 1:
             WEIR_TRY(weir__onnx_text(context, &wire, &field, &node->inputs[node->input_count++]));
             break;
@@ -317,4 +306,9 @@ weir_status_t weir__onnx_node_read(
             break;
         }
     }
+    node->domain = plain_domain(node->domain);
+    if (!node->op_type[0])
+        return WEIR_ERR(WEIR_INVALID_ARGUMENT,
+            "the node at byte %" PRIu64 " has no operator (op_type)", span.offset);
+    return NULL;
 }

@@ -217,13 +217,9 @@ static weir_status_t read_model(weir__onnx_reader_t *reader, weir__span_t span, 
         weir__onnx_alloc(&reader->context, functions, sizeof *reader->function_spans, &status);
     if (!reader->function_spans)
         return status;
-    WEIR_TRY(weir__wire_open(&wire, span, "ModelProto", reader->context.limits));
-    for (;;) {
-        WEIR_TRY(weir__wire_next(&wire, &field));
-        if (!field.number)
-            break;
+    weir__wire_reopen(&wire, span, "ModelProto");
+    while (weir__wire_again(&wire, &field))
         WEIR_TRY(read_model_field(reader, &wire, &field, model));
-    }
     if (!model->graph.data)
         return WEIR_ERR(WEIR_INVALID_ARGUMENT, "it has no graph: this is not an ONNX model");
     return weir__functions_index(reader);

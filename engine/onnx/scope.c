@@ -104,11 +104,8 @@ weir_status_t weir__frame_read_nodes(weir__onnx_reader_t *reader, weir__frame_t 
     frame->nodes = weir__onnx_alloc(&reader->context, count, sizeof *frame->nodes, &status);
     if (!frame->nodes)
         return status;
-    WEIR_TRY(weir__wire_open(&wire, span, message, limits));
-    for (;;) {
-        WEIR_TRY(weir__wire_next(&wire, &field));
-        if (!field.number)
-            return NULL;
+    weir__wire_reopen(&wire, span, message);
+    while (weir__wire_again(&wire, &field)) {
         if (field.number != number)
             continue;
         WEIR_TRY(weir__wire_expect(&wire, &field, WEIR__WIRE_BYTES));
@@ -117,6 +114,7 @@ weir_status_t weir__frame_read_nodes(weir__onnx_reader_t *reader, weir__frame_t 
         resolve_references(frame, node);
         frame->node_count++;
     }
+    return NULL;
 }
 
 // ---- Constants -------------------------------------------------------------------------------
@@ -245,11 +243,8 @@ static weir_status_t for_each(weir__onnx_reader_t *reader, weir__frame_t *frame,
 {
     weir__wire_t wire;
     weir__wire_field_t field;
-    WEIR_TRY(weir__wire_open(&wire, span, "GraphProto", reader->context.limits));
-    for (;;) {
-        WEIR_TRY(weir__wire_next(&wire, &field));
-        if (!field.number)
-            return NULL;
+    weir__wire_reopen(&wire, span, "GraphProto");
+    while (weir__wire_again(&wire, &field)) {
         if (field.number != number)
             continue;
         WEIR_TRY(weir__wire_expect(&wire, &field, WEIR__WIRE_BYTES));
@@ -260,6 +255,7 @@ static weir_status_t for_each(weir__onnx_reader_t *reader, weir__frame_t *frame,
         else
             WEIR_TRY(read_output(reader, frame, field.span));
     }
+    return NULL;
 }
 
 weir_status_t weir__frame_open_graph(

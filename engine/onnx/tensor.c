@@ -73,7 +73,7 @@ typedef struct tensor {
     bool has_raw, is_external;
     weir__span_t raw;
     uint64_t counts[12];     // elements by field: 4, 5, 7, 10, 11
-    uint32_t runs[12];       // pieces that they come in; a number that is not packed counts as two
+    uint64_t runs[12];       // pieces that they come in; a number that is not packed counts as two
     weir__span_t packed[12]; // the last packed piece
     const char *location;
     uint64_t offset, length;
@@ -95,8 +95,7 @@ static weir_status_t read_dims(const weir__onnx_context_t *context, const weir__
         return WEIR_ERR(WEIR_LIMIT,
             "%s at byte %" PRIu64 " has more dims than the limit rank (%u) allows", wire->message,
             wire->span.offset, most);
-    WEIR_TRY(weir__wire_numbers(
-        wire, field, WEIR__WIRE_VARINT, (uint64_t *)&tensor->dims[tensor->rank], more));
+    WEIR_TRY(weir__wire_numbers(wire, field, (uint64_t *)&tensor->dims[tensor->rank], more));
     tensor->rank += (uint32_t)more;
     return NULL;
 }
@@ -208,18 +207,14 @@ static void store(void *data, uint64_t index, weir_dtype_t dtype, uint64_t bits)
 }
 
 // Decodes field `number` into `data`, which has room for exactly the elements counted before.
-static weir_status_t decode(const weir__onnx_context_t *context, weir__span_t span, uint32_t number,
-    weir_dtype_t dtype, void *data)
+static weir_status_t decode(weir__span_t span, uint32_t number, weir_dtype_t dtype, void *data)
 {
     weir__wire_t wire;
     weir__wire_field_t field;
     uint64_t index = 0, bits;
     weir__wire_type_t type = field_wire_type(number);
-    WEIR_TRY(weir__wire_open(&wire, span, "TensorProto", context->limits));
-    for (;;) {
-        WEIR_TRY(weir__wire_next(&wire, &field));
-        if (!field.number)
-            return NULL;
+    weir__wire_reopen(&wire, span, "TensorProto");
+    while (weir__wire_again(&wire, &field)) {
         if (field.number != number)
             continue;
         if (field.type != WEIR__WIRE_BYTES) {
@@ -238,9 +233,9 @@ static weir_status_t decode(const weir__onnx_context_t *context, weir__span_t sp
             store(data, index++, dtype, bits);
         }
     }
+    return NULL;
 }
 
-// A byte of a boolean is 0 or 1; kernels may rely on it.
 // Where the elements are, or a copy of them. *out_data NULL: external or empty.
 static weir_status_t find_data(const weir__onnx_context_t *context, weir__span_t span,
     const tensor_t *tensor, weir_dtype_t dtype, const void **out_data)
@@ -293,7 +288,7 @@ static weir_status_t find_data(const weir__onnx_context_t *context, weir__span_t
     if (!data)
         return weir__status_no_memory();
     *out_data = data;
-    return decode(context, span, field, dtype, data);
+    return decode(span, field, dtype, data);
 }
 
 static weir_status_t add_external(

@@ -21,7 +21,7 @@ weir_status_t weir__wire_varint(
     const weir__wire_t *wire, weir__span_t span, uint64_t *at, uint64_t *out_value)
 {
     uint64_t value = 0;
-    for (uint32_t i = 0; i < VARINT_BYTES_MAX; i++) {
+    for (uint32_t i = 0;; i++) {
         if (*at + i >= span.bytes)
             return WEIR_ERR(WEIR_INVALID_ARGUMENT,
                 "%s: the varint at byte %" PRIu64
@@ -110,6 +110,18 @@ weir_status_t weir__wire_next(weir__wire_t *wire, weir__wire_field_t *out_field)
     }
 }
 
+void weir__wire_reopen(weir__wire_t *wire, weir__span_t span, const char *message)
+{
+    *wire = (weir__wire_t){.span = span, .message = message};
+}
+
+bool weir__wire_again(weir__wire_t *wire, weir__wire_field_t *out_field)
+{
+    weir_status_t status = weir__wire_next(wire, out_field);
+    weir_status_free(status);
+    return !status && out_field->number;
+}
+
 weir_status_t weir__wire_expect(
     const weir__wire_t *wire, const weir__wire_field_t *field, weir__wire_type_t type)
 {
@@ -147,23 +159,14 @@ weir_status_t weir__wire_count(const weir__wire_t *wire, const weir__wire_field_
 }
 
 weir_status_t weir__wire_numbers(const weir__wire_t *wire, const weir__wire_field_t *field,
-    weir__wire_type_t type, uint64_t *out_numbers, uint64_t capacity)
+    uint64_t *out_numbers, uint64_t count)
 {
+    uint64_t at = 0;
     if (field->type != WEIR__WIRE_BYTES) {
-        if (capacity)
-            out_numbers[0] = field->value;
+        out_numbers[0] = field->value;
         return NULL;
     }
-    uint64_t at = 0, width = type == WEIR__WIRE_FIXED32 ? 4 : 8;
-    for (uint64_t i = 0; i < capacity && at < field->span.bytes; i++) {
-        if (type == WEIR__WIRE_VARINT) {
-            WEIR_TRY(weir__wire_varint(wire, field->span, &at, &out_numbers[i]));
-            continue;
-        }
-        out_numbers[i] = 0;
-        for (uint64_t b = 0; b < width; b++)
-            out_numbers[i] |= (uint64_t)field->span.data[at + b] << (8 * b);
-        at += width;
-    }
+    for (uint64_t i = 0; i < count; i++)
+        WEIR_TRY(weir__wire_varint(wire, field->span, &at, &out_numbers[i]));
     return NULL;
 }

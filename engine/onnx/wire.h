@@ -48,6 +48,11 @@ weir_status_t weir__wire_open(
 // The next field. Errors: INVALID_ARGUMENT, naming message, field and byte offset.
 weir_status_t weir__wire_next(weir__wire_t *wire, weir__wire_field_t *out_field);
 
+// For another walk over a message that weir__wire_next() has walked to its end: nothing is checked
+// twice. false: the message has ended.
+void weir__wire_reopen(weir__wire_t *wire, weir__span_t span, const char *message);
+bool weir__wire_again(weir__wire_t *wire, weir__wire_field_t *out_field);
+
 // Refuses a field of another wire type.
 weir_status_t weir__wire_expect(
     const weir__wire_t *wire, const weir__wire_field_t *field, weir__wire_type_t type);
@@ -57,9 +62,10 @@ weir_status_t weir__wire_expect(
 weir_status_t weir__wire_count(const weir__wire_t *wire, const weir__wire_field_t *field,
     weir__wire_type_t type, uint64_t *out_count);
 
-// Writes those numbers (their bits), at most `capacity`; call weir__wire_count() first.
+// Writes those numbers, varints; call weir__wire_count() first. Errors: INVALID_ARGUMENT, one is
+// longer than 64 bits.
 weir_status_t weir__wire_numbers(const weir__wire_t *wire, const weir__wire_field_t *field,
-    weir__wire_type_t type, uint64_t *out_numbers, uint64_t capacity);
+    uint64_t *out_numbers, uint64_t count);
 
 // One varint out of a packed field: advances *at. Errors: INVALID_ARGUMENT.
 weir_status_t weir__wire_varint(

@@ -124,7 +124,7 @@ static void wire_counts_numbers(void **state)
     assert_null(weir__wire_next(&wire, &field));
     assert_null(weir__wire_count(&wire, &field, WEIR__WIRE_VARINT, &count));
     assert_int_equal(count, 2);
-    assert_null(weir__wire_numbers(&wire, &field, WEIR__WIRE_VARINT, numbers, 2));
+    assert_null(weir__wire_numbers(&wire, &field, numbers, 2));
     assert_int_equal(numbers[0], 1);
     assert_int_equal(numbers[1], 300);
     assert_null(weir__wire_next(&wire, &field));
