@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""A row's answer has the same bits alone and at any place of a batch, on 1 thread and on 2.
+"""A row's answer has the same bits alone and at any place of a batch, on 1 thread and on 2, and
+in whatever order tasks run.
 
 Goal:   rows of MiniLM, Magika, PP-OCR's recogniser (equal widths) and ResNet-50 give the same bytes
         at batch 1 and in batches of 2 to 16; a padded sentence of MiniLM gives the bytes of that
-        row alone at the padded length.
+        row alone at the padded length. Kernels whose tasks run in random order, other each time,
+        give the bytes of those whose tasks run as the engine likes.
 Method: every row runs alone on 1 thread; then batches of every size, with the rows in seeded
         orders, on 1 thread and on 2, so that rows meet different neighbours at different places.
         Rows that differ must differ in their answers too, and an answer with its last bit flipped
-        must be noticed: otherwise this check could not fail.
+        must be noticed: otherwise this check could not fail. The random order is that of a plugin
+        that hands out the CPU's kernels with their tasks shuffled (tests/support/plugins).
 Must not: allow a tolerance.
 
 usage: check_same_bits.py [--model NAME]... [--quick] [--device NAME]
@@ -15,6 +18,7 @@ usage: check_same_bits.py [--model NAME]... [--quick] [--device NAME]
 """
 
 import argparse
+import pathlib
 import sys
 import time
 
@@ -62,12 +66,24 @@ def flipped(answer):
     return bytes(bits)
 
 
+def shuffled_session(model):
+    """A session that runs the tasks of every kernel of the CPU in random order."""
+    folder = pathlib.Path(support.ROOT) / "build/release/lib/test/shuffled"
+    session = support.Weir(model, "shuffled", 2, plugin_path=str(folder))
+    used = {node["device"] for node in session.session.plan_nodes()}
+    if "shuffled" not in used or "cpu" in used:
+        sys.exit(f"check_same_bits.py: {model} was to run shuffled, and runs on {sorted(used)}")
+    return session
+
+
 def check_model(name, sizes, device):
     """(comparisons made, failures)"""
     model = str(fetch.model_path(name))
     feed = distinct(rows_of(name))
     count = len(next(iter(feed.values())))
     sessions = {threads: support.Weir(model, device, threads) for threads in THREADS}
+    if not device:
+        sessions["2 shuffled"] = shuffled_session(model)
     alone = [answer_bytes(sessions[1].run(pick(feed, [row])), 0) for row in range(count)]
     failures = []
     if len(set(alone)) != count:

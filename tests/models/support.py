@@ -62,11 +62,14 @@ class Weir:
 
     name = "weir"
 
-    def __init__(self, model, device=None, threads=0):
+    def __init__(self, model, device=None, threads=0, plugin_path=None):
         import weir  # pylint: disable=import-outside-toplevel
 
         self.session = weir.InferenceSession(
-            model, threads=threads, devices=[device] if device else None
+            model,
+            threads=threads,
+            devices=[device] if device else None,
+            plugin_path=plugin_path,
         )
         self.outputs = [o.name for o in self.session.get_outputs()]
 
