@@ -40,6 +40,7 @@ WEIR_CPU_DECLARE(reduce) // and the global pools, and LpNormalization
 WEIR_CPU_DECLARE(arg)    // ArgMax and ArgMin
 WEIR_CPU_DECLARE(join)   // Concat and Split
 WEIR_CPU_DECLARE(move)   // Transpose, Slice, Expand and Tile
+WEIR_CPU_DECLARE(fill)   // ConstantOfShape
 WEIR_CPU_DECLARE(gather)
 WEIR_CPU_DECLARE(pad)
 WEIR_CPU_DECLARE(resize)

@@ -148,6 +148,7 @@ static const weir_kernel_t plugin_kernels[] = {
     KERNEL_PLAIN("Slice", "cpu.slice", 0, move),
     KERNEL_PLAIN("Expand", "cpu.expand", 0, move),
     KERNEL_PLAIN("Tile", "cpu.tile", 0, move),
+    KERNEL_PLAIN("ConstantOfShape", "cpu.constant_of_shape", 0, fill),
     KERNEL_PLAIN("Gather", "cpu.gather", 0, gather),
     KERNEL_PLAIN("Pad", "cpu.pad", 0, pad),
     KERNEL_PLAIN("Resize", "cpu.resize", 0, resize),

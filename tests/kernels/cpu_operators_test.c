@@ -573,6 +573,16 @@ static void expansions_and_tiles_repeat(void **state)
         op_i64(NUMBERS(300, 200), 1);
         op_output(dtype, DIMS(300, 200));
         op_check(0);
+        op_begin("ConstantOfShape"); // less than one unit; several, and a part of one
+        op_i64(NUMBERS(3, 5), 1);
+        op_any(dtype, DIMS(1));
+        op_output(dtype, DIMS(3, 5));
+        op_check(0);
+        op_begin("ConstantOfShape");
+        op_i64(NUMBERS(7, 300, 50), 0);
+        op_any(dtype, DIMS(1));
+        op_output(dtype, DIMS(7, 300, 50));
+        op_check(0);
         op_begin("Tile");
         op_any(dtype, DIMS(3, 4, 5));
         op_i64(NUMBERS(2, 1, 30), 1);

@@ -29,8 +29,10 @@ MODELS = {
     "silero": ["--dim", "batch=1", "--dim", "sequence=576"], "shufflenet": IMAGE, "squeezenet": IMAGE,
     "resnet50": IMAGE, "inception-v1": IMAGE, "inception-v2": IMAGE, "densenet121": IMAGE,
     "alexnet": IMAGE, "zfnet": IMAGE, "vgg19": IMAGE,
+    # As they are found: weights are described by ConstantOfShape, not held.
+    "light-resnet50": [], "light-shufflenet": [],
 }
-QUICK = ["magika", "minilm", "ppocr-det", "ppocr-rec", "ppocr-cls", "silero", "shufflenet"]
+QUICK = ["magika", "minilm", "ppocr-det", "ppocr-rec", "ppocr-cls", "silero", "shufflenet", "light-shufflenet"]
 
 
 def bench(model, *options):
