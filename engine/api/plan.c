@@ -2,6 +2,7 @@
 #include "engine/api/objects.h"
 
 #include "engine/base/float_mode.h"
+#include "engine/plan/place.h"
 #include <string.h>
 
 weir_status_t weir_plan_create(
@@ -40,6 +41,15 @@ weir_model_t *weir_plan_model(const weir_plan_t *plan)
     return plan->model;
 }
 
+// The place of a node's device in the plan's list.
+static uint32_t place_of(const weir_plan_t *plan, const weir__plan_node_t *node)
+{
+    uint32_t device = 0, total = weir__placement_total(plan->placement);
+    while (device < total && plan->placement->devices[device] != node->choice.device)
+        device++;
+    return device;
+}
+
 int weir_plan_node(const weir_plan_t *plan, uint32_t index, weir_plan_node_t *out_node)
 {
     if (index >= plan->listing_count)
@@ -57,12 +67,62 @@ int weir_plan_node(const weir_plan_t *plan, uint32_t index, weir_plan_node_t *ou
                   : node->choice.device ? "program"
                                         : "view",
         .fused = node->fused,
-        .why = node->why};
+        .why = node->why,
+        .group = UINT32_MAX,
+        .slice = node->slice};
+    weir__candidacy_t chosen;
+    if (weir__plan_candidate(plan, node, place_of(plan, node), &chosen)) {
+        weir__shares_t parts;
+        weir__plan_shares(plan, node, plan->placement->sizes, &parts);
+        known.cost_ns = chosen.cost_ns;
+        known.cost_source = chosen.source;
+        known.group = parts.parts[0].unit;
+        known.is_requested = plan->placement->units[known.group].is_pinned;
+    }
     if (node->is_shape && !control) {
         known.device = "engine";
         known.kernel = "sizes";
     }
     memcpy(out_node, &known, WEIR_MIN(out_node->size, sizeof known));
+    return 1;
+}
+
+int weir_plan_candidate(
+    const weir_plan_t *plan, uint32_t node, uint32_t index, weir_plan_candidate_t *out_candidate)
+{
+    if (node >= plan->listing_count)
+        return 0;
+    const weir__plan_node_t *of = plan->listing[node];
+    uint32_t place = place_of(plan, of);
+    weir__candidacy_t candidacy;
+    // Plain C that was not asked for is no candidate, unless it was needed.
+    if (index >= plan->placement->device_count && place != index)
+        return 0;
+    if (!weir__plan_candidate(plan, of, index, &candidacy))
+        return 0;
+    weir_plan_candidate_t known = {.size = out_candidate->size,
+        .is_chosen = index == place,
+        .device = plan->placement->devices[index]->name,
+        .reason = candidacy.reason ? candidacy.reason : "",
+        .cost_ns = candidacy.cost_ns,
+        .cost_source = candidacy.source,
+        .is_last = candidacy.is_last};
+    memcpy(out_candidate, &known, WEIR_MIN(out_candidate->size, sizeof known));
+    return 1;
+}
+
+int weir_plan_cut(const weir_plan_t *plan, uint32_t index, weir_plan_cut_t *out_cut)
+{
+    if (index >= plan->placement->cut_count)
+        return 0;
+    const weir__cut_t *cut = &plan->placement->cuts[index];
+    weir_plan_cut_t known = {.size = out_cut->size,
+        .value = plan->model->graph->values[cut->value].name,
+        .from = cut->from ? cut->from->name : "host",
+        .to = cut->to ? cut->to->name : "host",
+        .bytes = cut->bytes,
+        .cost_ns = cut->cost_ns};
+    memcpy(out_cut, &known, WEIR_MIN(out_cut->size, sizeof known));
     return 1;
 }
 

@@ -108,7 +108,7 @@ static void devices_that_cannot(void **state)
     world_open(&world, make_three(), &options);
     expect_no_plan(&world, "picky", true, WEIR_UNSUPPORTED,
         "model from memory: node second (Exp): no device can run it (picky: takes sums, products "
-        "and Relu only); leave require_devices off to let the plain C device run it");
+        "and Relu only); name more devices, such as ref, the plain C device");
     expect_no_plan(&world, "picky,mine", true, WEIR_UNSUPPORTED,
         "...(picky: takes sums, products and Relu only; mine: has no kernel for Exp)");
     expect_no_plan(&world, "cuda", false, WEIR_NOT_FOUND,

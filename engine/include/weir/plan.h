@@ -117,6 +117,7 @@ typedef struct weir_plan_info {
     uint64_t packed_bytes;        // weights packed for this plan
     uint64_t packed_cached_bytes; // of those, found in the cache
     uint64_t create_ns;
+    uint64_t resident_bytes; // constants in the memory of devices
 } weir_plan_info_t;
 
 // Threads: any. Errors: none.

@@ -160,7 +160,12 @@ class Tally(Structure):
 
 
 class PlanOptions(Structure):
-    _fields_ = [("size", c_uint32), ("require_devices", c_uint32), ("devices", c_char_p)]
+    _fields_ = [
+        ("size", c_uint32),
+        ("require_devices", c_uint32),
+        ("devices", c_char_p),
+        ("placement", c_char_p),
+    ]
 
 
 class PlanNode(Structure):
@@ -173,6 +178,11 @@ class PlanNode(Structure):
         ("kernel", c_char_p),
         ("fused", c_char_p),
         ("why", c_char_p),
+        ("cost_ns", c_uint64),
+        ("cost_source", c_uint32),
+        ("group", c_uint32),
+        ("is_requested", c_uint32),
+        ("slice", c_uint32),
     ]
 
 
@@ -185,6 +195,7 @@ class PlanInfo(Structure):
         ("packed_bytes", c_uint64),
         ("packed_cached_bytes", c_uint64),
         ("create_ns", c_uint64),
+        ("resident_bytes", c_uint64),
     ]
 
 
