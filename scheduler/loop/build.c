@@ -1,0 +1,369 @@
+// scheduler/loop/build.c: a model that is to be served: its plans, where rows lie, its instances.
+//
+// Runs on the thread that adds the model. It must not touch what the loop owns.
+#include "scheduler/loop/loop.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+size_t weir__dtype_bytes(weir_dtype_t dtype)
+{
+    switch (dtype) {
+    case WEIR_I8:
+    case WEIR_U8:
+    case WEIR_BOOL:
+        return 1;
+    case WEIR_F16:
+    case WEIR_BF16:
+    case WEIR_I16:
+    case WEIR_U16:
+        return 2;
+    case WEIR_F32:
+    case WEIR_I32:
+    case WEIR_U32:
+        return 4;
+    case WEIR_F64:
+    case WEIR_I64:
+    case WEIR_U64:
+        return 8;
+    default:
+        return 0;
+    }
+}
+
+// ---- Ports and axes ----------------------------------------------------------------------------
+
+static weir_status_t copy_ports(weir__served_t *served, weir_model_t *model)
+{
+    served->input_count = weir_model_input_count(model);
+    served->output_count = weir_model_output_count(model);
+    served->inputs = calloc(served->input_count + 1u, sizeof *served->inputs);
+    if (served->input_count > WEIR__INPUTS_MAX)
+        return WEIR_FAIL(WEIR_LIMIT, "%s@%s has %u inputs; at most %d can be served", served->name,
+            served->version, served->input_count, WEIR__INPUTS_MAX);
+    served->outputs = calloc(served->output_count + 1u, sizeof *served->outputs);
+    served->input_axes = calloc(served->input_count + 1u, sizeof *served->input_axes);
+    served->output_axes = calloc(served->output_count + 1u, sizeof *served->output_axes);
+    if (!served->inputs || !served->outputs || !served->input_axes || !served->output_axes)
+        return weir__loop_no_memory();
+    for (uint32_t i = 0; i < served->input_count; i++)
+        WEIR_TRY(weir_model_input(model, i, &served->inputs[i]));
+    for (uint32_t i = 0; i < served->output_count; i++)
+        WEIR_TRY(weir_model_output(model, i, &served->outputs[i]));
+    return NULL;
+}
+
+static weir_status_t set_axis(const weir__served_t *served, const weir_port_t *port,
+    const int32_t *wanted, uint32_t index, int32_t *out_axis)
+{
+    int32_t axis = wanted ? wanted[index] : WEIR_AXIS_AUTO;
+    if (axis == WEIR_AXIS_AUTO)
+        axis = port->rank < 0 || (port->rank > 0 && port->dims[0] < 0) ? 0 : WEIR_AXIS_NONE;
+    if (axis != WEIR_AXIS_NONE && (axis < 0 || (port->rank >= 0 && axis >= port->rank)))
+        return WEIR_FAIL(WEIR_INVALID_ARGUMENT,
+            "%s@%s: axis %d of \"%s\" cannot hold rows: it has %d axes", served->name,
+            served->version, axis, port->name, port->rank);
+    *out_axis = axis;
+    return NULL;
+}
+
+static weir_status_t set_paddings(weir__served_t *served, const weir_serving_options_t *options)
+{
+    if (!options->padding_count)
+        return NULL;
+    served->paddings = calloc(options->padding_count, sizeof *served->paddings);
+    if (!served->paddings)
+        return weir__loop_no_memory();
+    served->padding_count = options->padding_count;
+    for (uint32_t i = 0; i < options->padding_count; i++) {
+        const weir_padding_t *it = &options->paddings[i];
+        served->paddings[i] = *it;
+        if (it->input >= served->input_count || it->axis >= WEIR_RANK_MAX ||
+            (int32_t)it->axis == served->input_axes[it->input] ||
+            (int32_t)it->axis >= served->inputs[it->input].rank ||
+            served->inputs[it->input].dims[it->axis] >= 0)
+            return WEIR_FAIL(WEIR_INVALID_ARGUMENT,
+                "%s@%s: paddings[%u]: input %u has no axis %u that is free and is not that of "
+                "its rows",
+                served->name, served->version, i, it->input, it->axis);
+        if (it->output >= 0 &&
+            ((uint32_t)it->output >= served->output_count || it->output_axis >= WEIR_RANK_MAX ||
+                (int32_t)it->output_axis == served->output_axes[it->output] ||
+                (served->outputs[it->output].rank >= 0 &&
+                    (int32_t)it->output_axis >= served->outputs[it->output].rank)))
+            return WEIR_FAIL(WEIR_INVALID_ARGUMENT,
+                "%s@%s: paddings[%u]: output %d has no axis %u to cut back", served->name,
+                served->version, i, it->output, it->output_axis);
+    }
+    return NULL;
+}
+
+// Free dims of one name: a request that contradicts itself is refused by itself.
+static weir_status_t find_same_dims(weir__served_t *served)
+{
+    size_t most = (size_t)served->input_count * WEIR_RANK_MAX;
+    served->same_dims = calloc(most + 1, sizeof *served->same_dims);
+    weir__same_dim_t *firsts = calloc(most + 1, sizeof *firsts);
+    uint32_t first_count = 0;
+    if (!served->same_dims || !firsts) {
+        free(firsts);
+        return weir__loop_no_memory();
+    }
+    for (uint32_t i = 0; i < served->input_count; i++)
+        for (int32_t d = 0; d < served->inputs[i].rank; d++) {
+            const char *name = served->inputs[i].dim_names[d];
+            if (served->inputs[i].dims[d] >= 0 || !name || !name[0])
+                continue;
+            uint32_t f = 0;
+            while (f < first_count &&
+                   strcmp(served->inputs[firsts[f].input].dim_names[firsts[f].axis], name) != 0)
+                f++;
+            weir__same_dim_t here = {.input = i,
+                .axis = (uint32_t)d,
+                .first_input = firsts[f].input,
+                .first_axis = firsts[f].axis};
+            if (f == first_count)
+                firsts[first_count++] = here;
+            else
+                served->same_dims[served->same_dim_count++] = here;
+        }
+    free(firsts);
+    return NULL;
+}
+
+// Why requests of this model can't be stacked, as far as its ports say; NULL: they may be.
+static const char *obstacle(const weir__served_t *served)
+{
+    uint32_t with_rows = 0;
+    for (uint32_t i = 0; i < served->input_count; i++) {
+        const weir_port_t *port = &served->inputs[i];
+        int32_t axis = served->input_axes[i];
+        if (axis != WEIR_AXIS_NONE) {
+            with_rows++;
+            if (port->rank < 0 || port->dims[axis] >= 0)
+                return "not stacked: the axis of its rows is of a fixed size";
+            continue;
+        }
+        uint64_t bytes = weir__dtype_bytes(port->dtype);
+        for (int32_t d = 0; d < port->rank && bytes <= WEIR__SHARED_BYTES; d++)
+            bytes = port->dims[d] < 0 || port->dims[d] > WEIR__SHARED_BYTES
+                        ? WEIR__SHARED_BYTES + 1u
+                        : bytes * (uint64_t)port->dims[d];
+        if (port->rank < 0 || bytes > WEIR__SHARED_BYTES)
+            return "not stacked: an input without rows is too large to be compared";
+    }
+    for (uint32_t i = 0; i < served->output_count; i++)
+        if (served->output_axes[i] == WEIR_AXIS_NONE)
+            return "not stacked: an output has no rows";
+    return with_rows ? NULL : "not stacked: no input has rows";
+}
+
+static weir_status_t set_batching(weir__served_t *served, const weir_serving_options_t *options)
+{
+    uint32_t most = options->max_batch ? options->max_batch : 32;
+    if (most > WEIR__CORE_BATCH_ROWS_MAX || options->batching > WEIR_BATCHING_OFF)
+        return WEIR_FAIL(WEIR_INVALID_ARGUMENT,
+            "%s@%s: max_batch is at most %u and batching one of weir_batching_t", served->name,
+            served->version, WEIR__CORE_BATCH_ROWS_MAX);
+    for (uint32_t i = 0; i < served->input_count; i++)
+        WEIR_TRY(
+            set_axis(served, &served->inputs[i], options->input_axes, i, &served->input_axes[i]));
+    for (uint32_t i = 0; i < served->output_count; i++)
+        WEIR_TRY(set_axis(
+            served, &served->outputs[i], options->output_axes, i, &served->output_axes[i]));
+    WEIR_TRY(set_paddings(served, options));
+    WEIR_TRY(find_same_dims(served));
+    const char *why = options->batching == WEIR_BATCHING_OFF ? "off, as the options say"
+                      : most == 1                            ? "off: max_batch is 1"
+                                                             : obstacle(served);
+    if (why && options->batching == WEIR_BATCHING_ON && most > 1)
+        return WEIR_FAIL(WEIR_INVALID_ARGUMENT, "%s@%s: batching is to be on, but it is %s",
+            served->name, served->version, why);
+    served->max_batch = why ? 1 : most;
+    snprintf(served->batching, sizeof served->batching, "%s",
+        why                                     ? why
+        : options->batching == WEIR_BATCHING_ON ? "on, as the options say"
+                                                : "rows are independent");
+    return NULL;
+}
+
+// ---- Plans -------------------------------------------------------------------------------------
+
+// FNV-1a, of everything that decides the bits of an answer.
+static uint64_t mix(uint64_t hash, const char *text)
+{
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
+    return (hash ^ 0xff) * 0x100000001b3u;
+}
+
+static uint64_t fingerprint_of(const weir_engine_t *engine, weir_plan_t *plan)
+{
+    uint64_t hash = mix(0xcbf29ce484222325u, weir_version());
+    weir_device_description_t device = {.size = sizeof device};
+    for (uint32_t i = 0; i < weir_device_count(engine); i++) {
+        weir_status_t status = weir_device_describe(engine, i, &device);
+        weir_status_free(status);
+        if (!status)
+            hash = mix(mix(hash, device.name), device.version);
+    }
+    weir_plan_node_t node = {.size = sizeof node};
+    for (uint32_t i = 0; weir_plan_node(plan, i, &node); i++)
+        hash = mix(mix(mix(mix(hash, node.op), node.device), node.kernel), node.fused);
+    return hash;
+}
+
+// The scheduler's number of a device. Under the lock.
+static weir_status_t device_number(
+    weir_scheduler_t *scheduler, const char *name, uint32_t *out_device)
+{
+    for (uint32_t i = 0; i < scheduler->device_count; i++)
+        if (strcmp(scheduler->devices[i].name, name) == 0) {
+            *out_device = i;
+            return NULL;
+        }
+    if (scheduler->device_count == scheduler->limits.device_count)
+        return WEIR_FAIL(
+            WEIR_RESOURCE_EXHAUSTED, "more than %u devices", scheduler->limits.device_count);
+    weir__loop_device_t *device = &scheduler->devices[scheduler->device_count];
+    *device = (weir__loop_device_t){.state = WEIR__DEVICE_HEALTHY};
+    // As many batches at a time as threads that could each compute one.
+    device->slots = weir_engine_threads(scheduler->engine);
+    snprintf(device->name, sizeof device->name, "%.*s", (int)sizeof device->name - 1, name);
+    *out_device = scheduler->device_count++;
+    return NULL;
+}
+
+static weir_status_t place(
+    weir_scheduler_t *scheduler, weir__served_t *served, weir_model_t *model, const char *devices)
+{
+    if (served->placed_count == WEIR__PLACED_MAX)
+        return WEIR_FAIL(WEIR_INVALID_ARGUMENT, "%s@%s: at most %d devices", served->name,
+            served->version, WEIR__PLACED_MAX);
+    weir__placed_t *placed = &served->placed[served->placed_count];
+    memset(placed, 0, sizeof *placed);
+    weir_plan_options_t options = {.size = sizeof options, .devices = devices};
+    WEIR_TRY(weir_plan_create(model, &options, &placed->plan));
+    served->placed_count++;
+    weir_plan_node_t node = {.size = sizeof node};
+    const char *name = devices;
+    if (!name)
+        name = weir_plan_node(placed->plan, 0, &node) ? node.device : "none";
+    pthread_mutex_lock(&scheduler->lock);
+    weir_status_t status = device_number(scheduler, name, &placed->device);
+    pthread_mutex_unlock(&scheduler->lock);
+    weir_receipt_t *receipt = &placed->receipt;
+    snprintf(receipt->model, sizeof receipt->model, "%s", served->name);
+    snprintf(receipt->version, sizeof receipt->version, "%s", served->version);
+    snprintf(receipt->digest, sizeof receipt->digest, "%s", served->info.digest);
+    snprintf(
+        receipt->device, sizeof receipt->device, "%.*s", (int)sizeof receipt->device - 1, name);
+    snprintf(receipt->fingerprint, sizeof receipt->fingerprint, "%016llx",
+        (unsigned long long)fingerprint_of(scheduler->engine, placed->plan));
+    return status;
+}
+
+static weir_status_t place_all(
+    weir_scheduler_t *scheduler, weir__served_t *served, weir_model_t *model, const char *devices)
+{
+    if (!devices)
+        return place(scheduler, served, model, NULL);
+    char *list = strdup(devices), *rest = NULL;
+    if (!list)
+        return weir__loop_no_memory();
+    weir_status_t status = NULL;
+    for (char *name = strtok_r(list, ",", &rest); name && !status;
+         name = strtok_r(NULL, ",", &rest))
+        status = place(scheduler, served, model, name);
+    free(list);
+    if (!status && !served->placed_count)
+        status = WEIR_FAIL(WEIR_INVALID_ARGUMENT, "%s@%s: devices is an empty list", served->name,
+            served->version);
+    return status;
+}
+
+// ---- Instances ---------------------------------------------------------------------------------
+
+void weir__seat_free(weir_scheduler_t *scheduler, weir__instance_t *instance)
+{
+    weir__served_t *served = instance->served;
+    weir_session_free(instance->session);
+    weir_cancel_free(instance->cancel);
+    for (uint32_t i = 0; instance->buffers && i < served->input_count; i++)
+        free(instance->buffers[i].data);
+    free(instance->buffers);
+    free(instance->inputs);
+    free(instance->outputs);
+    free(instance->tickets);
+    weir_status_free(instance->status);
+    pthread_mutex_lock(&scheduler->lock);
+    *instance = (weir__instance_t){.scheduler = scheduler, .index = instance->index};
+    pthread_mutex_unlock(&scheduler->lock);
+}
+
+weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *served,
+    weir__placed_t *placed, weir__instance_t **out_instance)
+{
+    weir__instance_t *instance = NULL;
+    pthread_mutex_lock(&scheduler->lock);
+    for (uint32_t i = 0; i < scheduler->limits.instance_count && !instance; i++)
+        if (!scheduler->instances[i].served)
+            instance = &scheduler->instances[i];
+    if (instance)
+        instance->served = served;
+    pthread_mutex_unlock(&scheduler->lock);
+    if (!instance)
+        return WEIR_FAIL(WEIR_RESOURCE_EXHAUSTED, "%s@%s: all %u instances are taken", served->name,
+            served->version, scheduler->limits.instance_count);
+    instance->placed = placed;
+    instance->buffers = calloc(served->input_count + 1u, sizeof *instance->buffers);
+    instance->inputs = calloc(served->input_count + 1u, sizeof *instance->inputs);
+    instance->outputs = calloc(served->output_count + 1u, sizeof *instance->outputs);
+    instance->tickets = calloc(served->max_batch, sizeof *instance->tickets);
+    weir_status_t status =
+        !instance->buffers || !instance->inputs || !instance->outputs || !instance->tickets
+            ? weir__loop_no_memory()
+            : weir_cancel_create(&instance->cancel);
+    weir_session_options_t options = {.size = sizeof options, .threads = placed->threads};
+    if (!status)
+        status = weir_session_create(placed->plan, &options, &instance->session);
+    if (status)
+        weir__seat_free(scheduler, instance);
+    else
+        *out_instance = instance;
+    return status;
+}
+
+static weir_status_t make_instances(weir_scheduler_t *scheduler, weir__served_t *served)
+{
+    for (uint32_t p = 0; p < served->placed_count; p++)
+        for (uint32_t i = 0; i < served->instances_min; i++) {
+            weir__instance_t *instance;
+            WEIR_TRY(weir__seat_create(scheduler, served, &served->placed[p], &instance));
+        }
+    for (uint32_t i = 0; i < WEIR__INLINE_MAX; i++)
+        WEIR_TRY(weir_session_create(served->placed[0].plan, NULL, &served->inlines[i].session));
+    return NULL;
+}
+
+weir_status_t weir__build(weir_scheduler_t *scheduler, weir__served_t *served, weir_model_t *model,
+    const weir_serving_options_t *options)
+{
+    weir_model_retain(model);
+    served->model = model;
+    served->info = (weir_model_info_t){.size = sizeof served->info};
+    weir_model_describe(model, &served->info);
+    served->deadline_ns = options->deadline_ns;
+    served->instances_min = options->instances_min ? options->instances_min : 1;
+    served->instances_max = WEIR_MAX(served->instances_min, options->instances_max);
+    WEIR_TRY(copy_ports(served, model));
+    WEIR_TRY(set_batching(served, options));
+    WEIR_TRY(place_all(scheduler, served, model, options->devices));
+    // Several instances share the team; one alone has it all.
+    uint32_t threads = weir_engine_threads(scheduler->engine) / served->instances_min;
+    for (uint32_t i = 0; i < served->placed_count; i++)
+        served->placed[i].threads = options->threads             ? options->threads
+                                    : served->instances_min == 1 ? 0
+                                                                 : WEIR_MAX(threads, 1u);
+    return make_instances(scheduler, served);
+}

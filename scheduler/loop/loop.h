@@ -1,0 +1,428 @@
+// scheduler/loop/loop.h: what the loop's files share.
+//
+// Threads. Submitters take a free slot, fill it, put its index into a ring and wake the loop.
+// Engine threads put the number of an instance whose run has ended. The loop's thread owns
+// everything else: it tells the decision core what has happened and does what the core says.
+// Models are added and removed by other threads under `lock`, and reach the loop as commands.
+//
+// What must not be here: libuv (wake.c has it), a decision (scheduler/core has them).
+#ifndef WEIR_SCHEDULER_LOOP_H
+#define WEIR_SCHEDULER_LOOP_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <weir/scheduler.h>
+
+#include "scheduler/core/core.h"
+#include "scheduler/loop/futex.h"
+#include "scheduler/loop/ring.h"
+#include "scheduler/loop/trace.h"
+
+#define WEIR__NAME_BYTES 64
+#define WEIR__VERSION_BYTES 32
+#define WEIR__LABELS_MAX 64
+#define WEIR__INLINE_MAX 4     // sessions per model for runs on the submitter's thread
+#define WEIR__SHARED_BYTES 256 // of inputs without rows, in the key of what may be stacked
+#define WEIR__PLACED_MAX 8     // devices of one model
+#define WEIR__ACTIONS WEIR__TRACE_ACTIONS
+#define WEIR__INPUTS_MAX 64 // of a model that is served
+#define WEIR__NO_INDEX UINT32_MAX
+
+#define WEIR__TEXT_OF(x) #x
+#define WEIR__LINE_OF(x) WEIR__TEXT_OF(x)
+#define WEIR_FAIL(code, ...)                                                                       \
+    weir_status_make((code), __FILE__ ":" WEIR__LINE_OF(__LINE__), __VA_ARGS__)
+
+typedef struct weir__served weir__served_t;
+typedef struct weir__instance weir__instance_t;
+
+// ---- A request (submit.c fills it, the loop owns it from the ring on) --------------------------
+
+typedef enum weir__slot_phase {
+    WEIR__SLOT_FREE,
+    WEIR__SLOT_HELD, // waits for the request before it of its state, or for its model
+    WEIR__SLOT_CORE, // the core has it
+    WEIR__SLOT_ENDED // its FINAL waits for weir_wait()
+} weir__slot_phase_t;
+
+typedef struct weir__slot {
+    atomic_uint generation; // of its ticket, or of the next one
+    atomic_uint next_free;
+    atomic_uint cancelled;  // the generation that weir_cancel() was called for
+    atomic_uint done;       // 1: the FINAL is kept; a futex
+    atomic_uint waitable;   // submitted without a callback
+    weir__served_t *served; // pinned
+    const weir_value_t *inputs;
+    weir_value_t *outputs;
+    weir_event_fn callback;
+    void *user_data;
+    weir_state_t *state;
+    uint64_t submitted_ns, deadline_ns, bytes, request_id;
+    uint32_t rows, tenant, priority;
+    // The loop's.
+    uint32_t phase;
+    uint32_t shape; // of the table
+    uint32_t next_held;
+    uint32_t left;       // weir_left_t
+    uint32_t batch_rows; // of the batch it ran in
+    uint32_t instance;
+    uint32_t first_row;
+    const weir_receipt_t *receipt; // of where it ran; NULL: it never did
+    uint64_t batch;
+    uint64_t started_ns;
+    uint64_t compute_ns;
+    weir_status_t own; // what became of this row in a batch that went well
+} weir__slot_t;
+
+// ---- What may be stacked (shapes.c) ------------------------------------------------------------
+
+typedef struct weir__shape {
+    weir__served_t *served; // NULL: unused
+    uint64_t hash;
+    uint64_t used;      // when last, counted in requests
+    uint32_t users;     // requests
+    uint32_t id;        // what the core knows it by
+    uint32_t next;      // in its bucket
+    uint32_t key_count; // of words
+    uint32_t key_capacity;
+    int64_t *key;
+} weir__shape_t;
+
+// ---- Models (served.c, build.c) ----------------------------------------------------------------
+
+typedef enum weir__served_state {
+    WEIR__SERVED_EMPTY,
+    WEIR__SERVED_ADDING,
+    WEIR__SERVED_SERVING,
+    WEIR__SERVED_REMOVED
+} weir__served_state_t;
+
+// A plan of a model on a device.
+typedef struct weir__placed {
+    weir_plan_t *plan;
+    uint32_t device; // of the scheduler
+    uint32_t threads;
+    uint32_t instance_count;
+    weir_receipt_t receipt; // what all its answers have in common
+} weir__placed_t;
+
+typedef struct weir__inline {
+    atomic_uint busy;
+    weir_session_t *session;
+} weir__inline_t;
+
+// A dim that the request sets and that has the same name as an earlier one.
+typedef struct weir__same_dim {
+    uint32_t input, axis, first_input, first_axis;
+} weir__same_dim_t;
+
+struct weir__served {
+    atomic_uint state;
+    atomic_uint pins; // requests, states, taps, and submitters who just look
+    atomic_uint label;
+    atomic_uint tapped;
+    uint32_t index;
+    uint32_t core_version; // which use of this place it is
+    char name[WEIR__NAME_BYTES];
+    char version[WEIR__VERSION_BYTES];
+    uint32_t numbers[3]; // of the version
+    bool numbered;
+    weir_model_t *model;
+    weir_model_info_t info;
+    uint32_t input_count, output_count;
+    weir_port_t *inputs, *outputs;
+    int32_t *input_axes, *output_axes; // WEIR_AXIS_NONE where there are no rows
+    weir_padding_t *paddings;
+    uint32_t padding_count;
+    weir__same_dim_t *same_dims;
+    uint32_t same_dim_count;
+    uint32_t max_batch; // 1: not stacked
+    uint32_t instances_max, instances_min;
+    uint64_t deadline_ns;
+    char batching[160];
+    weir__placed_t placed[WEIR__PLACED_MAX];
+    uint32_t placed_count;
+    weir__inline_t inlines[WEIR__INLINE_MAX];
+    weir_tap_t *tap; // the loop's
+    // The loop's.
+    uint32_t in_loop; // requests
+    uint32_t instance_count;
+    bool in_core, wants_up;
+};
+
+// ---- Instances (run.c) -------------------------------------------------------------------------
+
+typedef struct weir__buffer {
+    void *data;
+    size_t capacity;
+} weir__buffer_t;
+
+struct weir__instance {
+    weir_scheduler_t *scheduler;
+    weir__served_t *served; // NULL: unused
+    weir__placed_t *placed;
+    weir_session_t *session;
+    weir_cancel_t *cancel;
+    uint32_t index;
+    bool running;
+    bool gone;               // the core has given it up: freed when its run has ended
+    bool known;              // to the core
+    bool stopped;            // `cancel` was raised
+    bool wants_down;         // to be given back
+    weir__buffer_t *buffers; // [input_count]
+    weir_value_t *inputs, *outputs;
+    uint64_t *tickets; // of the batch
+    uint32_t ticket_count;
+    uint32_t rows, run_rows; // of requests; with the filling
+    uint64_t batch;
+    uint64_t started_ns, ended_ns;
+    weir__core_why_t why;
+    weir_status_t status; // of the run
+};
+
+// ---- The scheduler -----------------------------------------------------------------------------
+
+typedef struct weir__loop_device {
+    char name[32];
+    weir__device_state_t state;
+    uint32_t slots;      // batches at a time
+    uint32_t held_count; // given-up instances whose runs have not ended
+    bool told;           // the core knows it
+} weir__loop_device_t;
+
+typedef enum weir__command_kind {
+    WEIR__COMMAND_ADD,    // served
+    WEIR__COMMAND_REMOVE, // served
+    WEIR__COMMAND_DRAIN,  // deadline_ns, drained
+    WEIR__COMMAND_TAP,    // served, tap
+    WEIR__COMMAND_UNTAP   // tap: frees it
+} weir__command_kind_t;
+
+// A probe of the warm-up, for the core's curves.
+typedef struct weir__sample {
+    uint32_t placed, rows;
+    uint64_t elapsed_ns;
+    uint64_t hash; // of the shape, with its key
+    uint32_t key_count;
+    int64_t *key;
+} weir__sample_t;
+
+typedef struct weir__command {
+    struct weir__command *next;
+    weir__command_kind_t kind;
+    weir__served_t *served;
+    weir_tap_t *tap;
+    uint64_t deadline_ns;
+    weir_drained_fn drained;
+    void *user_data;
+    uint32_t sample_count;
+    weir__sample_t *samples;
+} weir__command_t;
+
+typedef struct weir__wake weir__wake_t; // wake.c: libuv's handles, the loop's thread
+
+struct weir_scheduler {
+    weir_engine_t *engine;
+    weir_scheduler_options_t options;
+    weir__core_limits_t limits;
+    weir__wake_t *wake;
+    // Shared with submitters and engine threads.
+    _Alignas(64) atomic_uint_fast64_t free_head; // tag << 32 | index + 1
+    _Alignas(64) atomic_uint sleeping;           // the loop sleeps, or is about to
+    atomic_uint draining;
+    atomic_uint scan_cancels; // the ring was full for one
+    atomic_uint commands_waiting;
+    _Alignas(64) atomic_uint_fast64_t queue_bytes;
+    atomic_uint in_flight;               // accepted and not ended
+    _Alignas(64) weir__ring_t submitted; // index << 1 | is a cancel
+    weir__ring_t ended;                  // instance
+    atomic_uint ended_count;             // a futex for the end of the loop
+    atomic_uint posters;                 // engine threads inside `done`
+    atomic_uint closing;
+    atomic_uint drained_told; // a futex
+    atomic_uint_fast64_t accepted, refused, finals, inline_runs, batches, batch_rows;
+    weir__slot_t *slots;
+    weir_event_t *kept;     // [requests]: FINALs for weir_wait()
+    weir__served_t *models; // [options.models]
+    atomic_uint model_high; // models[] in use are below
+    // Under `lock`.
+    pthread_mutex_t lock;
+    weir__command_t *commands, **commands_end;
+    char (*labels)[WEIR__VERSION_BYTES]; // [WEIR__LABELS_MAX], only ever added to
+    atomic_uint label_count;
+    weir__loop_device_t devices[WEIR__PLACED_MAX * 2];
+    uint32_t device_count;
+    weir__instance_t *instances; // [limits.instance_count]
+    uint32_t core_versions;
+    // The loop's.
+    void *core_memory;
+    weir__core_t *core;
+    weir__core_action_t *actions; // [WEIR__ACTIONS]
+    weir__shape_t *shapes;
+    uint32_t *shape_buckets;
+    uint32_t shape_bucket_count, shape_ids;
+    uint64_t shape_uses;
+    int64_t *key; // scratch
+    uint32_t key_capacity;
+    uint64_t now_ns, timer_ns;
+    atomic_ulong thread;         // whoever runs the loop, while it does; 0: nobody
+    uint64_t ending_batch;       // whose FINALs are being made,
+    weir_status_t ending_status; // and how it ended
+    weir_state_t *ready_states;  // whose next request may go on
+    uint32_t running_count;      // instances
+    bool chores, drained, drain_asked;
+    weir_drained_fn drained_fn;
+    void *drained_user_data;
+    FILE *trace;
+};
+
+void weir__loop_log(const weir_scheduler_t *scheduler, weir_log_level_t level, uint64_t request_id,
+    const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+// ---- statuses.c: what is said on the request path; constants -----------------------------------
+weir_status_t weir__loop_status(weir_code_t code, weir__core_why_t why);
+weir_status_t weir__loop_no_memory(void);
+weir_status_t weir__loop_capacity(void); // an output's buffer is too small
+
+// ---- slots.c -----------------------------------------------------------------------------------
+void weir__slots_init(weir_scheduler_t *scheduler);
+uint32_t weir__slot_take(weir_scheduler_t *scheduler); // WEIR__NO_INDEX: none is free
+void weir__slot_give(weir_scheduler_t *scheduler, uint32_t index);
+static inline weir_ticket_t weir__slot_ticket(const weir_scheduler_t *scheduler, uint32_t index)
+{
+    return (weir_ticket_t)atomic_load_explicit(
+               &scheduler->slots[index].generation, memory_order_relaxed)
+               << 32 |
+           index;
+}
+
+// ---- served.c ----------------------------------------------------------------------------------
+// The model of a selector, pinned: weir__served_unpin(). NULL: none.
+weir__served_t *weir__served_find(weir_scheduler_t *scheduler, const char *selector);
+weir_status_t weir__served_unknown(const weir_scheduler_t *scheduler, const char *selector);
+void weir__served_unpin(weir__served_t *served);
+// Frees what a model that was removed has left, when nothing needs it. The loop.
+void weir__served_settle(weir_scheduler_t *scheduler, weir__served_t *served);
+void weir__served_clear(weir__served_t *served); // everything that it owns
+
+// ---- build.c: a served model from a weir_model_t -----------------------------------------------
+weir_status_t weir__build(weir_scheduler_t *scheduler, weir__served_t *served, weir_model_t *model,
+    const weir_serving_options_t *options);
+// Takes a place for an instance and makes it. The caller's thread or the loop.
+weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *served,
+    weir__placed_t *placed, weir__instance_t **out_instance);
+void weir__seat_free(weir_scheduler_t *scheduler, weir__instance_t *instance);
+size_t weir__dtype_bytes(weir_dtype_t dtype); // 0: not one
+
+// ---- probe.c: are rows independent, and what do batches cost? ----------------------------------
+weir_status_t weir__probe(weir_scheduler_t *scheduler, weir__served_t *served,
+    const weir_serving_options_t *options, weir__command_t *command);
+
+// ---- shapes.c ----------------------------------------------------------------------------------
+// Lengths and batches are run at 1, 2, 3, 4, 6, 8, 12, 16, 24 … so that few shapes are ever met.
+uint32_t weir__shape_round(uint32_t count, uint32_t most);
+uint32_t weir__shape_key_capacity(const weir__served_t *served);
+// The key of one request's shape; returns how many words.
+uint32_t weir__shape_key(const weir__served_t *served, const weir_value_t *const *inputs,
+    int64_t *out_key, uint64_t *out_hash);
+// The loop: finds or makes it, with one more user. WEIR__NO_INDEX: the table is full.
+uint32_t weir__shape_get(weir_scheduler_t *scheduler, weir__served_t *served, uint64_t hash,
+    const int64_t *key, uint32_t key_count);
+void weir__shape_release(weir_scheduler_t *scheduler, uint32_t shape);
+void weir__shapes_forget(weir_scheduler_t *scheduler, weir__served_t *served);
+
+// ---- pack.c: rows into batches and out of them -------------------------------------------------
+// Dims of input `index` of a batch of `run_rows` such requests.
+void weir__pack_dims(const weir__served_t *served, uint32_t index, const weir_value_t *request,
+    uint32_t run_rows, weir_value_t *out_batch);
+// Copies a request's rows to row `first` of the batch; what is declared to be filled is.
+void weir__pack_rows(const weir__served_t *served, uint32_t index, const weir_value_t *request,
+    uint32_t rows, uint32_t first, weir_value_t *batch);
+// Rows [first, first + rows) of an output for the request whose inputs are these. Fills in dims.
+// false: the buffer is too small.
+bool weir__pack_out(const weir__served_t *served, uint32_t index, const weir_value_t *batch,
+    uint32_t run_rows, uint32_t first, uint32_t rows, const weir_value_t *const *inputs,
+    weir_value_t *output);
+
+// ---- run.c -------------------------------------------------------------------------------------
+// An input of a request: its own, or its state's.
+const weir_value_t *weir__slot_input(const weir__slot_t *slot, uint32_t index);
+void weir__run_dispatch(weir_scheduler_t *scheduler, const weir__core_action_t *action);
+void weir__run_stop(weir_scheduler_t *scheduler, uint32_t instance);
+// A run has ended: answers are copied out, the core hears of it.
+void weir__run_ended(weir_scheduler_t *scheduler, uint32_t instance);
+
+// ---- devices.c ---------------------------------------------------------------------------------
+// What the core says of a device or an instance.
+void weir__device_changed(weir_scheduler_t *scheduler, const weir__core_action_t *action);
+void weir__seat_gone(weir_scheduler_t *scheduler, uint32_t instance);
+// The run of an instance that was given up has ended.
+void weir__device_released(weir_scheduler_t *scheduler, weir__instance_t *instance);
+// Tells the core of an instance, which is idle.
+void weir__seat_tell(weir_scheduler_t *scheduler, weir__instance_t *instance);
+void weir__device_tell_new(weir_scheduler_t *scheduler, uint32_t device);
+// What an action asked for and could not be done within its step.
+void weir__chores(weir_scheduler_t *scheduler);
+
+// ---- state.c -----------------------------------------------------------------------------------
+// Its tensor for an input or output, NULL where that is not one of its pairs.
+const weir_value_t *weir__state_input(const weir_state_t *state, uint32_t index);
+weir_value_t *weir__state_output(weir_state_t *state, uint32_t index);
+// dtype and dims of its tensor for an input; any thread.
+const weir_value_t *weir__state_like(const weir_state_t *state, uint32_t index);
+// Has the new tensor for an output the dims that it must have?
+bool weir__state_fits(const weir_state_t *state, uint32_t index);
+weir_status_t weir__state_mismatch(void);
+weir__served_t *weir__state_served(const weir_state_t *state);
+void weir__state_retain(weir_state_t *state);
+void weir__state_release(weir_state_t *state);
+// The loop. true: the request may go on; else it waits for the one before it.
+bool weir__state_enter(weir_scheduler_t *scheduler, weir_state_t *state, uint32_t slot);
+// The request that was let in has ended; `moved`: well, so that its outputs are the inputs now.
+void weir__state_leave(weir_scheduler_t *scheduler, weir_state_t *state, bool moved);
+// The next request that may go on, or WEIR__NO_INDEX.
+uint32_t weir__state_next(weir_scheduler_t *scheduler);
+// Takes a request that waits out.
+void weir__state_drop(weir_scheduler_t *scheduler, weir_state_t *state, uint32_t slot);
+
+// ---- tap.c -------------------------------------------------------------------------------------
+// Copies a request that has ended well, if it is one of those to be sampled.
+void weir__tap_close(weir_tap_t *tap); // the loop
+void weir__tap_take(weir_tap_t *tap, const weir__slot_t *slot, const weir_event_t *event);
+
+// ---- trace.c -----------------------------------------------------------------------------------
+weir_status_t weir__trace_open(weir_scheduler_t *scheduler);
+void weir__trace_close(weir_scheduler_t *scheduler);
+void weir__trace_step(weir_scheduler_t *scheduler, const weir__core_event_t *event, uint64_t now_ns,
+    weir_code_t code, const weir__core_action_t *actions, size_t action_count);
+
+// ---- submit.c ----------------------------------------------------------------------------------
+weir_status_t weir__submit_check(
+    weir__served_t *served, const weir_request_t *request, uint32_t *out_rows, uint64_t *out_bytes);
+
+// ---- turn.c ------------------------------------------------------------------------------------
+// One event to the core, and all that it says.
+void weir__turn_feed(weir_scheduler_t *scheduler, const weir__core_event_t *event);
+// Does all there is to do.
+void weir__turn(weir_scheduler_t *scheduler);
+// May the loop sleep now? If not, there is more to do. Until weir__turn() it counts as asleep.
+bool weir__turn_rest(weir_scheduler_t *scheduler);
+void weir__turn_final(weir_scheduler_t *scheduler, uint32_t index, weir_code_t code,
+    weir__core_why_t why, weir_status_t status, uint64_t retry_ns);
+// Ends everything; nothing runs any more when it returns.
+void weir__turn_shut_down(weir_scheduler_t *scheduler);
+
+// ---- wake.c ------------------------------------------------------------------------------------
+weir_status_t weir__wake_create(weir_scheduler_t *scheduler);
+void weir__wake_free(weir_scheduler_t *scheduler); // after weir__turn_shut_down(), or in its stead
+void weir__wake(weir_scheduler_t *scheduler);      // after a put: any thread
+void weir__wake_poll(weir_scheduler_t *scheduler);
+int weir__wake_fd(const weir_scheduler_t *scheduler);
+bool weir__is_on_loop(const weir_scheduler_t *scheduler);
+
+// ---- scheduler.c -------------------------------------------------------------------------------
+void weir__command_post(weir_scheduler_t *scheduler, weir__command_t *command); // taken over
+
+#endif

@@ -1,0 +1,420 @@
+// scheduler/loop/served.c: models under names and versions: finding, adding, removing, labels.
+//
+// Places in the table are never moved, so that submitters look without a lock: a look pins the
+// place first and reads it then; a place is used again only when it was removed and nobody pins it.
+#include "scheduler/loop/loop.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- Versions and selectors --------------------------------------------------------------------
+
+// "1", "1.2", "1.2.3" at the start of `text`; returns how many numbers, 0 where there are none or
+// something else follows.
+static uint32_t parse_numbers(const char *text, uint32_t out_numbers[3])
+{
+    uint32_t count = 0;
+    out_numbers[0] = out_numbers[1] = out_numbers[2] = 0;
+    while (count < 3 && isdigit((unsigned char)*text)) {
+        uint64_t number = 0;
+        for (; isdigit((unsigned char)*text); text++)
+            if ((number = number * 10 + (uint64_t)(*text - '0')) > UINT32_MAX)
+                return 0;
+        out_numbers[count++] = (uint32_t)number;
+        if (*text != '.')
+            break;
+        text++;
+    }
+    return *text ? 0 : count;
+}
+
+static int compare_versions(const weir__served_t *a, const weir__served_t *b)
+{
+    if (a->numbered != b->numbered)
+        return a->numbered ? 1 : -1;
+    for (uint32_t i = 0; a->numbered && i < 3; i++)
+        if (a->numbers[i] != b->numbers[i])
+            return a->numbers[i] > b->numbers[i] ? 1 : -1;
+    return strcmp(a->version, b->version);
+}
+
+typedef enum rule { RULE_HIGHEST, RULE_EXACT, RULE_COMPATIBLE } rule_t;
+
+typedef struct selector {
+    const char *name;
+    size_t name_bytes;
+    rule_t rule;
+    const char *version; // also a label
+    uint32_t numbers[3], number_count;
+    uint32_t label; // WEIR__NO_INDEX: no such one
+} selector_t;
+
+static uint32_t find_label(const weir_scheduler_t *scheduler, const char *label)
+{
+    uint32_t count = atomic_load_explicit(&scheduler->label_count, memory_order_acquire);
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(scheduler->labels[i], label) == 0)
+            return i;
+    return WEIR__NO_INDEX;
+}
+
+static selector_t parse_selector(const weir_scheduler_t *scheduler, const char *text)
+{
+    const char *at = strchr(text, '@');
+    selector_t selector = {.name = text,
+        .name_bytes = at ? (size_t)(at - text) : strlen(text),
+        .label = WEIR__NO_INDEX};
+    if (!at)
+        return selector;
+    selector.version = at + 1;
+    selector.rule = at[1] == '^' ? RULE_COMPATIBLE : RULE_EXACT;
+    if (selector.rule == RULE_COMPATIBLE)
+        selector.number_count = parse_numbers(at + 2, selector.numbers);
+    else if (isalpha((unsigned char)at[1]))
+        selector.label = find_label(scheduler, at + 1);
+    return selector;
+}
+
+// ^1: 1.x.y. ^1.2: 1.x.y that is not below 1.2.
+static bool is_compatible(const weir__served_t *served, const selector_t *selector)
+{
+    if (!served->numbered || !selector->number_count || served->numbers[0] != selector->numbers[0])
+        return false;
+    for (uint32_t i = 1; i < 3; i++)
+        if (served->numbers[i] != selector->numbers[i])
+            return served->numbers[i] > selector->numbers[i];
+    return true;
+}
+
+static bool matches(weir__served_t *served, const selector_t *selector)
+{
+    if (strncmp(served->name, selector->name, selector->name_bytes) != 0 ||
+        served->name[selector->name_bytes])
+        return false;
+    switch (selector->rule) {
+    case RULE_HIGHEST:
+        return true;
+    case RULE_COMPATIBLE:
+        return is_compatible(served, selector);
+    case RULE_EXACT:
+        break;
+    }
+    return strcmp(served->version, selector->version) == 0 ||
+           (selector->label != WEIR__NO_INDEX &&
+               atomic_load_explicit(&served->label, memory_order_acquire) == selector->label);
+}
+
+void weir__served_unpin(weir__served_t *served)
+{
+    atomic_fetch_sub(&served->pins, 1);
+}
+
+static bool pin(weir__served_t *served)
+{
+    if (atomic_load_explicit(&served->state, memory_order_relaxed) != WEIR__SERVED_SERVING)
+        return false;
+    // The remover writes the state and then reads the pins; here it is the other way round, so one
+    // of the two sees the other.
+    atomic_fetch_add(&served->pins, 1);
+    if (atomic_load(&served->state) == WEIR__SERVED_SERVING)
+        return true;
+    weir__served_unpin(served);
+    return false;
+}
+
+weir__served_t *weir__served_find(weir_scheduler_t *scheduler, const char *text)
+{
+    selector_t selector = parse_selector(scheduler, text);
+    uint32_t high = atomic_load_explicit(&scheduler->model_high, memory_order_acquire);
+    weir__served_t *found = NULL;
+    for (uint32_t i = 0; i < high; i++) {
+        weir__served_t *served = &scheduler->models[i];
+        if (!pin(served))
+            continue;
+        if (!matches(served, &selector) || (found && compare_versions(served, found) < 0)) {
+            weir__served_unpin(served);
+            continue;
+        }
+        if (found)
+            weir__served_unpin(found);
+        found = served;
+    }
+    return found;
+}
+
+weir_status_t weir__served_unknown(const weir_scheduler_t *scheduler, const char *selector)
+{
+    if (atomic_load_explicit(&scheduler->model_high, memory_order_relaxed) == 0)
+        return WEIR_FAIL(WEIR_NOT_FOUND,
+            "model \"%s\": nothing is served yet; weir_scheduler_add() adds models", selector);
+    return WEIR_FAIL(WEIR_NOT_FOUND,
+        "model \"%s\": no such name, version or label is served; weir_scheduler_served() lists "
+        "what is",
+        selector);
+}
+
+// ---- Adding ------------------------------------------------------------------------------------
+
+static weir_status_t check_names(const char *name, const char *version)
+{
+    if (!name || !name[0] || strlen(name) >= WEIR__NAME_BYTES || strchr(name, '@'))
+        return WEIR_FAIL(WEIR_INVALID_ARGUMENT,
+            "a model's name has 1 to %d bytes and no '@', not \"%s\"", WEIR__NAME_BYTES - 1,
+            name ? name : "");
+    if (!version || !version[0] || strlen(version) >= WEIR__VERSION_BYTES || strchr(version, '@') ||
+        version[0] == '^')
+        return WEIR_FAIL(WEIR_INVALID_ARGUMENT,
+            "the version of \"%s\" has 1 to %d bytes and no '@', such as \"1.2.0\", not \"%s\"",
+            name, WEIR__VERSION_BYTES - 1, version ? version : "");
+    return NULL;
+}
+
+// A place of the table, and nobody else's meanwhile: it is being added. Under
+// the lock.
+static weir_status_t take_place(
+    weir_scheduler_t *scheduler, const char *name, const char *version, weir__served_t **out_served)
+{
+    uint32_t high = atomic_load_explicit(&scheduler->model_high, memory_order_relaxed);
+    weir__served_t *free_one = NULL;
+    for (uint32_t i = 0; i < scheduler->options.models; i++) {
+        weir__served_t *served = &scheduler->models[i];
+        uint32_t state = atomic_load(&served->state);
+        if (state == WEIR__SERVED_EMPTY && !free_one)
+            free_one = served;
+        if ((state == WEIR__SERVED_SERVING || state == WEIR__SERVED_ADDING) &&
+            strcmp(served->name, name) == 0 && strcmp(served->version, version) == 0)
+            return WEIR_FAIL(WEIR_INVALID_ARGUMENT,
+                "%s@%s is served already: give the new one another version, or remove the old "
+                "one first",
+                name, version);
+    }
+    if (!free_one)
+        return WEIR_FAIL(WEIR_RESOURCE_EXHAUSTED,
+            "%u models are served, or not quite gone yet; allow more in options.models",
+            scheduler->options.models);
+    uint32_t index = (uint32_t)(free_one - scheduler->models);
+    snprintf(free_one->name, sizeof free_one->name, "%s", name);
+    snprintf(free_one->version, sizeof free_one->version, "%s", version);
+    free_one->numbered = parse_numbers(version, free_one->numbers) > 0;
+    free_one->index = index;
+    free_one->core_version = ++scheduler->core_versions;
+    atomic_store(&free_one->label, WEIR__NO_INDEX);
+    atomic_store(&free_one->state, WEIR__SERVED_ADDING);
+    if (index >= high)
+        atomic_store_explicit(&scheduler->model_high, index + 1, memory_order_release);
+    *out_served = free_one;
+    return NULL;
+}
+
+static weir_status_t add_label(weir_scheduler_t *scheduler, const char *label, uint32_t *out_index)
+{
+    if (!isalpha((unsigned char)label[0]) || strlen(label) >= WEIR__VERSION_BYTES ||
+        strchr(label, '@'))
+        return WEIR_FAIL(WEIR_INVALID_ARGUMENT,
+            "a label begins with a letter and has at most %d bytes, not \"%s\"",
+            WEIR__VERSION_BYTES - 1, label);
+    *out_index = find_label(scheduler, label);
+    if (*out_index != WEIR__NO_INDEX)
+        return NULL;
+    uint32_t count = atomic_load_explicit(&scheduler->label_count, memory_order_relaxed);
+    if (count == WEIR__LABELS_MAX)
+        return WEIR_FAIL(
+            WEIR_RESOURCE_EXHAUSTED, "there are %d labels already, the most", WEIR__LABELS_MAX);
+    snprintf(scheduler->labels[count], WEIR__VERSION_BYTES, "%s", label);
+    atomic_store_explicit(&scheduler->label_count, count + 1, memory_order_release);
+    *out_index = count;
+    return NULL;
+}
+
+// Under the lock.
+static weir_status_t set_label(
+    weir_scheduler_t *scheduler, weir__served_t *served, const char *label)
+{
+    uint32_t index;
+    WEIR_TRY(add_label(scheduler, label, &index));
+    // First the new one: who looks meanwhile finds one of the two, the higher version.
+    atomic_store_explicit(&served->label, index, memory_order_release);
+    for (uint32_t i = 0; i < scheduler->options.models; i++) {
+        weir__served_t *other = &scheduler->models[i];
+        if (other != served && atomic_load(&other->state) == WEIR__SERVED_SERVING &&
+            strcmp(other->name, served->name) == 0 && atomic_load(&other->label) == index)
+            atomic_store_explicit(&other->label, WEIR__NO_INDEX, memory_order_release);
+    }
+    return NULL;
+}
+
+static void free_samples(weir__command_t *command)
+{
+    for (uint32_t i = 0; i < command->sample_count; i++)
+        free(command->samples[i].key);
+    free(command->samples);
+    free(command);
+}
+
+static void give_up(weir_scheduler_t *scheduler, weir__served_t *served)
+{
+    for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
+        if (scheduler->instances[i].served == served)
+            weir__seat_free(scheduler, &scheduler->instances[i]);
+    weir__served_clear(served);
+    atomic_store(&served->state, WEIR__SERVED_EMPTY);
+}
+
+weir_status_t weir_scheduler_add(weir_scheduler_t *scheduler, const char *name, const char *version,
+    weir_model_t *model, const weir_serving_options_t *options)
+{
+    weir_serving_options_t known = {.size = sizeof known};
+    if (options)
+        memcpy(&known, options, WEIR_MIN(options->size, sizeof known));
+    WEIR_TRY(check_names(name, version));
+    if (!model)
+        return WEIR_FAIL(WEIR_INVALID_ARGUMENT, "%s@%s: no model is given", name, version);
+    weir__command_t *command = calloc(1, sizeof *command);
+    if (!command)
+        return weir__loop_no_memory();
+    weir__served_t *served = NULL;
+    pthread_mutex_lock(&scheduler->lock);
+    weir_status_t status = take_place(scheduler, name, version, &served);
+    pthread_mutex_unlock(&scheduler->lock);
+    if (!status)
+        status = weir__build(scheduler, served, model, &known);
+    if (!status)
+        status = weir__probe(scheduler, served, &known, command);
+    if (!status && known.label) {
+        pthread_mutex_lock(&scheduler->lock);
+        status = set_label(scheduler, served, known.label);
+        pthread_mutex_unlock(&scheduler->lock);
+    }
+    if (status) {
+        if (served)
+            give_up(scheduler, served);
+        free_samples(command);
+        return status;
+    }
+    weir__loop_log(scheduler, WEIR_LOG_INFO, 0, "%s@%s: batches of up to %u rows: %s", name,
+        version, served->max_batch, served->batching);
+    command->kind = WEIR__COMMAND_ADD;
+    command->served = served;
+    weir__command_post(scheduler, command);
+    // Only now: a request that is in the ring has its model in the commands.
+    atomic_store(&served->state, WEIR__SERVED_SERVING);
+    return NULL;
+}
+
+// ---- Removing ----------------------------------------------------------------------------------
+
+// Under the lock.
+static weir__served_t *find_exact(
+    weir_scheduler_t *scheduler, const char *name, const char *version)
+{
+    for (uint32_t i = 0; i < scheduler->options.models; i++) {
+        weir__served_t *served = &scheduler->models[i];
+        if (atomic_load(&served->state) == WEIR__SERVED_SERVING &&
+            strcmp(served->name, name) == 0 && strcmp(served->version, version) == 0)
+            return served;
+    }
+    return NULL;
+}
+
+weir_status_t weir_scheduler_remove(
+    weir_scheduler_t *scheduler, const char *name, const char *version)
+{
+    weir__command_t *command = calloc(1, sizeof *command);
+    if (!command)
+        return weir__loop_no_memory();
+    pthread_mutex_lock(&scheduler->lock);
+    weir__served_t *served = find_exact(scheduler, name, version);
+    if (served)
+        atomic_store(&served->state, WEIR__SERVED_REMOVED);
+    pthread_mutex_unlock(&scheduler->lock);
+    if (!served) {
+        free(command);
+        return WEIR_FAIL(WEIR_NOT_FOUND, "%s@%s is not served", name, version);
+    }
+    command->kind = WEIR__COMMAND_REMOVE;
+    command->served = served;
+    weir__command_post(scheduler, command);
+    return NULL;
+}
+
+weir_status_t weir_scheduler_label(
+    weir_scheduler_t *scheduler, const char *name, const char *version, const char *label)
+{
+    pthread_mutex_lock(&scheduler->lock);
+    weir__served_t *served = find_exact(scheduler, name, version);
+    weir_status_t status = served ? set_label(scheduler, served, label)
+                                  : WEIR_FAIL(WEIR_NOT_FOUND, "%s@%s is not served", name, version);
+    pthread_mutex_unlock(&scheduler->lock);
+    return status;
+}
+
+void weir__served_clear(weir__served_t *served)
+{
+    for (uint32_t i = 0; i < WEIR__INLINE_MAX; i++)
+        weir_session_free(served->inlines[i].session);
+    for (uint32_t i = 0; i < served->placed_count; i++)
+        weir_plan_free(served->placed[i].plan);
+    weir_model_free(served->model);
+    free(served->inputs);
+    free(served->outputs);
+    free(served->input_axes);
+    free(served->output_axes);
+    free(served->paddings);
+    free(served->same_dims);
+    for (uint32_t i = 0; i < WEIR__INLINE_MAX; i++)
+        served->inlines[i].session = NULL;
+    served->model = NULL;
+    served->inputs = served->outputs = NULL;
+    served->input_axes = served->output_axes = NULL;
+    served->paddings = NULL;
+    served->same_dims = NULL;
+    served->placed_count = served->padding_count = served->same_dim_count = 0;
+    served->instance_count = served->in_loop = 0;
+    served->in_core = served->wants_up = false;
+    served->tap = NULL;
+    atomic_store(&served->tapped, 0);
+}
+
+void weir__served_settle(weir_scheduler_t *scheduler, weir__served_t *served)
+{
+    if (atomic_load(&served->state) != WEIR__SERVED_REMOVED || !served->in_core ||
+        served->in_loop || served->instance_count)
+        return;
+    // Somebody may just be looking at it, or a state may keep it: again at the next turn.
+    if (atomic_load(&served->pins)) {
+        scheduler->chores = true;
+        return;
+    }
+    weir__shapes_forget(scheduler, served);
+    pthread_mutex_lock(&scheduler->lock);
+    weir__served_clear(served);
+    atomic_store(&served->state, WEIR__SERVED_EMPTY);
+    pthread_mutex_unlock(&scheduler->lock);
+}
+
+int weir_scheduler_served(weir_scheduler_t *scheduler, uint32_t index, weir_served_t *out_served)
+{
+    uint32_t high = atomic_load_explicit(&scheduler->model_high, memory_order_acquire);
+    for (uint32_t i = 0; i < high; i++) {
+        weir__served_t *served = &scheduler->models[i];
+        if (!pin(served))
+            continue;
+        if (index-- > 0) {
+            weir__served_unpin(served);
+            continue;
+        }
+        weir_served_t info = {.size = out_served->size,
+            .max_batch = served->max_batch,
+            .resident = 1,
+            .instances = served->placed_count * served->instances_min};
+        snprintf(info.name, sizeof info.name, "%s", served->name);
+        snprintf(info.version, sizeof info.version, "%s", served->version);
+        snprintf(info.digest, sizeof info.digest, "%s", served->info.digest);
+        snprintf(info.batching, sizeof info.batching, "%s", served->batching);
+        weir__served_unpin(served);
+        memcpy(out_served, &info, WEIR_MIN(out_served->size, sizeof info));
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,46 @@
+// scheduler/loop/slots.c: the slab of requests: any thread takes a slot and gives one back.
+//
+// A stack of free indices (R. K. Treiber, 1986) whose head carries a tag, so that a slot that was
+// taken and given back meanwhile is noticed. The last one given back is taken first: it is warm.
+#include "scheduler/loop/loop.h"
+
+void weir__slots_init(weir_scheduler_t *scheduler)
+{
+    uint32_t count = scheduler->options.requests;
+    for (uint32_t i = 0; i < count; i++) {
+        atomic_init(&scheduler->slots[i].generation, 1); // generation 0 is none
+        atomic_init(&scheduler->slots[i].next_free, i + 1 < count ? i + 2 : 0);
+    }
+    atomic_init(&scheduler->free_head, 1);
+}
+
+uint32_t weir__slot_take(weir_scheduler_t *scheduler)
+{
+    uint64_t head = atomic_load_explicit(&scheduler->free_head, memory_order_acquire);
+    for (;;) {
+        uint32_t first = (uint32_t)head;
+        if (!first)
+            return WEIR__NO_INDEX;
+        weir__slot_t *slot = &scheduler->slots[first - 1];
+        uint64_t next =
+            ((head >> 32) + 1) << 32 | atomic_load_explicit(&slot->next_free, memory_order_relaxed);
+        if (atomic_compare_exchange_weak_explicit(
+                &scheduler->free_head, &head, next, memory_order_acq_rel, memory_order_acquire))
+            return first - 1;
+    }
+}
+
+void weir__slot_give(weir_scheduler_t *scheduler, uint32_t index)
+{
+    weir__slot_t *slot = &scheduler->slots[index];
+    // From here on the ticket is stale.
+    uint32_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed) + 1;
+    atomic_store_explicit(&slot->generation, generation ? generation : 1, memory_order_relaxed);
+    uint64_t head = atomic_load_explicit(&scheduler->free_head, memory_order_relaxed);
+    uint64_t next;
+    do {
+        atomic_store_explicit(&slot->next_free, (uint32_t)head, memory_order_relaxed);
+        next = ((head >> 32) + 1) << 32 | (index + 1);
+    } while (!atomic_compare_exchange_weak_explicit(
+        &scheduler->free_head, &head, next, memory_order_acq_rel, memory_order_relaxed));
+}

@@ -1,0 +1,433 @@
+// scheduler/loop/turn.c: what the loop does when it is awake: events to the core, its actions done.
+//
+// The actions of a step are done in two passes: first what lets devices work (batches leave, runs
+// stop), then the answers, whose callbacks may take their time. A callback may submit and cancel:
+// those go through the ring, never straight into the core.
+#include "scheduler/loop/loop.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ARRIVALS_AT_ONCE 128 // between two looks at runs that have ended
+#define PASSES_MAX 64        // before other users of the thread have their turn
+
+// ---- Answers -----------------------------------------------------------------------------------
+
+static void describe(const weir__slot_t *slot, weir_event_t *event)
+{
+    if (!slot->receipt) {
+        memset(&event->receipt, 0, sizeof event->receipt);
+        const weir__served_t *served = slot->served;
+        memcpy(event->receipt.model, served->name, sizeof event->receipt.model);
+        memcpy(event->receipt.version, served->version, sizeof event->receipt.version);
+        memcpy(event->receipt.digest, served->info.digest, sizeof event->receipt.digest);
+        return;
+    }
+    event->receipt = *slot->receipt;
+    event->receipt.batch_id = slot->batch;
+    event->receipt.batch_size = slot->batch_rows;
+    event->receipt.left = slot->left;
+    event->receipt.queue_ns =
+        slot->started_ns > slot->submitted_ns ? slot->started_ns - slot->submitted_ns : 0;
+    event->receipt.compute_ns = slot->compute_ns;
+}
+
+// What the slot held on to; its own fields stay readable until it is given back.
+static void let_go(weir_scheduler_t *scheduler, weir__slot_t *slot, bool well)
+{
+    weir__served_t *served = slot->served;
+    if (slot->shape != WEIR__NO_INDEX)
+        weir__shape_release(scheduler, slot->shape);
+    if (slot->state) {
+        if (slot->phase == WEIR__SLOT_CORE)
+            weir__state_leave(scheduler, slot->state, well);
+        weir__state_release(slot->state);
+    }
+    atomic_fetch_sub_explicit(&scheduler->queue_bytes, slot->bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&scheduler->finals, 1, memory_order_relaxed);
+    served->in_loop--;
+    weir__served_unpin(served);
+    weir__served_settle(scheduler, served);
+}
+
+// The one place where a request that was accepted ends.
+void weir__turn_final(weir_scheduler_t *scheduler, uint32_t index, weir_code_t code,
+    weir__core_why_t why, weir_status_t status, uint64_t retry_ns)
+{
+    weir__slot_t *slot = &scheduler->slots[index];
+    weir_event_t event = {.kind = WEIR_EVENT_FINAL,
+        .output_count = slot->served->output_count,
+        .ticket = weir__slot_ticket(scheduler, index),
+        .outputs = slot->outputs,
+        .retry_after_ns = retry_ns,
+        .request_id = slot->request_id};
+    if (code == WEIR_OK)
+        event.status = slot->own;
+    else
+        event.status = status ? status : weir__loop_status(code, why);
+    describe(slot, &event);
+    if (!event.status && slot->served->tap)
+        weir__tap_take(slot->served->tap, slot, &event);
+    weir_event_fn callback = slot->callback;
+    void *user_data = slot->user_data;
+    let_go(scheduler, slot, !event.status);
+    atomic_fetch_sub(&scheduler->in_flight, 1);
+    if (!callback) {
+        slot->phase = WEIR__SLOT_ENDED;
+        // The run's own status dies with its batch; weir_wait() gives it to its caller.
+        if (event.status && event.status == scheduler->ending_status)
+            scheduler->ending_status = NULL;
+        scheduler->kept[index] = event;
+        atomic_store_explicit(&slot->done, 1, memory_order_release);
+        weir__loop_futex_wake(&slot->done);
+        return;
+    }
+    slot->phase = WEIR__SLOT_FREE;
+    weir__slot_give(scheduler, index);
+    callback(&event, user_data);
+}
+
+// ---- The core ----------------------------------------------------------------------------------
+
+static void act(weir_scheduler_t *scheduler, const weir__core_action_t *action)
+{
+    switch (action->kind) {
+    case WEIR__ACTION_DISPATCH:
+        weir__run_dispatch(scheduler, action);
+        break;
+    case WEIR__ACTION_STOP:
+        weir__run_stop(scheduler, action->instance);
+        break;
+    case WEIR__ACTION_SET_TIMER:
+        scheduler->timer_ns = action->time_ns;
+        break;
+    case WEIR__ACTION_DEVICE:
+        weir__device_changed(scheduler, action);
+        break;
+    case WEIR__ACTION_GONE:
+        weir__seat_gone(scheduler, action->instance);
+        break;
+    case WEIR__ACTION_SCALE_UP:
+        scheduler->models[action->model].wants_up = true;
+        scheduler->chores = true;
+        break;
+    case WEIR__ACTION_SCALE_DOWN:
+        scheduler->instances[action->instance].wants_down = true;
+        scheduler->chores = true;
+        break;
+    case WEIR__ACTION_DRAINED:
+        scheduler->drained = true;
+        break;
+    default:
+        break;
+    }
+}
+
+static void answer(weir_scheduler_t *scheduler, const weir__core_action_t *action)
+{
+    if (action->kind != WEIR__ACTION_FINAL && action->kind != WEIR__ACTION_REFUSE)
+        return;
+    weir_status_t status = NULL;
+    if (action->kind == WEIR__ACTION_FINAL && action->batch == scheduler->ending_batch &&
+        action->code == weir_status_code(scheduler->ending_status))
+        status = scheduler->ending_status;
+    weir__turn_final(scheduler, (uint32_t)action->ticket, action->code, action->why, status,
+        action->kind == WEIR__ACTION_REFUSE ? action->time_ns : 0);
+}
+
+void weir__turn_feed(weir_scheduler_t *scheduler, const weir__core_event_t *event)
+{
+    size_t count = 0;
+    scheduler->now_ns = weir_now_ns();
+    weir_code_t code = weir__core_step(
+        scheduler->core, event, scheduler->now_ns, scheduler->actions, WEIR__ACTIONS, &count);
+    if (scheduler->trace)
+        weir__trace_step(scheduler, event, scheduler->now_ns, code, scheduler->actions, count);
+    if (code != WEIR_OK)
+        weir__loop_log(scheduler, WEIR_LOG_ERROR, 0, "the core refuses event %d: %s",
+            (int)event->kind, weir_code_name(code));
+    for (size_t i = 0; i < count; i++)
+        act(scheduler, &scheduler->actions[i]);
+    for (size_t i = 0; i < count; i++)
+        answer(scheduler, &scheduler->actions[i]);
+}
+
+// ---- What came ---------------------------------------------------------------------------------
+
+static bool is_cancelled(const weir__slot_t *slot)
+{
+    return atomic_load(&slot->cancelled) ==
+           atomic_load_explicit(&slot->generation, memory_order_relaxed);
+}
+
+static void arrive(weir_scheduler_t *scheduler, uint32_t index)
+{
+    weir__slot_t *slot = &scheduler->slots[index];
+    weir__served_t *served = slot->served;
+    slot->phase = WEIR__SLOT_CORE;
+    // A cancel may have been faster than its request.
+    if (is_cancelled(slot)) {
+        weir__turn_final(scheduler, index, WEIR_CANCELLED, WEIR__FINAL_CANCELLED, NULL, 0);
+        return;
+    }
+    const weir_value_t *inputs[WEIR__INPUTS_MAX];
+    for (uint32_t i = 0; i < served->input_count; i++)
+        inputs[i] = weir__slot_input(slot, i);
+    uint64_t hash;
+    uint32_t key_count = weir__shape_key(served, inputs, scheduler->key, &hash);
+    slot->shape = weir__shape_get(scheduler, served, hash, scheduler->key, key_count);
+    if (slot->shape == WEIR__NO_INDEX) {
+        weir__turn_final(scheduler, index, WEIR_RESOURCE_EXHAUSTED, WEIR__REFUSE_LANES, NULL,
+            scheduler->limits.retry_ns);
+        return;
+    }
+    weir__turn_feed(
+        scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_ARRIVAL,
+                       .ticket = weir__slot_ticket(scheduler, index),
+                       .model = served->index,
+                       .version = served->core_version,
+                       .shape = scheduler->shapes[slot->shape].id,
+                       .tenant = slot->tenant,
+                       .priority = slot->priority,
+                       .rows = slot->rows,
+                       .bytes = slot->bytes,
+                       .deadline_ns = slot->deadline_ns ? slot->deadline_ns : WEIR__CORE_NEVER,
+                       .once = slot->state != NULL});
+}
+
+static void receive(weir_scheduler_t *scheduler, uint32_t index)
+{
+    weir__slot_t *slot = &scheduler->slots[index];
+    slot->served->in_loop++;
+    slot->shape = WEIR__NO_INDEX;
+    slot->receipt = NULL;
+    slot->own = NULL;
+    slot->batch = slot->compute_ns = 0;
+    slot->phase = WEIR__SLOT_HELD;
+    if (!slot->state || weir__state_enter(scheduler, slot->state, index))
+        arrive(scheduler, index);
+}
+
+static void cancel(weir_scheduler_t *scheduler, uint32_t index)
+{
+    weir__slot_t *slot = &scheduler->slots[index];
+    if (!is_cancelled(slot))
+        return;
+    if (slot->phase == WEIR__SLOT_CORE) {
+        weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_CANCEL,
+                                       .ticket = weir__slot_ticket(scheduler, index)});
+    } else if (slot->phase == WEIR__SLOT_HELD) {
+        weir__state_drop(scheduler, slot->state, index);
+        weir__turn_final(scheduler, index, WEIR_CANCELLED, WEIR__FINAL_CANCELLED, NULL, 0);
+    }
+}
+
+// ---- Commands ----------------------------------------------------------------------------------
+
+static void learn(weir_scheduler_t *scheduler, const weir__command_t *command)
+{
+    for (uint32_t i = 0; i < command->sample_count; i++) {
+        const weir__sample_t *sample = &command->samples[i];
+        uint32_t shape = weir__shape_get(
+            scheduler, command->served, sample->hash, sample->key, sample->key_count);
+        if (shape == WEIR__NO_INDEX)
+            return;
+        weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_SAMPLE,
+                                       .model = command->served->index,
+                                       .version = command->served->core_version,
+                                       .shape = scheduler->shapes[shape].id,
+                                       .device = command->served->placed[sample->placed].device,
+                                       .rows = sample->rows,
+                                       .elapsed_ns = sample->elapsed_ns});
+        weir__shape_release(scheduler, shape);
+    }
+}
+
+static void add(weir_scheduler_t *scheduler, const weir__command_t *command)
+{
+    weir__served_t *served = command->served;
+    uint32_t capacity = weir__shape_key_capacity(served);
+    if (capacity > scheduler->key_capacity) {
+        int64_t *grown = realloc(scheduler->key, capacity * sizeof *grown);
+        if (!grown) { // its requests are told that there is no such model
+            weir__loop_log(scheduler, WEIR_LOG_ERROR, 0, "%s@%s: no memory left", served->name,
+                served->version);
+            return;
+        }
+        scheduler->key = grown;
+        scheduler->key_capacity = capacity;
+    }
+    served->in_core = true;
+    for (uint32_t p = 0; p < served->placed_count; p++)
+        weir__device_tell_new(scheduler, served->placed[p].device);
+    weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_MODEL_ADD,
+                                   .model = served->index,
+                                   .version = served->core_version,
+                                   .rows = served->max_batch,
+                                   .count = served->instances_min * served->placed_count});
+    for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
+        if (scheduler->instances[i].served == served)
+            weir__seat_tell(scheduler, &scheduler->instances[i]);
+    learn(scheduler, command);
+}
+
+static void carry_out(weir_scheduler_t *scheduler, weir__command_t *command)
+{
+    weir__served_t *served = command->served;
+    switch (command->kind) {
+    case WEIR__COMMAND_ADD:
+        add(scheduler, command);
+        break;
+    case WEIR__COMMAND_REMOVE:
+        weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_MODEL_REMOVE,
+                                       .model = served->index,
+                                       .version = served->core_version});
+        weir__served_settle(scheduler, served);
+        break;
+    case WEIR__COMMAND_TAP:
+        served->tap = command->tap;
+        break;
+    case WEIR__COMMAND_UNTAP:
+        weir__tap_close(command->tap);
+        break;
+    case WEIR__COMMAND_DRAIN:
+        scheduler->drain_asked = true;
+        scheduler->drained_fn = command->drained;
+        scheduler->drained_user_data = command->user_data;
+        weir__turn_feed(scheduler,
+            &(weir__core_event_t){.kind = WEIR__EVENT_DRAIN, .deadline_ns = command->deadline_ns});
+        break;
+    }
+}
+
+static void take_commands(weir_scheduler_t *scheduler)
+{
+    if (!atomic_load_explicit(&scheduler->commands_waiting, memory_order_acquire))
+        return;
+    pthread_mutex_lock(&scheduler->lock);
+    weir__command_t *command = scheduler->commands;
+    scheduler->commands = NULL;
+    scheduler->commands_end = &scheduler->commands;
+    atomic_store(&scheduler->commands_waiting, 0);
+    pthread_mutex_unlock(&scheduler->lock);
+    while (command) {
+        weir__command_t *next = command->next;
+        carry_out(scheduler, command);
+        for (uint32_t i = 0; i < command->sample_count; i++)
+            free(command->samples[i].key);
+        free(command->samples);
+        free(command);
+        command = next;
+    }
+}
+
+// ---- A turn ------------------------------------------------------------------------------------
+
+static bool take_ended(weir_scheduler_t *scheduler)
+{
+    uint64_t instance;
+    bool worked = false;
+    while (weir__ring_take(&scheduler->ended, &instance)) {
+        weir__run_ended(scheduler, (uint32_t)instance);
+        worked = true;
+    }
+    return worked;
+}
+
+static bool take_submitted(weir_scheduler_t *scheduler)
+{
+    // The tail first, then the commands: the models of all requests up to here are known then.
+    size_t tail = weir__ring_tail(&scheduler->submitted);
+    take_commands(scheduler);
+    uint64_t value;
+    uint32_t count = 0;
+    while (count < ARRIVALS_AT_ONCE && scheduler->submitted.head != tail &&
+           weir__ring_take(&scheduler->submitted, &value)) {
+        count++;
+        if (value & 1)
+            cancel(scheduler, (uint32_t)(value >> 1));
+        else
+            receive(scheduler, (uint32_t)(value >> 1));
+    }
+    return count > 0;
+}
+
+static bool go_on_with_states(weir_scheduler_t *scheduler)
+{
+    bool worked = false;
+    for (uint32_t index; (index = weir__state_next(scheduler)) != WEIR__NO_INDEX; worked = true)
+        arrive(scheduler, index);
+    return worked;
+}
+
+static void tell_drained(weir_scheduler_t *scheduler)
+{
+    if (!scheduler->drain_asked || !scheduler->drained || atomic_load(&scheduler->in_flight))
+        return;
+    scheduler->drain_asked = false;
+    atomic_store(&scheduler->drained_told, 1);
+    weir__loop_futex_wake(&scheduler->drained_told);
+    if (scheduler->drained_fn)
+        scheduler->drained_fn(scheduler->drained_user_data);
+}
+
+static bool pass(weir_scheduler_t *scheduler)
+{
+    bool worked = take_ended(scheduler);
+    worked |= take_submitted(scheduler);
+    worked |= go_on_with_states(scheduler);
+    if (atomic_load_explicit(&scheduler->scan_cancels, memory_order_relaxed) &&
+        atomic_exchange(&scheduler->scan_cancels, 0))
+        for (uint32_t i = 0; i < scheduler->options.requests; i++)
+            cancel(scheduler, i);
+    if (scheduler->timer_ns != WEIR__CORE_NEVER && scheduler->timer_ns <= weir_now_ns()) {
+        scheduler->timer_ns = WEIR__CORE_NEVER;
+        weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_TIMER});
+        worked = true;
+    }
+    if (scheduler->chores)
+        weir__chores(scheduler);
+    return worked;
+}
+
+void weir__turn(weir_scheduler_t *scheduler)
+{
+    atomic_store_explicit(&scheduler->sleeping, 0, memory_order_relaxed);
+    atomic_store_explicit(&scheduler->thread, (unsigned long)pthread_self(), memory_order_relaxed);
+    for (uint32_t i = 0; i < PASSES_MAX && pass(scheduler); i++)
+        ;
+    tell_drained(scheduler);
+}
+
+bool weir__turn_rest(weir_scheduler_t *scheduler)
+{
+    // A put that does not see `sleeping` comes before this fence, and is seen here.
+    atomic_store(&scheduler->sleeping, 1);
+    atomic_thread_fence(memory_order_seq_cst);
+    bool rest = weir__ring_is_empty(&scheduler->submitted) &&
+                weir__ring_is_empty(&scheduler->ended) &&
+                !atomic_load(&scheduler->commands_waiting) &&
+                !atomic_load(&scheduler->scan_cancels) && !scheduler->ready_states;
+    if (!rest)
+        atomic_store(&scheduler->sleeping, 0);
+    return rest;
+}
+
+void weir__turn_shut_down(weir_scheduler_t *scheduler)
+{
+    atomic_store(&scheduler->closing, 1);
+    atomic_store(&scheduler->draining, 1);
+    weir__turn(scheduler);
+    weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_DRAIN, .deadline_ns = 1});
+    // What runs has been stopped; without work of its own the thread waits for it.
+    while (atomic_load(&scheduler->in_flight) || scheduler->running_count) {
+        unsigned seen = atomic_load(&scheduler->ended_count);
+        weir__turn(scheduler);
+        if ((atomic_load(&scheduler->in_flight) || scheduler->running_count) &&
+            weir__turn_rest(scheduler))
+            weir__loop_futex_wait(&scheduler->ended_count, seen, weir_now_ns() + 10 * WEIR_MS);
+    }
+    weir__turn(scheduler);
+    while (atomic_load(&scheduler->posters)) // the last ones are on their way out of note_end()
+        ;
+}
