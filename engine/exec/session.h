@@ -56,7 +56,7 @@ typedef struct weir__profile {
 
 // ---- A session's part of a device (lane.c) -----------------------------------------------------
 
-#define WEIR__BOUND_MAX 4  // shapes a session keeps ready
+#define WEIR__BOUND_MAX 16 // shapes a session keeps ready: the batch sizes of one row shape
 #define WEIR__CHAIN_MAX 32 // data-dependent points one run may pass
 
 typedef struct weir__segment {
