@@ -38,6 +38,7 @@ typedef struct checker {
     const weir__graph_t *graph;
     const weir_value_t *inputs;
     uint32_t fit_count; // the first so many inputs fit: their sizes say what the symbols are
+    int32_t fit_dims;   // and so do these dims of the next one
 } checker_t;
 
 static const char *symbol_name(const checker_t *checker, int64_t dim)
@@ -57,9 +58,10 @@ static bool find_symbol(const checker_t *checker, int64_t dim, symbol_t *out_sym
 {
     if (!symbol_name(checker, dim))
         return false;
-    for (uint32_t i = 0; i < checker->fit_count; i++) {
+    for (uint32_t i = 0; i <= checker->fit_count; i++) {
         const weir__type_t *type = &declared(checker, i)->type;
-        for (int32_t d = 0; d < type->rank; d++) {
+        const int32_t end = i < checker->fit_count ? type->rank : checker->fit_dims;
+        for (int32_t d = 0; d < end; d++) {
             if (type->dims[d] != dim)
                 continue;
             *out_symbol = (symbol_t){.symbol = dim, .size = checker->inputs[i].dims[d], .input = i};
@@ -114,24 +116,30 @@ static void expected_text(const checker_t *checker, const weir__type_t *type, ch
     append_setters(checker, type, text);
 }
 
-static bool dims_fit(const checker_t *checker, uint32_t input, const weir__type_t *type)
+// Afterwards fit_dims is 0, unless the first dim that does not fit has the name of an earlier one
+// of this input: only then do these explain anything.
+static bool dims_fit(checker_t *checker, uint32_t input, const weir__type_t *type)
 {
     const weir_value_t *value = &checker->inputs[input];
     if (type->rank >= 0 && (uint32_t)type->rank != value->rank)
         return false;
     for (int32_t d = 0; d < type->rank; d++) {
-        symbol_t symbol = {.size = value->dims[d]};
+        symbol_t symbol = {.size = value->dims[d], .input = UINT32_MAX};
+        checker->fit_dims = d;
         if (type->dims[d] >= 0)
             symbol.size = type->dims[d];
         else
             (void)find_symbol(checker, type->dims[d], &symbol);
-        if (value->dims[d] != symbol.size)
-            return false;
+        if (value->dims[d] == symbol.size)
+            continue;
+        checker->fit_dims = symbol.input == input ? d : 0;
+        return false;
     }
+    checker->fit_dims = 0;
     return true;
 }
 
-static weir_status_t check_input(const checker_t *checker, uint32_t input, const char *model_name)
+static weir_status_t check_input(checker_t *checker, uint32_t input, const char *model_name)
 {
     const weir__value_t *wanted = declared(checker, input);
     const weir_value_t *value = &checker->inputs[input];

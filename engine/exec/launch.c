@@ -71,7 +71,7 @@ static weir_status_t execute_nodes(
 {
     weir__lane_t *lane = &session->lanes->lanes[step->lane];
     for (uint32_t n = 0; n < step->slice_view->node_count; n++) {
-        const weir__part_t *part = &step->parts[n];
+        const weir__launch_part_t *part = &step->parts[n];
         const weir_node_t *node = &part->node->node;
         weir_timeline_point_t signal;
         WEIR_TRY(next_point(session, lane, &signal));

@@ -58,11 +58,11 @@ typedef struct weir__copy {
 } weir__copy_t;
 
 // One node of a launch on a device that runs node by node.
-typedef struct weir__part {
+typedef struct weir__launch_part {
     const weir_slice_node_t *node;
     weir__made_t *state;    // of the kernel's prepare(); NULL: none
     uint32_t first_binding; // among those of the step
-} weir__part_t;
+} weir__launch_part_t;
 
 typedef struct weir__step {
     weir__step_kind_t kind;
@@ -83,7 +83,7 @@ typedef struct weir__step {
     const weir__plan_slice_t *slice;
     const weir_slice_t *slice_view;
     weir__made_t *specialization; // NULL: `parts` say what runs
-    weir__part_t *parts;          // [slice_view->node_count]
+    weir__launch_part_t *parts;   // [slice_view->node_count]
     weir__copy_t *copies;         // of a launch: made on demand of later steps
     uint32_t first_region, region_count;
     uint32_t target; // of a WAIT: a step of this specialization; UINT32_MAX: all of its parents

@@ -193,7 +193,8 @@ static weir_status_t specialize(weir__step_t *step, weir__opened_t *opened)
     return step->specialization ? NULL : weir__status_no_memory();
 }
 
-static weir_status_t prepare_part(weir__step_t *step, weir__opened_t *opened, weir__part_t *part)
+static weir_status_t prepare_part(
+    weir__step_t *step, weir__opened_t *opened, weir__launch_part_t *part)
 {
     const weir_kernel_t *kernel = part->node->kernel;
     weir_prepared_t prepared = {.head = WEIR_HEAD(weir_prepared_t)};
@@ -225,7 +226,7 @@ static weir_status_t divide(weir__maker_t *maker, launch_t *launch, weir__step_t
         return weir__status_no_memory();
     for (uint32_t n = 0; n < view->node_count; n++) {
         const weir_slice_node_t *node = &view->nodes[n];
-        step->parts[n] = (weir__part_t){.node = node, .first_binding = step->slot_count};
+        step->parts[n] = (weir__launch_part_t){.node = node, .first_binding = step->slot_count};
         for (uint32_t i = 0; i < node->node.input_count + node->node.output_count; i++) {
             uint32_t t = i < node->node.input_count ? node->inputs[i]
                                                     : node->outputs[i - node->node.input_count];

@@ -139,6 +139,7 @@ static weir_status_t upload(uploader_t *uploader)
     if (!device->constant_bytes)
         return NULL;
     WEIR_TRY(weir__buffer_make(device->opened, device->constant_bytes, &device->constants));
+    uploader->plan->info.resident_bytes += device->constant_bytes;
     WEIR_TRY(weir__queue_make(device->opened, &uploader->queue));
     WEIR_TRY(weir__staging_make(device->opened, CHUNK_BYTES, &uploader->staging));
     WEIR_TRY(weir__timeline_create(&runtime->timelines, &uploader->timeline));
