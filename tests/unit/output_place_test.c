@@ -297,6 +297,29 @@ static void names_set_by_several(void **state)
     world_close(&world);
 }
 
+// Goal:   a name that one input has twice is one size, whoever else has it.
+static void name_twice_in_one_input(void **state)
+{
+    (void)state;
+    message_t graph = {0};
+    add_input(&graph, "x", 1, "3,side,side");
+    add_node(&graph, "Neg", "n", "x", "y", (message_t){0});
+    add_output(&graph, "y");
+    world_t world;
+    float x[64] = {0};
+    world_open(&world, graph, NULL);
+    weir_value_t in[] = {weir_f32(x, 3, 3, 4, 5)}, out[1] = {weir_view()};
+    expect_status(weir_session_run(world.session, NULL, 1, in, 1, out), WEIR_INVALID_ARGUMENT,
+        "input \"x\" of model from memory: dims [3, 4, 5], expected [3, side=4, side=4] (side is "
+        "set by \"x\")");
+    in[0] = weir_f32(x, 3, 2, 4, 4);
+    expect_status(weir_session_run(world.session, NULL, 1, in, 1, out), WEIR_INVALID_ARGUMENT,
+        "input \"x\" of model from memory: dims [2, 4, 4], expected [3, side, side]");
+    in[0] = weir_f32(x, 3, 3, 4, 4);
+    expect_ok(weir_session_run(world.session, NULL, 1, in, 1, out));
+    world_close(&world);
+}
+
 // Goal:   however many names there are, each one is held to what the first input made of it.
 static void names_beyond_count(void **state)
 {
@@ -371,6 +394,7 @@ int main(void)
         cmocka_unit_test(scalars),
         cmocka_unit_test(inputs_given_wrongly),
         cmocka_unit_test(names_set_by_several),
+        cmocka_unit_test(name_twice_in_one_input),
         cmocka_unit_test(names_beyond_count),
         cmocka_unit_test(ended_between_operators),
     };
