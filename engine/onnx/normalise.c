@@ -37,8 +37,9 @@ static weir_status_t set_hint(const weir__norm_t *norm, uint32_t value, weir_dty
     return NULL;
 }
 
+// The operator's inputs are there: weir__norm_emit() has counted them.
 static weir_dtype_t result_dtype(const weir__norm_t *norm, const char *op, const uint32_t *inputs,
-    uint32_t input_count, const weir_attribute_t *attributes)
+    const weir_attribute_t *attributes)
 {
     static const char *const booleans[] = {"Equal", "Less", "LessOrEqual", "Greater",
         "GreaterOrEqual", "IsNaN", "Not", "And", "Or", "Xor"};
@@ -54,7 +55,7 @@ static weir_dtype_t result_dtype(const weir__norm_t *norm, const char *op, const
     if (strcmp(op, "If") == 0)
         return 0;
     bool second = strcmp(op, "Where") == 0 || strcmp(op, "ConstantOfShape") == 0;
-    return second < input_count ? weir__norm_hint(norm, inputs[second]) : 0;
+    return weir__norm_hint(norm, inputs[second]);
 }
 
 // ---- Attributes ------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ weir_status_t weir__norm_attributes(const weir__norm_t *norm, const weir__norm_r
             continue;
         weir_attribute_t *out = &out_attributes[count++];
         *out = (weir_attribute_t){.name = spec->name, .type = spec->type};
-        if (attribute && spec->kind != WEIR__NORM_FIXED) {
+        if (attribute) { // of a fixed one check_known() lets none through
             WEIR_TRY(weir__norm_value(spec->name, spec->type, attribute, out));
             continue;
         }
@@ -243,8 +244,7 @@ weir_status_t weir__norm_emit(const weir__norm_t *norm, const char *name, const 
             return WEIR_ERR(WEIR_INVALID_ARGUMENT, "its input %u is missing", i);
     WEIR_TRY(weir__graph_add_node(norm->context->graph, norm->region, op, inputs, input_count,
         outputs, output_count, attributes, attribute_count, norm->origin, &node));
-    return output_count ? set_hint(norm, outputs[0],
-                              result_dtype(norm, name, inputs, input_count, attributes))
+    return output_count ? set_hint(norm, outputs[0], result_dtype(norm, name, inputs, attributes))
                         : NULL;
 }
 

@@ -115,8 +115,8 @@ static weir_status_t check_opset(int64_t opset)
     if (opset >= WEIR__ONNX_OPSET_FIRST && opset <= WEIR__ONNX_OPSET_LAST)
         return NULL;
     if (!opset)
-        return WEIR_ERR(
-            WEIR_INVALID_ARGUMENT, "the model does not import the default operator set");
+        return WEIR_ERR(WEIR_INVALID_ARGUMENT,
+            "the model imports no version of the default operator set, or version 0");
     return WEIR_ERR(WEIR_UNSUPPORTED,
         "opset %" PRId64 " is not supported: export or convert the model to opset %d to %d", opset,
         WEIR__ONNX_OPSET_FIRST, WEIR__ONNX_OPSET_LAST);

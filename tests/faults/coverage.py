@@ -28,8 +28,8 @@ PARTS = {
                    "engine/onnx/normalise_custom.c"],
     "limits": ["engine/api/limits.c", "engine/base/size.h", "engine/base/zone.c", "engine/base/heap.c"],
 }
-TESTS = "^(onnx_|graph_|limits$|malformed$|nth_|cache_|heap_zone|map_status|specialize_data|session_runs|rules$|" \
-        "verifier$|fuzz_corpus_[vr])"
+TESTS = ("^(onnx_|graph_|limits$|malformed$|nth_|cache_|heap_zone|map_status|specialize_data|session_runs|rules$|"
+         "custom_operator|fuzz_corpus_[vr])")
 
 
 def gcov(build):

@@ -19,6 +19,7 @@ import tempfile
 import families_bombs  # noqa: F401  pylint: disable=unused-import
 import families_file  # noqa: F401  pylint: disable=unused-import
 import families_graph  # noqa: F401  pylint: disable=unused-import
+import families_old  # noqa: F401  pylint: disable=unused-import
 import families_operator  # noqa: F401  pylint: disable=unused-import
 import families_shape  # noqa: F401  pylint: disable=unused-import
 from cases import FAMILIES, OK

@@ -15,6 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "faults"))
 import families_bombs  # noqa: E402,F401
 import families_file  # noqa: E402,F401
 import families_graph  # noqa: E402,F401
+import families_old  # noqa: E402,F401
 import families_operator  # noqa: E402,F401
 import families_shape  # noqa: E402,F401
 from cases import FAMILIES  # noqa: E402
