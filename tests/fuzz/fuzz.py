@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs every fuzz target for a while, and shows that each finds a defect that was planted in it.
 
-usage: fuzz.py BUILD [--seconds N] [--keep FOLDER] [TARGET...]
+usage: fuzz.py BUILD [TARGET...] [--seconds N] [--keep FOLDER]
 BUILD: the preset `fuzz`. Findings and new inputs go to FOLDER (default: BUILD/fuzz).
 """
 
@@ -30,8 +30,8 @@ def main():
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--keep", type=pathlib.Path)
-    parser.add_argument("targets", nargs="*", default=list(TARGETS))
-    options = parser.parse_args()
+    parser.add_argument("targets", nargs="*", default=list(TARGETS), metavar="TARGET")
+    options = parser.parse_intermixed_args()
     keep = options.keep or options.build / "fuzz"
     passed = failed = 0
     for name in options.targets:
