@@ -47,6 +47,18 @@ static weir_binding_t slot_binding(const weir_session_t *session, const weir__sl
         session->plan->devices[root->place - 1].constants, root->offset, slot->bytes);
 }
 
+// Where a copy in `lane` starts: perhaps in the memory of another device.
+static weir_binding_t source_binding(
+    const weir_session_t *session, uint32_t lane, const weir__slot_t *from)
+{
+    uint32_t peer = from->root->place - 1;
+    if (from->root->place == WEIR__HOST || peer == lane ||
+        session->plan->edges[lane][peer] != WEIR_EDGE_IMPORT)
+        return slot_binding(session, from);
+    return weir__made_binding(weir__lane_imported(session->lanes, lane, peer, from->root->depth),
+        from->root->offset, from->bytes);
+}
+
 // Of a launch: the memory that its nodes work in beside their tensors.
 static weir_binding_t scratch_binding(
     const weir_session_t *session, const weir__spec_t *spec, const weir__step_t *step)
@@ -81,10 +93,12 @@ static weir_status_t grow_memory(weir_session_t *session, const weir__spec_t *sp
         session->epoch++;
     }
     bool changed = false;
-    for (uint32_t i = 0; session->lanes && i < session->lanes->count; i++)
-        WEIR_TRY(
-            weir__lane_grow(&session->lanes->lanes[i], spec->depth, &spec->needs[i], &changed));
-    session->epoch += changed;
+    weir_status_t status = NULL;
+    for (uint32_t i = 0; session->lanes && i < session->lanes->count && !status; i++)
+        status = weir__lane_grow(session->lanes, i, spec->depth, &spec->needs[i], &changed);
+    session->epoch += changed; // also when only a part of it was there to be had
+    if (status)
+        return status;
     uint64_t scratch;
     if (!weir__mul_u64(spec->scratch_bytes, session->threads, &scratch))
         return weir__status_no_memory();
@@ -138,12 +152,28 @@ static void fill_device(weir_session_t *session, weir__bound_t *bound, const wei
     uint32_t region = step->first_region;
     for (const weir__copy_t *copy = step->copies; copy; copy = copy->next)
         if (copy->to->bytes)
-            bound->regions[region++] = (weir_copy_region_t){
-                .from = slot_binding(session, copy->from), .to = slot_binding(session, copy->to)};
+            bound->regions[region++] =
+                (weir_copy_region_t){.from = source_binding(session, step->lane, copy->from),
+                    .to = slot_binding(session, copy->to)};
 }
 
-static void fill(weir_session_t *session, weir__bound_t *bound)
+// Memory of other devices that copies read.
+static weir_status_t import_peers(weir_session_t *session, const weir__spec_t *spec)
 {
+    for (uint32_t s = 0; s < spec->step_count; s++)
+        for (const weir__copy_t *copy = spec->steps[s].copies; copy; copy = copy->next) {
+            const weir__slot_t *root = copy->from->root;
+            uint32_t lane = spec->steps[s].lane;
+            if (root->place != WEIR__HOST && root->place - 1 != lane &&
+                spec->plan->edges[lane][root->place - 1] == WEIR_EDGE_IMPORT)
+                WEIR_TRY(weir__lane_import(session->lanes, lane, root->place - 1, root->depth));
+        }
+    return NULL;
+}
+
+static weir_status_t fill(weir_session_t *session, weir__bound_t *bound)
+{
+    WEIR_TRY(import_peers(session, bound->spec));
     bound->epoch = session->epoch;
     bound->patch_count = 0;
     for (uint32_t s = 0; s < bound->spec->step_count; s++)
@@ -151,6 +181,7 @@ static void fill(weir_session_t *session, weir__bound_t *bound)
             fill_kernel(session, bound, &bound->spec->steps[s]);
         else
             fill_device(session, bound, &bound->spec->steps[s]);
+    return NULL;
 }
 
 weir_status_t weir__bind(weir_session_t *session, weir__spec_t *spec, weir__bound_t *bound)
@@ -165,8 +196,7 @@ weir_status_t weir__bind(weir_session_t *session, weir__spec_t *spec, weir__boun
     bound->regions = weir__heap_calloc(heap, spec->region_count, sizeof *bound->regions);
     if (!bound->tensors || !bound->bindings || !bound->patches || !bound->regions)
         return weir__status_no_memory();
-    fill(session, bound);
-    return NULL;
+    return fill(session, bound);
 }
 
 void weir__unbind(weir_session_t *session, weir__bound_t *bound)
@@ -180,10 +210,12 @@ void weir__unbind(weir_session_t *session, weir__bound_t *bound)
     memset(bound, 0, sizeof *bound);
 }
 
-void weir__bind_inputs(weir_session_t *session, weir__bound_t *bound, const weir_value_t *inputs)
+weir_status_t weir__bind_inputs(
+    weir_session_t *session, weir__bound_t *bound, const weir_value_t *inputs)
 {
     if (bound->epoch != session->epoch) // another shape made the memory grow
-        fill(session, bound);
+        WEIR_TRY(fill(session, bound));
     for (uint32_t i = 0; i < bound->patch_count; i++)
         bound->tensors[bound->patches[i].tensor].data = inputs[bound->patches[i].input].data;
+    return NULL;
 }

@@ -57,8 +57,25 @@ static void close_lane(weir__runtime_t *runtime, weir__lane_t *lane)
         weir__timeline_release(&runtime->timelines, lane->timeline);
 }
 
+// Gives back what was imported of a segment of lane `from`; UINT32_MAX: of all.
+static void forget_imports(weir__lanes_t *lanes, uint32_t from, uint32_t depth)
+{
+    for (weir__import_t **link = &lanes->imports; *link;) {
+        weir__import_t *import = *link;
+        if (from != UINT32_MAX && (import->from != from || import->depth != depth)) {
+            link = &import->next;
+            continue;
+        }
+        *link = import->next;
+        weir__opened_t *opened = lanes->lanes[import->to].opened;
+        weir__made_release(opened, import->memory);
+        weir__heap_free(opened->registry->heap, import);
+    }
+}
+
 static void free_lanes(weir__runtime_t *runtime, weir__lanes_t *lanes)
 {
+    forget_imports(lanes, UINT32_MAX, 0);
     for (uint32_t i = 0; i < lanes->count; i++)
         close_lane(runtime, &lanes->lanes[i]);
     weir__heap_free(&runtime->heap, lanes->arena);
@@ -182,14 +199,53 @@ static weir_status_t grow_segment(weir__opened_t *opened, weir__segment_t *segme
     return NULL;
 }
 
-weir_status_t weir__lane_grow(
-    weir__lane_t *lane, uint32_t depth, const weir__need_t *need, bool *out_changed)
+weir_status_t weir__lane_grow(weir__lanes_t *lanes, uint32_t number, uint32_t depth,
+    const weir__need_t *need, bool *out_changed)
 {
-    weir__opened_t *opened = lane->opened;
+    weir__lane_t *lane = &lanes->lanes[number];
     if (!lane->own_memory)
         return NULL;
+    if (need->arena_bytes > lane->arena[depth].bytes)
+        forget_imports(lanes, number, depth);
     WEIR_TRY(grow_segment(
-        opened, &lane->arena[depth], need->arena_bytes, weir__buffer_make, out_changed));
+        lane->opened, &lane->arena[depth], need->arena_bytes, weir__buffer_make, out_changed));
     return grow_segment(
-        opened, &lane->staging[depth], need->staging_bytes, weir__staging_make, out_changed);
+        lane->opened, &lane->staging[depth], need->staging_bytes, weir__staging_make, out_changed);
+}
+
+const weir__made_t *weir__lane_imported(
+    const weir__lanes_t *lanes, uint32_t to, uint32_t from, uint32_t depth)
+{
+    for (const weir__import_t *import = lanes->imports; import; import = import->next)
+        if (import->to == to && import->from == from && import->depth == depth)
+            return import->memory;
+    return NULL;
+}
+
+weir_status_t weir__lane_import(weir__lanes_t *lanes, uint32_t to, uint32_t from, uint32_t depth)
+{
+    const weir__made_t *arena = lanes->lanes[from].arena[depth].memory;
+    weir__opened_t *one = lanes->lanes[to].opened, *other = lanes->lanes[from].opened;
+    if (!arena || weir__lane_imported(lanes, to, from, depth))
+        return NULL;
+    weir_export_t exported = {.head = WEIR_HEAD(weir_export_t)};
+    weir_handle_t handle = 0;
+    const weir_device_table_t *table = &one->plugin->device;
+    WEIR_TRY(weir__opened_status(
+        other, table->export_buffer(other->handle, arena->handle, &exported), "export_buffer"));
+    weir__import_t *import = weir__heap_calloc(one->registry->heap, 1, sizeof *import);
+    if (!import)
+        return weir__status_no_memory();
+    weir_status_t status = weir__opened_status(
+        one, table->import_buffer(one->handle, &exported, &handle), "import_buffer");
+    if (!status && !(import->memory = weir__made_new(one, WEIR__MADE_BUFFER, handle)))
+        status = weir__status_no_memory();
+    if (status) {
+        weir__heap_free(one->registry->heap, import);
+        return status;
+    }
+    *import = (weir__import_t){
+        .next = lanes->imports, .to = to, .from = from, .depth = depth, .memory = import->memory};
+    lanes->imports = import;
+    return NULL;
 }

@@ -296,7 +296,7 @@ static weir_status_t enter_child(weir_session_t *session, weir__spec_t *spec)
     }
     if (session->profile.on)
         WEIR_TRY(weir__profile_reserve(session, child->step_count));
-    weir__bind_inputs(session, bound, run->inputs);
+    WEIR_TRY(weir__bind_inputs(session, bound, run->inputs));
     bound->last_run = session->info.run_count;
     weir__run_mark_lanes(session);
     run->chain[run->chain_length++] = bound;

@@ -135,7 +135,7 @@ static weir_status_t begin(weir_session_t *session)
         return status;
     if (session->profile.on)
         WEIR_TRY(weir__profile_reserve(session, bound->spec->step_count));
-    weir__bind_inputs(session, bound, run->inputs);
+    WEIR_TRY(weir__bind_inputs(session, bound, run->inputs));
     const weir__region_t *main = &session->plan->model->graph->main;
     for (uint32_t i = 0; i < main->input_count; i++) {
         const weir__slot_t *slot = bound->spec->slot_of_value[main->inputs[i]];

@@ -78,11 +78,19 @@ typedef struct weir__lane {
     weir__segment_t arena[WEIR__CHAIN_MAX], staging[WEIR__CHAIN_MAX];
 } weir__lane_t;
 
+// The arena of one lane as another one's device sees it.
+typedef struct weir__import {
+    struct weir__import *next;
+    uint32_t to, from, depth; // lanes; the segment
+    weir__made_t *memory;
+} weir__import_t;
+
 // All of a session's lanes with what devices can reach of its memory, in one block that can outlive
 // it.
 typedef struct weir__lanes {
     struct weir__lanes *next; // in quarantine
     void *arena;
+    weir__import_t *imports;
     uint32_t count;
     weir__lane_t lanes[];
 } weir__lanes_t;
@@ -98,8 +106,13 @@ bool weir__lane_is_idle(weir__runtime_t *runtime, const weir__lane_t *lane);
 // A new timeline, after the old one failed; what the device was given before comes before it.
 void weir__lane_renew(weir__runtime_t *runtime, weir__lane_t *lane);
 // Room for the specialization; *out_changed: pointers into what was there are void.
-weir_status_t weir__lane_grow(
-    weir__lane_t *lane, uint32_t depth, const weir__need_t *need, bool *out_changed);
+weir_status_t weir__lane_grow(weir__lanes_t *lanes, uint32_t lane, uint32_t depth,
+    const weir__need_t *need, bool *out_changed);
+// Makes the arena of lane `from` known to the device of lane `to`, if it is not.
+weir_status_t weir__lane_import(weir__lanes_t *lanes, uint32_t to, uint32_t from, uint32_t depth);
+// What that gave; NULL: nothing was imported.
+const weir__made_t *weir__lane_imported(
+    const weir__lanes_t *lanes, uint32_t to, uint32_t from, uint32_t depth);
 // Frees lanes whose devices have answered; all of them when no device is left.
 void weir__quarantine_sweep(weir__runtime_t *runtime, bool all);
 
@@ -172,8 +185,9 @@ weir_status_t weir__check_inputs(
 // it first.
 weir_status_t weir__bind(weir_session_t *session, weir__spec_t *spec, weir__bound_t *bound);
 void weir__unbind(weir_session_t *session, weir__bound_t *bound);
-// Points the tensors that are the caller's inputs at them.
-void weir__bind_inputs(weir_session_t *session, weir__bound_t *bound, const weir_value_t *inputs);
+// Points the tensors that are the caller's inputs at them; and all at the memory there is now.
+weir_status_t weir__bind_inputs(
+    weir_session_t *session, weir__bound_t *bound, const weir_value_t *inputs);
 // Where a slot's bytes lie for the host in this run; NULL: in the memory of a device.
 void *weir__slot_data(
     const weir_session_t *session, const weir__slot_t *slot, const weir_value_t *inputs);

@@ -128,6 +128,25 @@ weir_status_t weir__maker_host_slot(
 
 // ---- To a device -------------------------------------------------------------------------------
 
+// From the memory of another device, without the host. The copy is in another queue than what works
+// there, so that the memory it reads must not be used again in this run.
+static weir_status_t copy_from_peer(weir__maker_t *maker, uint32_t value, uint32_t lane,
+    weir__slot_t *from, weir__copy_t **inout_copies, weir__slot_t **out_slot)
+{
+    WEIR_TRY(wait_for_slot(maker, from->place - 1, from->root));
+    *out_slot = weir__maker_new_slot(maker, WEIR__SLOT_ARENA, &from->type, from->format);
+    weir__copy_t *copy = *out_slot ? new_copy(maker, from, *out_slot, NULL) : NULL;
+    if (!copy)
+        return weir__status_no_memory();
+    (*out_slot)->place = lane + 1;
+    weir__maker_set_copy(maker, lane + 1, value, *out_slot);
+    if (from->root->depth == maker->spec->depth)
+        from->root->pinned = true;
+    copy->next = *inout_copies;
+    *inout_copies = copy;
+    return NULL;
+}
+
 weir_status_t weir__maker_device_slot(weir__maker_t *maker, uint32_t value, uint32_t lane,
     weir__copy_t **inout_copies, weir__slot_t **out_slot)
 {
@@ -138,6 +157,8 @@ weir_status_t weir__maker_device_slot(weir__maker_t *maker, uint32_t value, uint
     *out_slot = slot->place == lane + 1 ? slot : weir__maker_copy_in(maker, lane + 1, value);
     if (*out_slot)
         return NULL;
+    if (slot->place != WEIR__HOST && maker->plan->edges[lane][slot->place - 1] != WEIR_EDGE_STAGED)
+        return copy_from_peer(maker, value, lane, slot, inout_copies, out_slot);
     WEIR_TRY(weir__maker_host_slot(maker, value, name, &source));
     WEIR_TRY(staged_slot(maker, lane, source, &staged));
     *out_slot = weir__maker_new_slot(maker, WEIR__SLOT_ARENA, &source->type, source->format);

@@ -100,6 +100,7 @@ struct weir_plan {
     uint32_t slice_count, slice_capacity;
     weir__plan_device_t devices[WEIR__PLAN_DEVICES_MAX];
     uint32_t device_count;
+    uint8_t edges[WEIR__PLAN_DEVICES_MAX][WEIR__PLAN_DEVICES_MAX]; // [to][from] WEIR_EDGE_*
     // Who reads each value in the end, after fusion: plan nodes, region outputs, control flow.
     uint32_t *reader_counts; // [weir__plan_value_count()]
     // Who may read each value: plan nodes of all regions, region outputs. [graph->value_count]

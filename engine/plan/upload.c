@@ -1,4 +1,5 @@
-// engine/plan/upload.c: constants of slices, in the memory of the device that runs them.
+// engine/plan/upload.c: constants of slices, in the memory of the device that runs them; and how
+// devices reach each other's memory.
 //
 // Once per plan and device, each content once: sessions and shapes share what lies there. This is
 // the only place where a thread waits for a device.
@@ -146,9 +147,29 @@ static weir_status_t upload(uploader_t *uploader)
     return move(uploader);
 }
 
+// How each device gets what another made. A device that does not say goes through host memory.
+static void ask_edges(weir_plan_t *plan)
+{
+    for (uint32_t to = 0; to < plan->device_count; to++)
+        for (uint32_t from = 0; from < plan->device_count; from++) {
+            const weir__opened_t *one = plan->devices[to].opened;
+            const weir__opened_t *other = plan->devices[from].opened;
+            const weir_device_table_t *table = &one->plugin->device;
+            weir_edge_t edge = {.head = WEIR_HEAD(weir_edge_t)};
+            if (to == from || one->plugin != other->plugin || !table->edge ||
+                !plan->devices[to].own_memory || !plan->devices[from].own_memory ||
+                table->edge(one->handle, other->handle, &edge) != WEIR_OK)
+                continue;
+            bool imports = table->export_buffer && table->import_buffer;
+            if (edge.kind == WEIR_EDGE_NATIVE || (edge.kind == WEIR_EDGE_IMPORT && imports))
+                plan->edges[to][from] = (uint8_t)edge.kind;
+        }
+}
+
 weir_status_t weir__plan_upload(weir_plan_t *plan)
 {
     weir_status_t status = NULL;
+    ask_edges(plan);
     for (uint32_t d = 0; d < plan->device_count && !status; d++) {
         uploader_t uploader = {.plan = plan, .device = &plan->devices[d]};
         if (!uploader.device->own_memory)

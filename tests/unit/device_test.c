@@ -158,6 +158,34 @@ static void constants_are_shared(void **state)
     }
 }
 
+// Goal:   tensors go from device to device by each kind of edge, or through the host.
+static void edges_are_right(void **state)
+{
+    (void)state;
+    static const char *const edges[] = {"staged", "import", "native"};
+    static const device_graph_t split[] = {
+        {"chain", graph_chain, 1, "first=chaos;second=chaos:1"},
+        {"shared", graph_shared, 3, "first=chaos;second=chaos:1;third=chaos"},
+        {"views", graph_views, 3, "first=chaos:1;second=chaos;third=chaos:1"},
+        {"branch", graph_branch, 1, "first=chaos;left=chaos:1;right=chaos;second=chaos:1"},
+        {"sizes", graph_sizes, 2, "first=chaos;second=chaos:1;third=chaos;exp=chaos:1"},
+    };
+    for (size_t g = 0; g < sizeof split / sizeof split[0]; g++)
+        for (size_t e = 0; e < 6; e++) {
+            world_t on, host;
+            char options[160];
+            snprintf(options, sizeof options, "chaos.devices=2,chaos.level=%d,chaos.edge=%s%s",
+                e % 2 ? 1 : 2, edges[e / 2], g % 2 ? ",chaos.delay_us=100" : "");
+            open_chaos(&on, &split[g], options, "chaos,chaos:1,cpu");
+            open_chaos(&host, &split[g], NULL, "cpu");
+            assert_non_null(strstr(world_listing(&on, false), "@chaos:1"));
+            for (uint64_t i = 0; i < 6; i++)
+                run_both(&on, &host, &split[g], (const int64_t[]){2, 9, 1}[i % 3], i, options);
+            world_close(&on);
+            world_close(&host);
+        }
+}
+
 // ---- Faults
 // --------------------------------------------------------------------------------------
 
@@ -398,6 +426,7 @@ int main(void)
         cmocka_unit_test(whole_plans_give_the_same_bits),
         cmocka_unit_test(steady_runs_allocate_nothing),
         cmocka_unit_test(constants_are_shared),
+        cmocka_unit_test(edges_are_right),
         cmocka_unit_test(failures_pass),
         cmocka_unit_test(out_of_memory_passes),
         cmocka_unit_test(a_lost_device_comes_back),
