@@ -3,6 +3,7 @@
 
 #include "backends/ref/ref_plugin.h"
 #include "engine/base/clock.h"
+#include "engine/exec/recorder.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,7 @@ static void release(weir__runtime_t *runtime)
         return;
     // Threads first, then devices (after which nothing writes any more), then what they wrote to.
     weir__timer_free(&runtime->timer);
+    weir__recorder_free(runtime->recorder);
     weir__team_free(runtime->team);
     weir__devices_close(&runtime->registry);
     weir__quarantine_sweep(runtime, true);
@@ -110,6 +112,7 @@ static weir_status_t start(weir_engine_t *engine, const weir_engine_options_t *o
     if (threads > WEIR__LEASE_MAX + 1)
         return WEIR_ERR(WEIR_INVALID_ARGUMENT, "%u threads were asked for; at most %d are possible",
             threads, WEIR__LEASE_MAX + 1);
+    WEIR_TRY(weir__recorder_create(&runtime->heap, &runtime->recorder));
     WEIR_TRY(weir__team_create(&runtime->heap, threads, options->cpus, &runtime->team));
     WEIR_TRY(
         weir__cache_open(&runtime->heap, &runtime->log, options->cache_dir, 0, &runtime->cache));

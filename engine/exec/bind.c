@@ -184,6 +184,30 @@ static weir_status_t fill(weir_session_t *session, weir__bound_t *bound)
     return NULL;
 }
 
+// What a device that replays launches needs to have them recorded.
+static weir_status_t make_replays(weir_session_t *session, weir__bound_t *bound)
+{
+    weir__heap_t *heap = &session->runtime->heap;
+    const weir__spec_t *spec = bound->spec;
+    bound->replays = weir__heap_calloc(heap, spec->launch_count, sizeof *bound->replays);
+    if (!bound->replays)
+        return weir__status_no_memory();
+    for (uint32_t s = 0; s < spec->step_count; s++) {
+        const weir__step_t *step = &spec->steps[s];
+        if (step->kind != WEIR__STEP_LAUNCH || step->parts ||
+            step->slice->replay == WEIR_REPLAY_NONE || !step->plugin->device.record)
+            continue;
+        weir__replay_t *replay = &bound->replays[step->launch];
+        replay->opened = session->lanes->lanes[step->lane].opened;
+        replay->specialization = weir__made_handle(step->specialization);
+        replay->binding_count = step->slot_count + 1;
+        replay->bindings = weir__heap_calloc(heap, replay->binding_count, sizeof *replay->bindings);
+        if (!replay->bindings)
+            return weir__status_no_memory();
+    }
+    return NULL;
+}
+
 weir_status_t weir__bind(weir_session_t *session, weir__spec_t *spec, weir__bound_t *bound)
 {
     weir__heap_t *heap = &session->runtime->heap;
@@ -196,12 +220,16 @@ weir_status_t weir__bind(weir_session_t *session, weir__spec_t *spec, weir__boun
     bound->regions = weir__heap_calloc(heap, spec->region_count, sizeof *bound->regions);
     if (!bound->tensors || !bound->bindings || !bound->patches || !bound->regions)
         return weir__status_no_memory();
+    WEIR_TRY(make_replays(session, bound));
     return fill(session, bound);
 }
 
 void weir__unbind(weir_session_t *session, weir__bound_t *bound)
 {
     weir__heap_t *heap = &session->runtime->heap;
+    for (uint32_t i = 0; bound->replays && i < bound->spec->launch_count; i++)
+        weir__replay_end(session->runtime->recorder, &bound->replays[i]);
+    weir__heap_free(heap, bound->replays);
     weir__heap_free(heap, bound->tensors);
     weir__heap_free(heap, bound->bindings);
     weir__heap_free(heap, bound->patches);

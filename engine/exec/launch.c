@@ -53,7 +53,11 @@ static weir_status_t launch_program(
     weir__lane_t *lane = &session->lanes->lanes[step->lane];
     weir_timeline_point_t signal;
     WEIR_TRY(next_point(session, lane, &signal));
+    weir_handle_t recording = weir__replay_next(session->runtime->recorder,
+        &bound->replays[step->launch], bound->bindings + step->first_tensor, bound->epoch,
+        step->slice->replay == WEIR_REPLAY_FIXED);
     weir_launch_t launch = {.head = WEIR_HEAD(weir_launch_t),
+        .recording = recording,
         .specialization = step->specialization->handle,
         .bindings = bound->bindings + step->first_tensor,
         .binding_count = step->slot_count + 1,

@@ -4,6 +4,7 @@
 #define WEIR_EXEC_SESSION_H
 
 #include "engine/base/timer.h"
+#include "engine/exec/recorder.h"
 #include "engine/exec/spec.h"
 #include <weir/session.h>
 
@@ -36,6 +37,7 @@ typedef struct weir__bound {
     weir__patch_t *patches;   // tensors that are the caller's inputs
     uint32_t patch_count;
     weir_copy_region_t *regions; // [spec->region_count]
+    weir__replay_t *replays;     // [spec->launch_count]
     uint64_t last_run;           // of a child: the number of the run that used it last
 } weir__bound_t;
 

@@ -84,6 +84,7 @@ typedef struct weir__step {
     const weir_slice_t *slice_view;
     weir__made_t *specialization; // NULL: `parts` say what runs
     weir__launch_part_t *parts;   // [slice_view->node_count]
+    uint32_t launch;              // its number among the launches
     weir__copy_t *copies;         // of a launch: made on demand of later steps
     uint32_t first_region, region_count;
     uint32_t target; // of a WAIT: a step of this specialization; UINT32_MAX: all of its parents
@@ -123,6 +124,7 @@ struct weir__spec {
     uint32_t tensor_count; // entries a session's table needs
     uint32_t binding_count;
     uint32_t region_count;
+    uint32_t launch_count;
     uint64_t arena_bytes;
     uint64_t scratch_bytes; // per worker
     weir__need_t *needs;    // [plan->device_count]

@@ -275,6 +275,7 @@ weir_status_t weir__maker_launch(weir__maker_t *maker, const weir__plan_slice_t 
     step->slice_view = view;
     step->plugin = slice->device->plugin;
     step->lane = slice->plan_device;
+    step->launch = spec->launch_count++;
     spec->needs[step->lane].used = true;
     if (device->stepwise) {
         WEIR_TRY(divide(maker, &launch, step));

@@ -22,6 +22,7 @@ typedef struct weir__runtime {
     weir__cache_t *cache;
     pthread_mutex_t quarantine_lock;
     struct weir__lanes *quarantine;
+    struct weir__recorder *recorder; // exec/recorder.h
     // Runs one node with the plain C kernels on the calling thread: shape arithmetic and folding.
     weir_code_t (*evaluate)(
         const weir_host_t *host, const weir_node_t *node, char *error, uint32_t error_bytes);

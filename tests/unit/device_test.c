@@ -186,6 +186,72 @@ static void edges_are_right(void **state)
         }
 }
 
+typedef struct hits {
+    char text[2048];
+} hits_t;
+
+// What the device says when it ends: how often each rule of its schedule was met.
+static void on_log(void *user_data, weir_log_level_t level, const char *module, uint64_t request_id,
+    const char *text)
+{
+    hits_t *hits = user_data;
+    (void)level, (void)module, (void)request_id;
+    if (strncmp(text, "chaos: ", 7) == 0)
+        snprintf(
+            hits->text + strlen(hits->text), sizeof hits->text - strlen(hits->text), "%s\n", text);
+}
+
+// Goal:   launches that come again and again are recorded, once for each session, in the
+//         background; what is launched with a recording is right; other addresses are noticed.
+static void popular_launches_are_recorded(void **state)
+{
+    (void)state;
+    for (int fixed = 0; fixed < 2; fixed++) {
+        world_t host;
+        hits_t hits = {.text = ""};
+        char options[160];
+        float x[16 * SIDE], y[16 * SIDE], wanted[16 * SIDE];
+        snprintf(options, sizeof options,
+            "chaos.replay=%s,chaos.refuse=Softmax,chaos.faults=record:slow=1:*",
+            fixed ? "fixed" : "rebind");
+        weir_engine_options_t known = {.size = sizeof known,
+            .threads = 2,
+            .plugin_path = WEIR_TEST_CHAOS,
+            .plugin_options = options,
+            .cache_dir = "",
+            .log = on_log,
+            .log_user_data = &hits,
+            .log_level = WEIR_LOG_DEBUG};
+        world_t world = {.engine = NULL};
+        message_t bytes = make_model(graph_chain(), 17);
+        expect_ok(weir_engine_create(&known, &world.engine));
+        expect_ok(weir_model_load_bytes(world.engine, bytes.data, bytes.count, NULL, &world.model));
+        free(bytes.data);
+        expect_ok(plan_chaos(&world, &device_graphs[0], "chaos,cpu", true));
+        expect_ok(weir_session_create(world.plan, NULL, &world.session));
+        open_chaos(&host, &device_graphs[0], NULL, "cpu");
+        for (uint64_t i = 0; i < 600; i++) {
+            int64_t rows = i < 500 ? 2 : 2 + (int64_t)(i % 5); // these make the memory grow
+            fill_floats(x, (size_t)rows * SIDE, i);
+            weir_value_t in[] = {weir_f32(x, 2, rows, SIDE)};
+            weir_value_t out[] = {weir_f32_out(y, 16 * SIDE)};
+            weir_value_t out2[] = {weir_f32_out(wanted, 16 * SIDE)};
+            expect_ok(weir_session_run(world.session, NULL, 1, in, 1, out));
+            expect_ok(weir_session_run(host.session, NULL, 1, in, 1, out2));
+            for (size_t e = 0; e < (size_t)rows * SIDE; e++)
+                assert_true(fabsf(y[e] - wanted[e]) <= 1e-5f * (1 + fabsf(wanted[e])));
+        }
+        world_close(&host);
+        world_close(&world);
+        unsigned hit = 0;
+        const char *rule = strstr(hits.text, "record:slow=1:* hit ");
+        assert_non_null(rule);
+        assert_int_equal(sscanf(rule, "record:slow=1:* hit %u", &hit), 1);
+        assert_true(hit >= 2 && hit < 60); // two launches, for some shapes
+        assert_non_null(strstr(hits.text, " 0 misuses"));
+    }
+}
+
 // ---- Faults
 // --------------------------------------------------------------------------------------
 
@@ -427,6 +493,7 @@ int main(void)
         cmocka_unit_test(steady_runs_allocate_nothing),
         cmocka_unit_test(constants_are_shared),
         cmocka_unit_test(edges_are_right),
+        cmocka_unit_test(popular_launches_are_recorded),
         cmocka_unit_test(failures_pass),
         cmocka_unit_test(out_of_memory_passes),
         cmocka_unit_test(a_lost_device_comes_back),
