@@ -72,11 +72,11 @@ int weir_plan_node(const weir_plan_t *plan, uint32_t index, weir_plan_node_t *ou
         .slice = node->slice};
     weir__candidacy_t chosen;
     if (weir__plan_candidate(plan, node, place_of(plan, node), &chosen)) {
-        weir__shares_t parts;
-        weir__plan_shares(plan, node, plan->placement->sizes, &parts);
+        weir__shares_t shares;
+        weir__plan_shares(plan, node, plan->placement->sizes, &shares);
         known.cost_ns = chosen.cost_ns;
         known.cost_source = chosen.source;
-        known.group = parts.parts[0].unit;
+        known.group = shares.shares[0].unit;
         known.is_requested = plan->placement->units[known.group].is_pinned;
     }
     if (node->is_shape && !control) {
@@ -108,6 +108,34 @@ int weir_plan_candidate(
         .cost_source = candidacy.source,
         .is_last = candidacy.is_last};
     memcpy(out_candidate, &known, WEIR_MIN(out_candidate->size, sizeof known));
+    return 1;
+}
+
+// The node before `node` that writes this value.
+static uint32_t producer_of(const weir_plan_t *plan, uint32_t node, uint32_t value)
+{
+    while (node-- > 0)
+        for (uint32_t i = 0; i < plan->listing[node]->output_count; i++)
+            if (plan->listing[node]->outputs[i] == value)
+                return node;
+    return UINT32_MAX;
+}
+
+int weir_plan_input(
+    const weir_plan_t *plan, uint32_t node, uint32_t index, weir_plan_input_t *out_input)
+{
+    if (node >= plan->listing_count || index >= plan->listing[node]->input_count)
+        return 0;
+    uint32_t value = plan->listing[node]->inputs[index];
+    weir_plan_input_t known = {.size = out_input->size, .producer = UINT32_MAX, .value = ""};
+    if (value != WEIR__NONE) {
+        const weir__value_t *source = &plan->model->graph->values[weir__plan_original(plan, value)];
+        known.value = source->name ? source->name : "";
+        known.is_constant = source->constant != NULL;
+        if (!known.is_constant)
+            known.producer = producer_of(plan, node, value);
+    }
+    memcpy(out_input, &known, WEIR_MIN(out_input->size, sizeof known));
     return 1;
 }
 

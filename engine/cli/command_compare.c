@@ -76,10 +76,11 @@ typedef struct side {
     weir_value_t *values;
 } side_t;
 
-static weir_code_t run_side(weir_model_t *model, const char *devices,
+static weir_code_t run_side(weir_model_t *model, const char *devices, const char *placement,
     const weir__cli_inputs_t *inputs, side_t *side, weir__cli_fault_t *fault)
 {
-    const weir_plan_options_t options = {.size = sizeof(options), .devices = devices};
+    const weir_plan_options_t options = {
+        .size = sizeof(options), .devices = devices, .placement = placement};
     weir_code_t code = weir__cli_chain_take(weir_plan_create(model, &options, &side->plan), fault);
     if (code == WEIR_OK)
         code = weir__cli_chain_take(weir_session_create(side->plan, NULL, &side->session), fault);
@@ -333,6 +334,13 @@ static weir_code_t compare_sides(const compare_options_t *options, weir__cli_cha
 {
     side_t reference = {0}, device = {0}, fused = {0};
     findings_t findings = {0};
+    char with_ref[512];
+    const char *devices = options->subject.devices;
+    // What one device cannot run is no difference: plain C runs it on both sides.
+    if (devices && !strchr(devices, ',') && strlen(devices) + sizeof(",ref") <= sizeof(with_ref)) {
+        (void)snprintf(with_ref, sizeof(with_ref), "%s,ref", devices);
+        devices = with_ref;
+    }
     const size_t most =
         (size_t)weir_model_output_count(all->model) + weir_model_output_count(usual->model);
     findings.rows = calloc(most + 1, sizeof(*findings.rows));
@@ -341,12 +349,12 @@ static weir_code_t compare_sides(const compare_options_t *options, weir__cli_cha
         code =
             weir__cli_fault_set(fault, WEIR_RESOURCE_EXHAUSTED, "no memory for %zu values", most);
     if (code == WEIR_OK)
-        code = run_side(
-            all->model, options->reference ? options->reference : "ref", inputs, &reference, fault);
+        code = run_side(all->model, options->reference ? options->reference : "ref", NULL, inputs,
+            &reference, fault);
     if (code == WEIR_OK)
-        code = run_side(all->model, options->subject.devices, inputs, &device, fault);
+        code = run_side(all->model, devices, options->subject.placement, inputs, &device, fault);
     if (code == WEIR_OK)
-        code = run_side(usual->model, options->subject.devices, inputs, &fused, fault);
+        code = run_side(usual->model, devices, options->subject.placement, inputs, &fused, fault);
     if (code == WEIR_OK)
         code = compare_nodes(all->model, &reference, &device, tolerance, &findings, fault);
     if (code == WEIR_OK)

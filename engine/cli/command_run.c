@@ -26,7 +26,7 @@ typedef struct run_options {
 #define FIELD(name) .field = offsetof(run_options_t, name)
 static const weir__cli_option_t rows[] = {
     WEIR__CLI_SUBJECT_ROWS(run_options_t,
-        WEIR__CLI_DEVICE_HELP ";\nwhat none of them can do runs on ref",
+        WEIR__CLI_DEVICE_HELP ";\none alone must run all, what none of several can do runs on ref",
         "makes up the other inputs: floats within (-1, 1), integers 0 or 1;\n"
         "the same seed gives the same values on every machine",
         WEIR__CLI_DIM_HELP "\n(default: what the files say, else 1)", "one JSON object"),

@@ -11,6 +11,7 @@
 
 typedef struct weir__cli_subject {
     const char *devices;
+    const char *placement;
     weir__cli_option_list_t inputs;
     weir__cli_option_list_t dims;
     weir__cli_option_count_t seed;
@@ -43,6 +44,11 @@ typedef struct weir__cli_subject {
             .kind = WEIR__CLI_OPTION_TEXT,                                                         \
             .field = offsetof(type, subject.devices),                                              \
             .help = (device_help)},                                                                \
+        {.name = "--place",                                                                        \
+            .value_name = "NODE=DEVICE[;..]",                                                      \
+            .kind = WEIR__CLI_OPTION_TEXT,                                                         \
+            .field = offsetof(type, subject.placement),                                            \
+            .help = WEIR__CLI_PLACE_HELP},                                                         \
         {.name = "--threads",                                                                      \
             .value_name = "N",                                                                     \
             .kind = WEIR__CLI_OPTION_COUNT,                                                        \
@@ -57,6 +63,8 @@ typedef struct weir__cli_subject {
     }
 
 #define WEIR__CLI_DEVICE_HELP "where to run, the preferred one first (weir devices lists them)"
+#define WEIR__CLI_PLACE_HELP                                                                       \
+    "runs these nodes of the file, and what is fused with them, on these devices"
 #define WEIR__CLI_RANDOM_HELP "makes up the other inputs, as weir run does (default: 1)"
 #define WEIR__CLI_DIM_HELP "the size of an open dim of made-up inputs, by its name or as INPUT:AXIS"
 
@@ -64,6 +72,7 @@ static inline weir__cli_chain_options_t weir__cli_subject_chain(const weir__cli_
 {
     return (weir__cli_chain_options_t){.threads = subject->threads.value,
         .devices = subject->devices,
+        .placement = subject->placement,
         .is_verbose = subject->is_verbose};
 }
 

@@ -226,8 +226,10 @@ static void find_known(assigner_t *assigner, weir__unit_t *unit, weir__cost_t co
             unit->candidacies[d].source = WEIR_COST_CLAIMED;
 }
 
+#define PREFERENCE 4 // a device that is named later counts as slower by 1 / PREFERENCE at least
+
 // What decides: known costs if every device has one that can run the unit and is no last resort;
-// else guesses, of which none is below that of a device that the caller prefers.
+// else guesses, of which none contradicts the caller's order.
 static void decide_costs(assigner_t *assigner, weir__unit_t *unit)
 {
     weir__cost_t cost =
@@ -252,7 +254,7 @@ static void decide_costs(assigner_t *assigner, weir__unit_t *unit)
         candidacy->cost_ns = candidacy->is_last ? guess : WEIR_MAX(guess, least);
         candidacy->source = WEIR_COST_ESTIMATED;
         if (!candidacy->is_last)
-            least = candidacy->cost_ns;
+            least = weir__cost_sum(candidacy->cost_ns, candidacy->cost_ns / PREFERENCE);
     }
 }
 

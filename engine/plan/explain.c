@@ -57,10 +57,10 @@ static uint64_t work_of(
 }
 
 void weir__plan_shares(const weir_plan_t *plan, const weir__plan_node_t *node, const int64_t *sizes,
-    weir__shares_t *out_parts)
+    weir__shares_t *out_shares)
 {
     stands_t stands;
-    out_parts->count = 0;
+    out_shares->count = 0;
     if (!plan->placement || node->regions[0] || node->regions[1])
         return;
     find_stands(plan, node, &stands);
@@ -68,9 +68,9 @@ void weir__plan_shares(const weir_plan_t *plan, const weir__plan_node_t *node, c
         uint32_t unit = plan->placement->node_units[stands.nodes[first]], mine[STANDS_MAX];
         uint32_t count = 0;
         bool seen = unit == UINT32_MAX;
-        for (uint32_t p = 0; p < out_parts->count; p++)
-            seen |= out_parts->parts[p].unit == unit;
-        if (seen || out_parts->count == WEIR__PARTS_MAX)
+        for (uint32_t p = 0; p < out_shares->count; p++)
+            seen |= out_shares->shares[p].unit == unit;
+        if (seen || out_shares->count == WEIR__PARTS_MAX)
             continue;
         for (uint32_t n = 0; n < stands.count; n++)
             if (plan->placement->node_units[stands.nodes[n]] == unit)
@@ -80,7 +80,7 @@ void weir__plan_shares(const weir_plan_t *plan, const weir__plan_node_t *node, c
         if (count < whole->node_count)
             share = (double)work_of(plan, mine, count, sizes) /
                     (double)work_of(plan, whole->nodes, whole->node_count, sizes);
-        out_parts->parts[out_parts->count++] =
+        out_shares->shares[out_shares->count++] =
             (weir__share_t){.unit = unit, .share = share < 1 ? share : 1};
     }
 }
@@ -90,19 +90,19 @@ void weir__plan_shares(const weir_plan_t *plan, const weir__plan_node_t *node, c
 bool weir__plan_candidate(const weir_plan_t *plan, const weir__plan_node_t *node, uint32_t device,
     weir__candidacy_t *out_candidacy)
 {
-    weir__shares_t parts;
+    weir__shares_t shares;
     if (!plan->placement || node->is_shape || node->candidate_count ||
         device >= weir__placement_total(plan->placement))
         return false;
-    weir__plan_shares(plan, node, plan->placement->sizes, &parts);
-    if (!parts.count)
+    weir__plan_shares(plan, node, plan->placement->sizes, &shares);
+    if (!shares.count)
         return false;
     *out_candidacy = (weir__candidacy_t){.source = WEIR_COST_MEASURED};
     double cost_ns = 0;
-    for (uint32_t p = 0; p < parts.count; p++) {
+    for (uint32_t p = 0; p < shares.count; p++) {
         const weir__candidacy_t *part =
-            &plan->placement->units[parts.parts[p].unit].candidacies[device];
-        cost_ns += parts.parts[p].share * (double)part->cost_ns;
+            &plan->placement->units[shares.shares[p].unit].candidacies[device];
+        cost_ns += shares.shares[p].share * (double)part->cost_ns;
         if (!out_candidacy->reason)
             out_candidacy->reason = part->reason;
         out_candidacy->source = WEIR_MIN(out_candidacy->source, part->source);

@@ -148,13 +148,13 @@ typedef struct weir__share {
 } weir__share_t;
 
 typedef struct weir__shares {
-    weir__share_t parts[WEIR__PARTS_MAX];
+    weir__share_t shares[WEIR__PARTS_MAX];
     uint32_t count; // 0: sizes, views, control flow, a change of format
 } weir__shares_t;
 
 // The units that a node of the finished plan stands for. sizes: of symbols, to share work out.
 void weir__plan_shares(const weir_plan_t *plan, const weir__plan_node_t *node, const int64_t *sizes,
-    weir__shares_t *out_parts);
+    weir__shares_t *out_shares);
 // What device number `device` of plan->placement has to do with a node of the finished plan; false:
 // the node was not placed by cost, or there are not so many devices.
 bool weir__plan_candidate(const weir_plan_t *plan, const weir__plan_node_t *node, uint32_t device,

@@ -43,7 +43,9 @@ static weir_status_t choose_devices(
     weir__registry_t *registry, const weir_plan_options_t *options, weir__device_list_t *list)
 {
     const char *names = options ? options->devices : NULL;
-    list->required = options && options->require_devices;
+    // One device named is a wish that a fallback would not fulfil.
+    list->required =
+        options && (options->require_devices || (names && *names && !strchr(names, ',')));
     list->placement = options ? options->placement : NULL;
     while (names && *names) {
         size_t length = strcspn(names, ",");

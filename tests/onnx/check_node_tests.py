@@ -117,7 +117,7 @@ def run_weir(model, inputs, device):
 
     try:
         session = weir.InferenceSession(
-            model.SerializeToString(), threads=1, devices=[device] if device else None
+            model.SerializeToString(), threads=1, devices=[device, "ref"] if device else None
         )
         ports = session.get_inputs()
         if any(value is None for value in inputs):

@@ -95,6 +95,20 @@ typedef struct weir_plan_candidate {
 WEIR_API int weir_plan_candidate(
     const weir_plan_t *plan, uint32_t node, uint32_t index, weir_plan_candidate_t *out_candidate);
 
+// What a node reads.
+typedef struct weir_plan_input {
+    uint32_t size;     // sizeof(weir_plan_input_t), set by the caller
+    uint32_t producer; // the node of the plan that makes it; UINT32_MAX: none does
+    const char *value; // its name in the file; "": the input is absent
+    uint32_t is_constant;
+    uint32_t reserved;
+} weir_plan_input_t;
+
+// Fills *out_input with input `index` of node `node` and returns 1; 0 past the last one.
+// Owns: strings live as long as the plan. Threads: any. Errors: none.
+WEIR_API int weir_plan_input(
+    const weir_plan_t *plan, uint32_t node, uint32_t index, weir_plan_input_t *out_input);
+
 // A tensor that is made on one device and read on another.
 typedef struct weir_plan_cut {
     uint32_t size; // sizeof(weir_plan_cut_t), set by the caller

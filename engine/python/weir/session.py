@@ -211,7 +211,9 @@ class InferenceSession:
 
     model:     a path, or the bytes of a model.
     threads:   that compute, the caller's included; 0: as many as this process may use.
-    devices:   in order of preference, e.g. ["cpu"]; None: the engine's order.
+    devices:   in order of preference, e.g. ["cuda", "cpu"]; None: the engine's order. One alone has
+               to run every node; of several, what none can do runs on "ref".
+    placement: {name of an ONNX node: device}; what is fused with the node goes there with it.
     precision: "f32".
     engine:    an Engine to share; None: the one with these options.
     require_devices: True makes a node that none of `devices` can run an error.
@@ -232,6 +234,7 @@ class InferenceSession:
         engine=None,
         require_devices=False,
         keep_as_is=False,
+        placement=None,
         **engine_options,
     ):
         if precision != "f32":
@@ -264,10 +267,12 @@ class InferenceSession:
         self._index = {port.name: index for index, port in enumerate(self._outputs)}
         self._plan = c.c_void_p()
         names = ",".join([devices] if isinstance(devices, str) else devices or [])
+        places = ";".join(f"{node}={device}" for node, device in (placement or {}).items())
         plan_options = _sized(
             c.PlanOptions,
             require_devices=int(require_devices),
             devices=names.encode() if names else None,
+            placement=places.encode() if places else None,
         )
         _check(
             lib.weir_plan_create(self._model, ctypes.byref(plan_options), ctypes.byref(self._plan))
