@@ -9,12 +9,13 @@
 // ---- Making ------------------------------------------------------------------------------------
 
 bool weir__kit_case_make(weir__kit_case_t *c, const weir__kit_operator_t *operator_,
-    weir_dtype_t dtype, bool is_large, weir__kit_random_t *random)
+    const weir_operator_t *declared, weir_dtype_t dtype, bool is_large, weir__kit_random_t *random)
 {
     memset(c, 0, sizeof *c);
     c->random = random;
     c->is_large = is_large;
     c->scale = operator_->scale;
+    c->declared = declared;
     c->budget = (double)operator_->budget;
     c->has_specials = operator_->takes_specials && weir__kit_chance(random, 20);
     c->node = (weir_node_t){.head = WEIR_HEAD(weir_node_t),

@@ -81,7 +81,11 @@ static void run_group(const weir__kit_job_t *job, weir__kit_progress_t *progress
         weir__kit_check_load(&subject);
     } else if (is_loaded && job->kernel < subject.kernel_count) {
         weir__kit_target_t target = {.kernel = &subject.kernels[job->kernel], .dtype = job->dtype};
+        weir_operator_t declared;
+        weir__kit_operator_t custom;
         target.operator_ = weir__kit_operator(target.kernel->op);
+        if (!target.operator_ && weir__kit_custom(&subject, target.kernel, &declared, &custom))
+            target = (weir__kit_target_t){target.kernel, &custom, target.dtype, &declared};
         job->check(&subject, &target);
     }
     if (is_loaded && subject.plugin.shutdown)

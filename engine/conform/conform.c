@@ -19,10 +19,15 @@ typedef struct kind {
     bool every_dtype; // or the first of them only
     uint32_t flags;   // that the kernel must have
     bool needs_packing, needs_formats;
+    bool needs_reference; // not for operators of the plugin's own
 } kind_t;
 
 static const kind_t kinds[] = {
-    {.suffix = "", .check = weir__kit_check_values, .limit = 40, .every_dtype = true},
+    {.suffix = "",
+        .check = weir__kit_check_values,
+        .limit = 40,
+        .every_dtype = true,
+        .needs_reference = true},
     {.suffix = " supports", .check = weir__kit_check_supports, .limit = 20},
     {.suffix = " tasks in random order", .check = weir__kit_check_tasks, .limit = 6},
     {.suffix = " tasks on threads", .check = weir__kit_check_threads, .limit = 5},
@@ -31,23 +36,34 @@ static const kind_t kinds[] = {
     {.suffix = " in place",
         .check = weir__kit_check_in_place,
         .limit = 20,
-        .flags = WEIR_KERNEL_INPLACE},
+        .flags = WEIR_KERNEL_INPLACE,
+        .needs_reference = true},
     {.suffix = " packed constants",
         .check = weir__kit_check_packing,
         .limit = 25,
-        .needs_packing = true},
+        .needs_packing = true,
+        .needs_reference = true},
     {.suffix = " with an epilogue",
         .check = weir__kit_check_epilogue,
         .limit = 30,
-        .flags = WEIR_KERNEL_EPILOGUE},
+        .flags = WEIR_KERNEL_EPILOGUE,
+        .needs_reference = true},
     {.suffix = " with a prologue",
         .check = weir__kit_check_prologue,
         .limit = 30,
-        .flags = WEIR_KERNEL_PROLOGUE},
+        .flags = WEIR_KERNEL_PROLOGUE,
+        .needs_reference = true},
     {.suffix = " in blocked formats",
         .check = weir__kit_check_formats,
         .limit = 25,
-        .needs_formats = true},
+        .needs_formats = true,
+        .needs_reference = true},
+};
+
+// Of an operator that the plugin declares, before those of `kinds` that need no reference.
+static const kind_t custom_kinds[] = {
+    {.suffix = " infer()", .check = weir__kit_check_infer, .limit = 40},
+    {.suffix = " run again", .check = weir__kit_check_again, .limit = 40, .every_dtype = true},
 };
 
 static const kind_t score = {.suffix = "", .check = weir__kit_check_perf, .limit = 1};
@@ -105,24 +121,15 @@ static void run_group(run_t *run, const kind_t *kind, uint32_t kernel, weir_dtyp
 static bool applies(const kind_t *kind, const weir__kit_row_t *row)
 {
     return (row->flags & kind->flags) == kind->flags && (!kind->needs_packing || row->packs) &&
+           !(kind->needs_reference && row->is_custom && !row->is_known) &&
            (!kind->needs_formats ||
                ((row->input_formats | row->output_formats) & WEIR_FORMAT_BIT(WEIR_FORMAT_NCHW16C)));
 }
 
-static void run_kernel(run_t *run, uint32_t kernel)
+static void run_kinds(
+    run_t *run, uint32_t kernel, weir_dtype_t dtypes, const kind_t *list, size_t count)
 {
     const weir__kit_row_t *row = &run->list->rows[kernel];
-    const weir__kit_operator_t *operator_ = weir__kit_operator(row->op);
-    const kind_t *list = run->options->is_perf ? &score : kinds;
-    size_t count = run->options->is_perf ? 1 : sizeof kinds / sizeof kinds[0];
-    if (!operator_) {
-        weir__kit_progress_t none = {.case_count = 0};
-        if (!run->options->is_perf &&
-            (!run->options->filter || strstr(row->op, run->options->filter)))
-            tell(run, row->op, &none);
-        return;
-    }
-    weir_dtype_t dtypes = operator_->dtypes & (row->dtypes ? row->dtypes : UINT32_MAX);
     for (size_t k = 0; k < count; k++) {
         bool is_first = true;
         for (weir_dtype_t dtype = WEIR_F32; dtype <= WEIR_BOOL && run->code == WEIR_OK;
@@ -133,6 +140,28 @@ static void run_kernel(run_t *run, uint32_t kernel)
             run_group(run, &list[k], kernel, dtype);
         }
     }
+}
+
+static void run_kernel(run_t *run, uint32_t kernel)
+{
+    const weir__kit_row_t *row = &run->list->rows[kernel];
+    const weir__kit_operator_t *operator_ = weir__kit_operator(row->op);
+    weir_dtype_t dtypes = row->dtypes ? row->dtypes : UINT32_MAX;
+    if (!operator_ && (!row->is_custom || run->options->is_perf)) {
+        weir__kit_progress_t none = {.case_count = 0};
+        if (!run->options->is_perf &&
+            (!run->options->filter || strstr(row->op, run->options->filter)))
+            tell(run, row->op, &none);
+        return;
+    }
+    if (operator_)
+        dtypes &= operator_->dtypes;
+    else
+        run_kinds(run, kernel, dtypes, custom_kinds, sizeof custom_kinds / sizeof custom_kinds[0]);
+    if (run->options->is_perf)
+        run_kinds(run, kernel, dtypes, &score, 1);
+    else
+        run_kinds(run, kernel, dtypes, kinds, sizeof kinds / sizeof kinds[0]);
 }
 
 static void *shared_memory(void)

@@ -34,10 +34,10 @@ uint64_t weir__kit_hash(uint64_t seed, const char *text);
 #define WEIR__KIT_KERNELS 1024
 
 typedef struct weir__kit_row {
-    char op[40];
-    char name[64];
+    char op[128];
+    char name[128];
     uint32_t flags, dtypes, input_formats, output_formats;
-    bool packs, is_known;
+    bool packs, is_known, is_custom;
 } weir__kit_row_t;
 
 // Shared between parent and child.
@@ -154,6 +154,7 @@ typedef struct weir__kit_case {
     bool has_specials;  // NaN, Inf, denormals among the values
     bool is_large;      // enough work for several tasks
     bool is_expression; // Pointwise: the reference runs `body`, whatever the op is called
+    const weir_operator_t *declared; // of the plugin's own; NULL: one of docs/operators.md
 } weir__kit_case_t;
 
 typedef bool (*weir__kit_make_t)(weir__kit_case_t *c, weir_dtype_t dtype, uint32_t argument);
@@ -170,12 +171,16 @@ typedef struct weir__kit_operator {
 } weir__kit_operator_t;
 
 const weir__kit_operator_t *weir__kit_operator(const char *op);
+// The operator of `kernel` that the plugin itself declares (custom.c). false: it declares none.
+bool weir__kit_custom(const weir__kit_subject_t *subject, const weir_kernel_t *kernel,
+    weir_operator_t *out_declared, weir__kit_operator_t *out_operator);
 // One of those that are one opcode.
 const weir__kit_operator_t *weir__kit_elementwise(weir__kit_random_t *random);
 
 // A fresh case; false when the operator has no node of that dtype.
+// declared: of an operator of the plugin's own, otherwise NULL.
 bool weir__kit_case_make(weir__kit_case_t *c, const weir__kit_operator_t *operator_,
-    weir_dtype_t dtype, bool is_large, weir__kit_random_t *random);
+    const weir_operator_t *declared, weir_dtype_t dtype, bool is_large, weir__kit_random_t *random);
 void weir__kit_case_free(weir__kit_case_t *c);
 // "MatMul f32[3,5] f32[5,7] -> f32[3,7] {transA 1}"
 void weir__kit_case_text(const weir__kit_case_t *c, char *out_text, uint32_t bytes);
@@ -208,6 +213,7 @@ bool weir__kit_make_matmul(weir__kit_case_t *c, weir_dtype_t dtype, uint32_t arg
 bool weir__kit_make_window(weir__kit_case_t *c, weir_dtype_t dtype, uint32_t argument);
 bool weir__kit_make_norm(weir__kit_case_t *c, weir_dtype_t dtype, uint32_t argument);
 bool weir__kit_make_reduce(weir__kit_case_t *c, weir_dtype_t dtype, uint32_t argument);
+bool weir__kit_make_custom(weir__kit_case_t *c, weir_dtype_t dtype, uint32_t argument);
 bool weir__kit_make_lstm(weir__kit_case_t *c, weir_dtype_t dtype, uint32_t argument);
 
 // Arguments of the makers above, for operators that are no opcodes.
@@ -320,6 +326,7 @@ typedef struct weir__kit_target {
     const weir_kernel_t *kernel;
     const weir__kit_operator_t *operator_;
     weir_dtype_t dtype;
+    const weir_operator_t *declared; // by the plugin; NULL: one of docs/operators.md
 } weir__kit_target_t;
 
 typedef void (*weir__kit_check_t)(weir__kit_subject_t *subject, const weir__kit_target_t *target);
@@ -342,6 +349,9 @@ bool weir__kit_verify(weir__kit_subject_t *subject, const weir__kit_target_t *ta
     weir_code_t wanted);
 
 void weir__kit_check_load(weir__kit_subject_t *subject);
+// Of an operator that the plugin declares: its infer(); and a node twice, with guards.
+void weir__kit_check_infer(weir__kit_subject_t *subject, const weir__kit_target_t *target);
+void weir__kit_check_again(weir__kit_subject_t *subject, const weir__kit_target_t *target);
 void weir__kit_check_values(weir__kit_subject_t *subject, const weir__kit_target_t *target);
 void weir__kit_check_supports(weir__kit_subject_t *subject, const weir__kit_target_t *target);
 void weir__kit_check_tasks(weir__kit_subject_t *subject, const weir__kit_target_t *target);

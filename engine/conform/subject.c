@@ -347,5 +347,8 @@ void weir__kit_check_load(weir__kit_subject_t *subject)
         row->output_formats = kernel->output_formats;
         row->packs = kernel->pack_query && kernel->pack;
         row->is_known = weir__kit_operator(kernel->op) != NULL;
+        weir_operator_t declared;
+        weir__kit_operator_t custom;
+        row->is_custom = weir__kit_custom(subject, kernel, &declared, &custom);
     }
 }

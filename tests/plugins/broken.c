@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 static char rule[40];
-static weir_kernel_t kernels[3];
+static weir_kernel_t kernels[4];
 static weir_plugin_t plugin;
 
 static int breaks(const char *name)
@@ -240,6 +240,60 @@ static weir_code_t gather_run(const weir_task_t *task)
     return WEIR_OK;
 }
 
+// ---- test.broken::Twice, an operator of its own: two of each element
+// ----------------------------------------------------
+
+static weir_code_t twice_infer(const weir_node_t *node, weir_shape_t *out, weir_support_t *why)
+{
+    static int64_t calls;
+    const weir_tensor_t *x = &node->inputs[0];
+    if (!x->rank) {
+        snprintf(why->reason, sizeof why->reason, "%s", breaks("infer_reason") ? "" : "no axis");
+        return WEIR_INVALID_ARGUMENT;
+    }
+    if (breaks("infer_reason") && x->rank == 2)
+        return WEIR_INVALID_ARGUMENT;
+    *out = (weir_shape_t){.dtype = x->dtype, .rank = x->rank};
+    memcpy(out->dims, x->dims, x->rank * sizeof x->dims[0]);
+    int64_t *last = &out->dims[x->rank - 1];
+    int is_symbol = *last < 0;
+    *last = is_symbol ? WEIR_DIM_NEW : 2 * *last;
+    if (breaks("infer_impure"))
+        *last += calls++;
+    if (breaks("infer_negative") && !is_symbol)
+        *last = -1;
+    if (breaks("infer_dtypes"))
+        out->dtype |= WEIR_I64;
+    if (breaks("infer_rank"))
+        out->rank = WEIR_RANK_MAX + 1;
+    if (breaks("infer_symbols") && is_symbol)
+        *last = x->dims[0];
+    if (breaks("infer_no_symbols") && is_symbol)
+        return WEIR_INVALID_ARGUMENT;
+    return WEIR_OK;
+}
+
+static weir_code_t twice_run(const weir_task_t *task)
+{
+    const float *x = task->inputs[0].data;
+    float *y = task->outputs[0].data;
+    for (uint64_t i = 0; i < task->outputs[0].element_count; i++)
+        if (!breaks("custom_unwritten") || i % 8 != 7)
+            y[i] = x[i / 2];
+    if (breaks("custom_past_end"))
+        y[task->outputs[0].element_count] = 1;
+    return WEIR_OK;
+}
+
+static const weir_operator_t operators[] = {{.head = WEIR_HEAD(weir_operator_t),
+    .domain = "test.broken",
+    .op = "Twice",
+    .revision = 1,
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .output_count = 1,
+    .infer = twice_infer}};
+
 // ---- The plugin
 // ----------------------------------------------------------------------------------
 
@@ -268,6 +322,11 @@ static void fill_kernels(void)
         .dtypes = WEIR_F32,
         .supports = gather_supports,
         .run = gather_run};
+    kernels[3] = (weir_kernel_t){.head = WEIR_HEAD(weir_kernel_t),
+        .op = "test.broken::Twice",
+        .revision = 1,
+        .dtypes = WEIR_F32,
+        .run = twice_run};
     if (breaks("epilogue_ignored"))
         kernels[0].head.flags |= WEIR_KERNEL_EPILOGUE;
     if (breaks("kernel_size"))
@@ -287,7 +346,8 @@ WEIR_PLUGIN_EXPORT const weir_plugin_t *weir_plugin_v0(const weir_host_t *host)
         .name = breaks("name") ? "Not a name" : "broken",
         .version = breaks("version") ? NULL : "0.1.0",
         .build = "0.1.0",
-        .kernels = WEIR_ARRAY(kernels)};
+        .kernels = WEIR_ARRAY(kernels),
+        .operators = WEIR_ARRAY(operators)};
     if (breaks("hash"))
         plugin.head.header_hash ^= 1;
     if (breaks("load_thread"))

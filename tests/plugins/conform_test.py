@@ -56,6 +56,15 @@ CAUGHT = {
     "pack_unwritten": ("Add f32 packed constants", "leaves some unwritten"),
     "pack_wrong": ("Add f32 packed constants", "differs in"),
     "index_unchecked": ("Gather f32", "is INVALID_ARGUMENT"),
+    "infer_impure": ("test.broken::Twice f32 infer()", "infer() is not pure"),
+    "infer_reason": ("test.broken::Twice f32 infer()", "gave no reason"),
+    "infer_negative": ("test.broken::Twice f32 infer()", "as -1, though all sizes are known"),
+    "infer_dtypes": ("test.broken::Twice f32 infer()", "the dtype bits 129"),
+    "infer_rank": ("test.broken::Twice f32 infer()", "and the rank 17"),
+    "infer_symbols": ("test.broken::Twice f32 infer()", "with symbols than with their sizes"),
+    "infer_no_symbols": ("test.broken::Twice f32 infer()", "but not symbols for them"),
+    "custom_unwritten": ("test.broken::Twice f32 run again", "with other bytes in its outputs"),
+    "custom_past_end": ("test.broken::Twice f32 run again", "output 0"),
 }
 # It would hang in every group: one is enough.
 EXTRA = {"hang": ["--filter", "Relu f32 steady", "--timeout", "1"]}

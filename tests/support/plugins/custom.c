@@ -30,7 +30,11 @@ static weir_code_t tell_infer(const weir_node_t *node, weir_shape_t *out, weir_s
 {
     if (node->inputs[0].dtype != WEIR_F32)
         return refuse(support, "Tell takes f32");
-    shape_as(&node->inputs[0], &out[0]);
+    const weir_tensor_t *x = &node->inputs[0], *more = &node->inputs[2];
+    if (more->dtype && (more->dtype != WEIR_F32 || more->rank != x->rank ||
+                           memcmp(more->dims, x->dims, x->rank * sizeof *x->dims) != 0))
+        return refuse(support, "what Tell adds is not like its input");
+    shape_as(x, &out[0]);
     out[1] = (weir_shape_t){.dtype = WEIR_I64, .rank = 1, .dims = {FACTS}};
     return WEIR_OK;
 }
