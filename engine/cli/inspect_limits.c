@@ -27,7 +27,7 @@ static const row_t rows[] = {
     ROW(values, "names of tensors"),
     ROW(initializers, "constants in the file"),
     ROW(attributes, "of one node"),
-    ROW(operands, "inputs of one node; outputs of one node"),
+    ROW(operands, "inputs of a node or of the model; outputs likewise"),
     ROW(name_bytes, "of any one name"),
     ROW(tensor_bytes, "of any one tensor"),
     ROW(subgraph_depth, "sub-graphs in sub-graphs; calls of functions in calls"),

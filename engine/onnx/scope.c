@@ -197,6 +197,17 @@ static weir_status_t read_initializer(
     return weir__frame_bind(frame, reader->context.graph->values[value].name, value);
 }
 
+// Who runs the model looks through these for the names of sizes.
+static weir_status_t check_port_count(
+    const weir__onnx_reader_t *reader, const char *what, uint32_t count)
+{
+    uint64_t most = reader->context.limits->operands;
+    return count < most
+               ? NULL
+               : WEIR_ERR(WEIR_LIMIT, "the model has more %s than the limit operands (%" PRIu64 ")",
+                     what, most);
+}
+
 // Old files list initialisers among the inputs; those are constants here.
 static weir_status_t read_input(
     weir__onnx_reader_t *reader, weir__frame_t *frame, weir__span_t span, bool is_main)
@@ -216,6 +227,7 @@ static weir_status_t read_input(
     if (!has_type)
         return WEIR_ERR(WEIR_INVALID_ARGUMENT,
             "input %s has no type: the file must say its element type and shape", name);
+    WEIR_TRY(check_port_count(reader, "inputs", graph->main.input_count));
     WEIR_TRY(weir__graph_add_value(graph, name, &value));
     graph->values[value].type = type;
     WEIR_TRY(weir__frame_bind(frame, graph->values[value].name, value));
@@ -234,6 +246,7 @@ static weir_status_t read_output(
     if (!weir__frame_resolve(frame, name, &value) || value == WEIR__NONE)
         return WEIR_ERR(WEIR_INVALID_ARGUMENT,
             "output %s is made by no node, and is neither an input nor a constant", name);
+    WEIR_TRY(check_port_count(reader, "outputs", frame->region->output_count));
     return weir__graph_add_output(reader->context.graph, frame->region, value);
 }
 

@@ -33,7 +33,7 @@ typedef struct weir_limits {
     uint64_t arena_bytes;      // of one session
     uint64_t load_ns;          // time a load may take
     uint64_t function_nodes;   // that calls of the file's functions put in place, all together
-    uint64_t operands;         // inputs of one node; outputs of one node
+    uint64_t operands;         // inputs of a node or of the model; outputs likewise
 } weir_limits_t;
 
 // Fills `out_limits` with the defaults: generous for any model that fits this machine.
