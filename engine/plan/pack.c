@@ -30,7 +30,7 @@ static weir__hash_t hash_text(const char *text)
 // What makes this constant this constant: its place in the model, if the file has it as it is; its
 // bytes, if rewriting computed it. (Not its place in memory: that depends on how the model was
 // loaded.)
-static weir__hash_t hash_constant(const weir_model_t *model, const weir__value_t *value)
+weir__hash_t weir__plan_hash_constant(const weir_model_t *model, const weir__value_t *value)
 {
     const weir__tensor_t *constant = value->constant;
     if (!constant->origin)
@@ -67,7 +67,7 @@ static weir__hash_t key_of(const weir_plan_t *plan, const weir__plan_node_t *nod
     uint64_t shape[5 + WEIR_RANK_MAX] = {wanted->format, wanted->bytes, packing->input,
         value->constant->dtype, value->constant->rank};
     memcpy(&shape[5], value->constant->dims, value->constant->rank * sizeof shape[0]);
-    weir__hash_t key = hash_constant(plan->model, value);
+    weir__hash_t key = weir__plan_hash_constant(plan->model, value);
     key = weir__hash_join(key, weir__hash128(shape, sizeof shape));
     key = weir__hash_join(key, hash_text(packing->plugin->name));
     key = weir__hash_join(key, hash_text(packing->plugin->abi.build));

@@ -158,6 +158,11 @@ weir_status_t weir__plan_upload(weir_plan_t *plan);
 // pack.c: lays constants out as the chosen kernels want them, through the cache.
 weir_status_t weir__plan_pack(weir_plan_t *plan, weir__plan_region_t *region);
 void weir__plan_unpack(weir_plan_t *plan);
+// What names a constant's content, the same in every process that loads the model.
+weir__hash_t weir__plan_hash_constant(const weir_model_t *model, const weir__value_t *value);
+// artifact.c: the program of a slice, out of the cache or compiled and then kept there.
+weir_status_t weir__plan_compile(weir_plan_t *plan, const weir__plan_slice_t *slice,
+    const weir_slice_t *view, weir_handle_t *out_program);
 
 // The graph's value behind a number, and the format of the number's own form.
 static inline uint32_t weir__plan_original(const weir_plan_t *plan, uint32_t value)

@@ -108,8 +108,7 @@ static weir_status_t compile(weir_plan_t *plan, weir__plan_slice_t *slice)
     if (slice->device->stepwise)
         return NULL;
     WEIR_TRY(weir__slice_view(&plan->zone, slice, symbolic_tensor, plan, &view));
-    WEIR_TRY(weir__opened_status(
-        opened, opened->plugin->device.compile(opened->handle, view, &program), "compile"));
+    WEIR_TRY(weir__plan_compile(plan, slice, view, &program));
     slice->program = weir__made_new(opened, WEIR__MADE_PROGRAM, program);
     return slice->program ? describe_program(opened, slice) : weir__status_no_memory();
 }

@@ -131,7 +131,9 @@ typedef struct weir_plan_info {
     uint64_t packed_bytes;        // weights packed for this plan
     uint64_t packed_cached_bytes; // of those, found in the cache
     uint64_t create_ns;
-    uint64_t resident_bytes; // constants in the memory of devices
+    uint64_t resident_bytes;       // constants in the memory of devices
+    uint32_t program_count;        // slices that devices compiled, or loaded
+    uint32_t program_cached_count; // of those, loaded out of the cache
 } weir_plan_info_t;
 
 // Threads: any. Errors: none.

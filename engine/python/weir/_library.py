@@ -196,6 +196,8 @@ class PlanInfo(Structure):
         ("packed_cached_bytes", c_uint64),
         ("create_ns", c_uint64),
         ("resident_bytes", c_uint64),
+        ("program_count", c_uint32),
+        ("program_cached_count", c_uint32),
     ]
 
 
