@@ -230,6 +230,10 @@ static weir_status_t device_number(
     // As many batches at a time as threads that could each compute one.
     device->slots = weir_engine_threads(scheduler->engine);
     snprintf(device->name, sizeof device->name, "%.*s", (int)sizeof device->name - 1, name);
+    device->series =
+        weir__observe_add_series(scheduler->observe, WEIR__OBSERVE_DEVICE, device->name, NULL);
+    if (!device->series)
+        return weir__loop_no_memory();
     *out_device = scheduler->device_count++;
     return NULL;
 }
@@ -356,6 +360,10 @@ weir_status_t weir__build(weir_scheduler_t *scheduler, weir__served_t *served, w
     served->deadline_ns = options->deadline_ns;
     served->instances_min = options->instances_min ? options->instances_min : 1;
     served->instances_max = WEIR_MAX(served->instances_min, options->instances_max);
+    served->series = weir__observe_add_series(
+        scheduler->observe, WEIR__OBSERVE_MODEL, served->name, served->version);
+    if (!served->series)
+        return weir__loop_no_memory();
     WEIR_TRY(copy_ports(served, model));
     WEIR_TRY(set_batching(served, options));
     WEIR_TRY(place_all(scheduler, served, model, options->devices));

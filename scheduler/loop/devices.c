@@ -10,6 +10,7 @@ void weir__device_tell_new(weir_scheduler_t *scheduler, uint32_t index)
     if (device->told)
         return;
     device->told = true;
+    weir__observe_set(&device->series->state, WEIR__DEVICE_HEALTHY);
     weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_DEVICE_STATE,
                                    .device = index,
                                    .state = WEIR__DEVICE_HEALTHY,
@@ -67,6 +68,7 @@ void weir__device_changed(weir_scheduler_t *scheduler, const weir__core_action_t
         "on probation: one request at a time", "lost"};
     weir__loop_device_t *device = &scheduler->devices[action->device];
     device->state = action->state;
+    weir__observe_set(&device->series->state, action->state);
     weir__loop_log(scheduler,
         action->state == WEIR__DEVICE_HEALTHY ? WEIR_LOG_INFO : WEIR_LOG_WARNING, 0,
         "device \"%s\" is %s", device->name, words[action->state]);

@@ -17,6 +17,7 @@
 
 #include "scheduler/core/core.h"
 #include "scheduler/loop/futex.h"
+#include "scheduler/observe/observe.h"
 #include "scheduler/loop/ring.h"
 #include "scheduler/loop/trace.h"
 
@@ -146,8 +147,11 @@ struct weir__served {
     uint32_t placed_count;
     weir__inline_t inlines[WEIR__INLINE_MAX];
     weir_tap_t *tap; // the loop's
+    weir__observe_series_t *series;
     // The loop's.
-    uint32_t in_loop; // requests
+    uint32_t in_loop;       // requests
+    uint32_t running_count; // requests in batches that run
+    uint32_t batch_count;   // those batches
     uint32_t instance_count;
     bool in_core, wants_up;
 };
@@ -190,6 +194,8 @@ typedef struct weir__loop_device {
     uint32_t slots;      // batches at a time
     uint32_t held_count; // given-up instances whose runs have not ended
     bool told;           // the core knows it
+    uint32_t running_count;
+    weir__observe_series_t *series;
 } weir__loop_device_t;
 
 typedef enum weir__command_kind {
@@ -242,7 +248,9 @@ struct weir_scheduler {
     atomic_uint posters;                 // engine threads inside `done`
     atomic_uint closing;
     atomic_uint drained_told; // a futex
-    atomic_uint_fast64_t accepted, refused, finals, inline_runs, batches, batch_rows;
+    atomic_uint_fast64_t refused, finals, inline_runs, batches, batch_rows;
+    weir__observe_t *observe;
+    weir__observe_series_t **tenants; // [limits.tenant_count]
     weir__slot_t *slots;
     weir_event_t *kept;     // [requests]: FINALs for weir_wait()
     weir__served_t *models; // [options.models]
@@ -305,7 +313,17 @@ weir_status_t weir__served_unknown(const weir_scheduler_t *scheduler, const char
 void weir__served_unpin(weir__served_t *served);
 // Frees what a model that was removed has left, when nothing needs it. The loop.
 void weir__served_settle(weir_scheduler_t *scheduler, weir__served_t *served);
-void weir__served_clear(weir__served_t *served); // everything that it owns
+// Frees everything that it owns.
+void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served);
+
+static inline void weir__served_gauges(weir__served_t *served)
+{
+    // A request that ended while its batch runs is in the one number and not in the other.
+    uint32_t running = WEIR_MIN(served->running_count, served->in_loop);
+    weir__observe_set(&served->series->queued, served->in_loop - running);
+    weir__observe_set(&served->series->running, served->batch_count);
+    weir__observe_set(&served->series->instances, served->instance_count);
+}
 
 // ---- build.c: a served model from a weir_model_t -----------------------------------------------
 weir_status_t weir__build(weir_scheduler_t *scheduler, weir__served_t *served, weir_model_t *model,

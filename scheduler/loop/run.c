@@ -157,9 +157,14 @@ void weir__run_dispatch(weir_scheduler_t *scheduler, const weir__core_action_t *
     instance->run_rows = weir__shape_round(action->rows, served->max_batch);
     instance->ticket_count = (uint32_t)weir__core_batch(
         scheduler->core, action->instance, instance->tickets, served->max_batch);
+    served->running_count += instance->ticket_count;
+    served->batch_count++;
+    weir__served_gauges(served);
     instance->started_ns = weir_now_ns();
     instance->running = true;
     scheduler->running_count++;
+    weir__loop_device_t *device = &scheduler->devices[instance->placed->device];
+    weir__observe_set(&device->series->running, ++device->running_count);
     for (uint32_t t = 0; t < instance->ticket_count; t++) {
         weir__slot_t *slot = &scheduler->slots[(uint32_t)instance->tickets[t]];
         slot->batch = action->batch;
@@ -230,6 +235,22 @@ static void copy_out(weir__instance_t *instance, weir__slot_t *slot)
     }
 }
 
+static void note_batch(weir_scheduler_t *scheduler, const weir__instance_t *instance)
+{
+    weir__loop_device_t *device = &scheduler->devices[instance->placed->device];
+    uint64_t compute_ns = instance->ended_ns - instance->started_ns;
+    instance->served->running_count -= instance->ticket_count;
+    instance->served->batch_count--;
+    weir__served_gauges(instance->served);
+    weir__observe_set(&device->series->running, --device->running_count);
+    weir__observe_batch(
+        WEIR__OBSERVE_LOOP, instance->served->series, instance->why, instance->rows, compute_ns);
+    weir__observe_batch(
+        WEIR__OBSERVE_LOOP, device->series, instance->why, instance->rows, compute_ns);
+    atomic_fetch_add_explicit(&scheduler->batches, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&scheduler->batch_rows, instance->rows, memory_order_relaxed);
+}
+
 void weir__run_ended(weir_scheduler_t *scheduler, uint32_t index)
 {
     weir__instance_t *instance = &scheduler->instances[index];
@@ -246,8 +267,7 @@ void weir__run_ended(weir_scheduler_t *scheduler, uint32_t index)
         weir__loop_log(scheduler, WEIR_LOG_WARNING, instance->batch, "%s@%s: a batch of %u: %s",
             instance->served->name, instance->served->version, instance->rows,
             weir_status_text(status));
-    atomic_fetch_add_explicit(&scheduler->batches, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&scheduler->batch_rows, instance->rows, memory_order_relaxed);
+    note_batch(scheduler, instance);
     if (instance->gone) { // frees the status too
         weir__device_released(scheduler, instance);
         return;

@@ -141,10 +141,12 @@ static void free_memory(weir_scheduler_t *scheduler)
             weir__seat_free(scheduler, &scheduler->instances[i]);
     for (uint32_t i = 0; scheduler->models && i < scheduler->options.models; i++)
         if (atomic_load(&scheduler->models[i].state) != WEIR__SERVED_EMPTY)
-            weir__served_clear(&scheduler->models[i]);
+            weir__served_clear(scheduler, &scheduler->models[i]);
     for (uint32_t i = 0; scheduler->shapes && i < scheduler->options.shapes; i++)
         free(scheduler->shapes[i].key);
     weir__trace_close(scheduler);
+    weir__observe_free(scheduler->observe);
+    free(scheduler->tenants);
     free(scheduler->slots);
     free(scheduler->kept);
     free(scheduler->models);
@@ -158,6 +160,28 @@ static void free_memory(weir_scheduler_t *scheduler)
     free(scheduler->key);
     pthread_mutex_destroy(&scheduler->lock);
     free(scheduler);
+}
+
+static weir_status_t make_series(weir_scheduler_t *scheduler)
+{
+    if (weir__observe_create(&scheduler->observe) != WEIR_OK)
+        return weir__loop_no_memory();
+    scheduler->tenants = calloc(scheduler->limits.tenant_count, sizeof *scheduler->tenants);
+    for (uint32_t i = 0; scheduler->tenants && i < scheduler->limits.tenant_count; i++) {
+        const char *name = scheduler->options.tenants ? scheduler->options.tenants[i].name : NULL;
+        char number[16];
+        (void)snprintf(number, sizeof number, "%u", i);
+        if (!name)
+            name = scheduler->options.tenants ? number : "default";
+        for (uint32_t before = 0; before < i && scheduler->options.tenants; before++)
+            if (strcmp(scheduler->tenants[before]->name, name) == 0)
+                return WEIR_FAIL(WEIR_INVALID_ARGUMENT, "two tenants have the name \"%s\"", name);
+        scheduler->tenants[i] =
+            weir__observe_add_series(scheduler->observe, WEIR__OBSERVE_TENANT, name, NULL);
+        if (!scheduler->tenants[i])
+            return weir__loop_no_memory();
+    }
+    return scheduler->tenants ? NULL : weir__loop_no_memory();
 }
 
 static void tell_tenants(weir_scheduler_t *scheduler)
@@ -189,6 +213,8 @@ weir_status_t weir_scheduler_create(weir_engine_t *engine, const weir_scheduler_
     scheduler->commands_end = &scheduler->commands;
     pthread_mutex_init(&scheduler->lock, NULL);
     weir_status_t status = make_tables(scheduler) ? NULL : weir__loop_no_memory();
+    if (!status)
+        status = make_series(scheduler);
     if (!status)
         status = make_core(scheduler);
     if (!status)
@@ -260,11 +286,20 @@ void weir_scheduler_describe(const weir_scheduler_t *scheduler, weir_scheduler_i
 {
     weir_scheduler_info_t info = {.size = out_info->size,
         .in_flight = atomic_load(&scheduler->in_flight),
-        .accepted = atomic_load(&scheduler->accepted),
+        .accepted = atomic_load(&scheduler->observe->scheduler.submitted[WEIR__OBSERVE_ANY]) -
+                    atomic_load(&scheduler->inline_runs) - atomic_load(&scheduler->refused),
         .refused = atomic_load(&scheduler->refused),
         .ended = atomic_load(&scheduler->finals),
         .batches = atomic_load(&scheduler->batches),
         .batch_rows = atomic_load(&scheduler->batch_rows),
         .inline_runs = atomic_load(&scheduler->inline_runs)};
     memcpy(out_info, &info, WEIR_MIN(out_info->size, sizeof info));
+}
+
+weir_status_t weir_scheduler_metrics(
+    weir_scheduler_t *scheduler, weir_write_fn write, void *user_data)
+{
+    if (weir__observe_text(scheduler->observe, 2, write, user_data) == WEIR_OK)
+        return NULL;
+    return WEIR_FAIL(WEIR_CANCELLED, "the receiver ended the text");
 }

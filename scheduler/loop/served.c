@@ -257,7 +257,7 @@ static void give_up(weir_scheduler_t *scheduler, weir__served_t *served)
     for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
         if (scheduler->instances[i].served == served)
             weir__seat_free(scheduler, &scheduler->instances[i]);
-    weir__served_clear(served);
+    weir__served_clear(scheduler, served);
     atomic_store(&served->state, WEIR__SERVED_EMPTY);
 }
 
@@ -349,8 +349,10 @@ weir_status_t weir_scheduler_label(
     return status;
 }
 
-void weir__served_clear(weir__served_t *served)
+void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
 {
+    weir__observe_remove_series(scheduler->observe, served->series);
+    served->series = NULL;
     for (uint32_t i = 0; i < WEIR__INLINE_MAX; i++)
         weir_session_free(served->inlines[i].session);
     for (uint32_t i = 0; i < served->placed_count; i++)
@@ -370,7 +372,8 @@ void weir__served_clear(weir__served_t *served)
     served->paddings = NULL;
     served->same_dims = NULL;
     served->placed_count = served->padding_count = served->same_dim_count = 0;
-    served->instance_count = served->in_loop = 0;
+    served->instance_count = served->in_loop = served->running_count = 0;
+    served->batch_count = 0;
     served->in_core = served->wants_up = false;
     served->tap = NULL;
     atomic_store(&served->tapped, 0);
@@ -388,7 +391,7 @@ void weir__served_settle(weir_scheduler_t *scheduler, weir__served_t *served)
     }
     weir__shapes_forget(scheduler, served);
     pthread_mutex_lock(&scheduler->lock);
-    weir__served_clear(served);
+    weir__served_clear(scheduler, served);
     atomic_store(&served->state, WEIR__SERVED_EMPTY);
     pthread_mutex_unlock(&scheduler->lock);
 }

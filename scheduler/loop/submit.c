@@ -187,6 +187,17 @@ static weir__inline_t *may_run_inline(
     return take_inline(served);
 }
 
+// 10 ns or so: the run was its own queue, batch and end.
+static void note_inline(
+    weir_scheduler_t *scheduler, weir__served_t *served, uint32_t tenant, const weir_event_t *event)
+{
+    weir__core_why_t why = event->status ? WEIR__FINAL_FAILED : WEIR__FINAL_DONE;
+    uint64_t compute_ns = event->receipt.compute_ns;
+    weir__observe_add(WEIR__OBSERVE_ANY, &served->series->parts[WEIR__OBSERVE_ANY].inline_count, 1);
+    weir__observe_ended(WEIR__OBSERVE_ANY, served->series, why, 0, compute_ns);
+    weir__observe_ended(WEIR__OBSERVE_ANY, scheduler->tenants[tenant], why, 0, compute_ns);
+}
+
 static void run_inline(weir_scheduler_t *scheduler, weir__served_t *served, weir__inline_t *place,
     const weir_request_t *request, uint64_t deadline_ns, uint32_t rows, weir_event_fn callback,
     void *user_data)
@@ -206,6 +217,7 @@ static void run_inline(weir_scheduler_t *scheduler, weir__served_t *served, weir
     event.receipt.left = WEIR_LEFT_INLINE;
     atomic_store_explicit(&place->busy, 0, memory_order_release);
     atomic_fetch_add_explicit(&scheduler->inline_runs, 1, memory_order_relaxed);
+    note_inline(scheduler, served, request->tenant, &event);
     weir_status_t status = event.status;
     callback(&event, user_data);
     weir_status_free(status);
@@ -213,23 +225,29 @@ static void run_inline(weir_scheduler_t *scheduler, weir__served_t *served, weir
 
 // ---- Submission --------------------------------------------------------------------------------
 
-static weir_status_t refuse(
-    weir_scheduler_t *scheduler, weir_request_t *request, weir_status_t status)
+// served: NULL where the request has not come so far.
+static weir_status_t refuse(weir_scheduler_t *scheduler, weir__served_t *served,
+    weir_request_t *request, weir__core_why_t why, weir_status_t status)
 {
     atomic_fetch_add_explicit(&scheduler->refused, 1, memory_order_relaxed);
+    if (served) {
+        weir__observe_refused(WEIR__OBSERVE_ANY, served->series, why);
+        weir__observe_refused(WEIR__OBSERVE_ANY, scheduler->tenants[request->tenant], why);
+    } else {
+        weir__observe_add(WEIR__OBSERVE_ANY, &scheduler->observe->scheduler.unmatched[why], 1);
+    }
     weir_code_t code = weir_status_code(status);
-    if ((code == WEIR_RESOURCE_EXHAUSTED || code == WEIR_UNAVAILABLE) && request)
+    if (code == WEIR_RESOURCE_EXHAUSTED || code == WEIR_UNAVAILABLE)
         request->retry_after_ns = scheduler->limits.retry_ns;
     return status;
 }
 
 static weir_status_t check_request(const weir_scheduler_t *scheduler, const weir_request_t *request)
 {
-    if (!request || request->size < offsetof(weir_request_t, retry_after_ns) || !request->model ||
-        (request->input_count && !request->inputs) ||
+    if (!request->model || (request->input_count && !request->inputs) ||
         (request->output_count && !request->outputs) || (request->flags & ~WEIR_REQUEST_INLINE))
         return WEIR_FAIL(WEIR_INVALID_ARGUMENT,
-            "a request has its size, a model, inputs and outputs, and known flags only");
+            "a request has a model, inputs and outputs, and known flags only");
     if (request->tenant >= scheduler->limits.tenant_count || request->priority > 7)
         return WEIR_FAIL(WEIR_INVALID_ARGUMENT,
             "tenant %u, priority %u: there are tenants 0 to %u and priorities 0 to 7",
@@ -239,7 +257,6 @@ static weir_status_t check_request(const weir_scheduler_t *scheduler, const weir
 
 static void publish(weir_scheduler_t *scheduler, uint32_t index, weir_ticket_t *out_ticket)
 {
-    atomic_fetch_add_explicit(&scheduler->accepted, 1, memory_order_relaxed);
     if (out_ticket)
         *out_ticket = weir__slot_ticket(scheduler, index);
     // The ring has room for every slot and as many cancels.
@@ -249,18 +266,21 @@ static void publish(weir_scheduler_t *scheduler, uint32_t index, weir_ticket_t *
 
 // Into the queue, if it has room.
 static weir_status_t enqueue(weir_scheduler_t *scheduler, weir__served_t *served,
-    const weir_request_t *request, const weir__slot_t *filled, weir_ticket_t *out_ticket)
+    const weir_request_t *request, const weir__slot_t *filled, weir_ticket_t *out_ticket,
+    weir__core_why_t *out_why)
 {
     uint64_t before =
         atomic_fetch_add_explicit(&scheduler->queue_bytes, filled->bytes, memory_order_relaxed);
     if (before > scheduler->options.queue_bytes ||
         filled->bytes > scheduler->options.queue_bytes - before) {
         atomic_fetch_sub_explicit(&scheduler->queue_bytes, filled->bytes, memory_order_relaxed);
+        *out_why = WEIR__REFUSE_BYTES;
         return weir__loop_status(WEIR_RESOURCE_EXHAUSTED, WEIR__REFUSE_BYTES);
     }
     uint32_t index = weir__slot_take(scheduler);
     if (index == WEIR__NO_INDEX) {
         atomic_fetch_sub_explicit(&scheduler->queue_bytes, filled->bytes, memory_order_relaxed);
+        *out_why = WEIR__REFUSE_COUNT;
         return weir__loop_status(WEIR_RESOURCE_EXHAUSTED, WEIR__REFUSE_COUNT);
     }
     weir__slot_t *slot = &scheduler->slots[index];
@@ -287,7 +307,8 @@ static weir_status_t enqueue(weir_scheduler_t *scheduler, weir__served_t *served
 }
 
 static weir_status_t submit_to(weir_scheduler_t *scheduler, weir__served_t *served,
-    weir_request_t *request, weir_ticket_t *out_ticket, weir_event_fn callback, void *user_data)
+    weir_request_t *request, weir_ticket_t *out_ticket, weir_event_fn callback, void *user_data,
+    weir__core_why_t *out_why)
 {
     weir__slot_t filled = {.callback = callback,
         .user_data = user_data,
@@ -295,12 +316,14 @@ static weir_status_t submit_to(weir_scheduler_t *scheduler, weir__served_t *serv
         .deadline_ns = request->deadline_ns};
     if (!filled.deadline_ns && served->deadline_ns)
         filled.deadline_ns = filled.submitted_ns + served->deadline_ns;
-    if (filled.deadline_ns && filled.deadline_ns <= filled.submitted_ns)
+    if (filled.deadline_ns && filled.deadline_ns <= filled.submitted_ns) {
+        *out_why = WEIR__REFUSE_EXPIRED;
         return weir__loop_status(WEIR_DEADLINE_EXCEEDED, WEIR__REFUSE_EXPIRED);
+    }
     WEIR_TRY(weir__submit_check(served, request, &filled.rows, &filled.bytes));
     weir__inline_t *place = callback ? may_run_inline(scheduler, served, request) : NULL;
     if (!place)
-        return enqueue(scheduler, served, request, &filled, out_ticket);
+        return enqueue(scheduler, served, request, &filled, out_ticket, out_why);
     run_inline(
         scheduler, served, place, request, filled.deadline_ns, filled.rows, callback, user_data);
     weir__served_unpin(served);
@@ -312,24 +335,32 @@ weir_status_t weir_submit(weir_scheduler_t *scheduler, weir_request_t *request,
 {
     if (out_ticket)
         *out_ticket = 0;
+    if (!request || request->size < sizeof *request)
+        return WEIR_FAIL(WEIR_INVALID_ARGUMENT, "a request, with its size, is needed");
+    weir__observe_add(
+        WEIR__OBSERVE_ANY, &scheduler->observe->scheduler.submitted[WEIR__OBSERVE_ANY], 1);
+    weir__core_why_t why = WEIR__REFUSE_REQUEST;
     weir_status_t status = check_request(scheduler, request);
     if (status)
-        return refuse(scheduler, NULL, status);
+        return refuse(scheduler, NULL, request, WEIR__REFUSE_REQUEST, status);
     if (atomic_load_explicit(&scheduler->draining, memory_order_relaxed))
-        return refuse(scheduler, request, weir__loop_status(WEIR_DRAINING, WEIR__REFUSE_DRAINING));
+        return refuse(scheduler, NULL, request, WEIR__REFUSE_DRAINING,
+            weir__loop_status(WEIR_DRAINING, WEIR__REFUSE_DRAINING));
     weir__served_t *served = weir__served_find(scheduler, request->model);
     if (!served)
-        return refuse(scheduler, request, weir__served_unknown(scheduler, request->model));
+        return refuse(scheduler, NULL, request, WEIR__REFUSE_MODEL,
+            weir__served_unknown(scheduler, request->model));
     if (request->state && weir__state_served(request->state) != served)
         status = WEIR_FAIL(WEIR_INVALID_ARGUMENT,
             "the request is for %s@%s, its state was made for another model or version",
             served->name, served->version);
     else
-        status = submit_to(scheduler, served, request, out_ticket, callback, user_data);
+        status = submit_to(scheduler, served, request, out_ticket, callback, user_data, &why);
     if (!status)
         return NULL; // the pin is the request's now
+    status = refuse(scheduler, served, request, why, status);
     weir__served_unpin(served);
-    return refuse(scheduler, request, status);
+    return status;
 }
 
 void weir_cancel(weir_scheduler_t *scheduler, weir_ticket_t ticket)

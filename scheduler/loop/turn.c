@@ -32,6 +32,21 @@ static void describe(const weir__slot_t *slot, weir_event_t *event)
     event->receipt.compute_ns = slot->compute_ns;
 }
 
+static void note_end(weir_scheduler_t *scheduler, const weir__slot_t *slot, weir__core_why_t why)
+{
+    weir__served_t *served = slot->served;
+    weir__observe_series_t *tenant = scheduler->tenants[slot->tenant];
+    if (why < WEIR__FINAL_DONE) {
+        weir__observe_refused(WEIR__OBSERVE_LOOP, served->series, why);
+        weir__observe_refused(WEIR__OBSERVE_LOOP, tenant, why);
+        return;
+    }
+    uint64_t queue_ns = slot->batch ? slot->started_ns - slot->submitted_ns : UINT64_MAX;
+    uint64_t request_ns = scheduler->now_ns - slot->submitted_ns;
+    weir__observe_ended(WEIR__OBSERVE_LOOP, served->series, why, queue_ns, request_ns);
+    weir__observe_ended(WEIR__OBSERVE_LOOP, tenant, why, queue_ns, request_ns);
+}
+
 // What the slot held on to; its own fields stay readable until it is given back.
 static void let_go(weir_scheduler_t *scheduler, weir__slot_t *slot, bool well)
 {
@@ -46,6 +61,7 @@ static void let_go(weir_scheduler_t *scheduler, weir__slot_t *slot, bool well)
     atomic_fetch_sub_explicit(&scheduler->queue_bytes, slot->bytes, memory_order_relaxed);
     atomic_fetch_add_explicit(&scheduler->finals, 1, memory_order_relaxed);
     served->in_loop--;
+    weir__served_gauges(served);
     weir__served_unpin(served);
     weir__served_settle(scheduler, served);
 }
@@ -68,6 +84,7 @@ void weir__turn_final(weir_scheduler_t *scheduler, uint32_t index, weir_code_t c
     describe(slot, &event);
     if (!event.status && slot->served->tap)
         weir__tap_take(slot->served->tap, slot, &event);
+    note_end(scheduler, slot, why);
     weir_event_fn callback = slot->callback;
     void *user_data = slot->user_data;
     let_go(scheduler, slot, !event.status);
@@ -141,6 +158,7 @@ void weir__turn_feed(weir_scheduler_t *scheduler, const weir__core_event_t *even
     scheduler->now_ns = weir_now_ns();
     weir_code_t code = weir__core_step(
         scheduler->core, event, scheduler->now_ns, scheduler->actions, WEIR__ACTIONS, &count);
+    weir__observe_add(WEIR__OBSERVE_LOOP, &scheduler->observe->scheduler.steps, 1);
     if (scheduler->trace)
         weir__trace_step(scheduler, event, scheduler->now_ns, code, scheduler->actions, count);
     if (code != WEIR_OK)
@@ -199,6 +217,7 @@ static void receive(weir_scheduler_t *scheduler, uint32_t index)
 {
     weir__slot_t *slot = &scheduler->slots[index];
     slot->served->in_loop++;
+    weir__served_gauges(slot->served);
     slot->shape = WEIR__NO_INDEX;
     slot->receipt = NULL;
     slot->own = NULL;
@@ -390,12 +409,22 @@ static bool pass(weir_scheduler_t *scheduler)
     return worked;
 }
 
+// What is now, as gauges.
+static void note_now(weir_scheduler_t *scheduler)
+{
+    weir__observe_scheduler_t *it = &scheduler->observe->scheduler;
+    weir__observe_add(WEIR__OBSERVE_LOOP, &it->wakeups, 1);
+    weir__observe_set(&it->in_flight, atomic_load(&scheduler->in_flight));
+    weir__observe_set(&it->queue_bytes, atomic_load(&scheduler->queue_bytes));
+}
+
 void weir__turn(weir_scheduler_t *scheduler)
 {
     atomic_store_explicit(&scheduler->sleeping, 0, memory_order_relaxed);
     atomic_store_explicit(&scheduler->thread, (unsigned long)pthread_self(), memory_order_relaxed);
     for (uint32_t i = 0; i < PASSES_MAX && pass(scheduler); i++)
         ;
+    note_now(scheduler);
     tell_drained(scheduler);
 }
 
