@@ -68,7 +68,8 @@ static void run_on(const char *name, const char *expected)
 }
 
 #define KERNEL_STRUCTS                                                                             \
-    "weir_host_t;weir_node_t;weir_support_t;weir_packing_t;weir_device_info_t;weir_kernel_t;"
+    "weir_host_t;weir_node_t;weir_support_t;weir_packing_t;weir_device_info_t;weir_kernel_t;"      \
+    "weir_edge_t;"
 
 // Goal: a device of level L1.
 static void heads_of_l1(void **state)
@@ -89,8 +90,9 @@ static void heads_of_l2(void **state)
 static void heads_of_claims(void **state)
 {
     (void)state;
-    run_on("heads3", "weir_host_t;weir_slice_t;weir_claim_t;weir_program_info_t;weir_specialized_t;"
-                     "weir_launch_t;");
+    run_on("heads3",
+        "weir_host_t;weir_slice_t;weir_claim_t;weir_edge_t;weir_program_info_t;weir_specialized_t;"
+        "weir_launch_t;");
 }
 
 int main(void)

@@ -188,6 +188,13 @@ static void destroy_queue(weir_handle_t device, weir_handle_t queue)
     (void)device, (void)queue;
 }
 
+static weir_code_t edge_from(weir_handle_t to, weir_handle_t from, weir_edge_t *out)
+{
+    (void)to, (void)from;
+    EMPTY(weir_edge_t, out);
+    return WEIR_OK;
+}
+
 static char *at(const weir_binding_t *b)
 {
     return b->buffer ? (char *)(uintptr_t)b->buffer + b->offset : b->pointer;
@@ -312,6 +319,7 @@ static const weir_device_table_t device = {
     .queue_create = create_queue,
     .queue_destroy = destroy_queue,
     .copy = copy,
+    .edge = edge_from,
 #if HEADS_LEVEL == 1
     .execute = execute,
 #else
