@@ -294,9 +294,12 @@ static weir_status_t nobody(const assigner_t *assigner, uint32_t number)
         snprintf(why + used, sizeof why - used, "%s%s: %s", used ? "; " : "",
             assigner->placement->devices[d]->name, verdicts_of(assigner, number)[d].reason);
     }
-    return WEIR_ERR(WEIR_UNSUPPORTED, "%s: no device can run it (%s)%s", node->label, why,
-        assigner->at->placer->required ? "; name more devices, such as ref, the plain C device"
-                                       : "");
+    const char *advice = "";
+    if (node->anchor && (node->anchor->op->flags & WEIR__OP_CUSTOM))
+        advice = "; only a plugin that has a kernel for it can (WEIR_PLUGIN_PATH, weir devices)";
+    else if (assigner->at->placer->required)
+        advice = "; name more devices, such as ref, the plain C device";
+    return WEIR_ERR(WEIR_UNSUPPORTED, "%s: no device can run it (%s)%s", node->label, why, advice);
 }
 
 // The row of costs of one unit.

@@ -240,7 +240,9 @@ static void operators_without_a_home(void **state)
         "defines it: load one that does (WEIR_PLUGIN_PATH; `weir devices` says what is loaded)");
     expect_load(one("Orphan", "2"), 1, NULL, WEIR_UNSUPPORTED,
         "...node node (test.custom::Orphan): no device can run it (custom: has no kernel for "
-        "test.custom::Orphan; ref: has no kernel for test.custom::Orphan)");
+        "test.custom::Orphan; ref: has no kernel for test.custom::Orphan); only a plugin that has "
+        "a kernel for it can "
+        "(WEIR_PLUGIN_PATH, weir devices)");
 }
 
 // ---- Liars -------------------------------------------------------------------------------------
