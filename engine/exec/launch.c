@@ -64,7 +64,7 @@ static weir_status_t launch_program(
         .signals = &signal,
         .signal_count = 1,
         .profiled = session->profile.on,
-        .id = session->run.options.request_id};
+        .id = weir__profile_launch_id(session)};
     weir_code_t code = lane->opened->plugin->device.launch(weir__made_handle(lane->queue), &launch);
     return given(lane, code, "launch");
 }
@@ -87,7 +87,7 @@ static weir_status_t execute_nodes(
             .binding_count = node->input_count + node->output_count,
             .node_number = n,
             .scratch = bound->bindings[step->first_tensor + step->slot_count],
-            .launch_id = session->run.options.request_id};
+            .launch_id = weir__profile_launch_id(session)};
         weir_code_t code = lane->opened->plugin->device.execute(
             weir__made_handle(lane->queue), &execution, NULL, 0, &signal, 1);
         WEIR_TRY(given(lane, code, "execute"));

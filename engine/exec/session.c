@@ -67,6 +67,7 @@ void weir_session_free(weir_session_t *session)
     weir__runtime_t *runtime = session->runtime;
     weir_plan_t *plan = session->plan;
     unbind_all(session);
+    weir__trace_give(session->profile.sink);
     weir__lanes_free(runtime, session->lanes, session->arena);
     weir__heap_free(&runtime->heap, session->scratch);
     weir__heap_free(&runtime->heap, session->profile.steps);
@@ -201,6 +202,8 @@ static weir_status_t claim(weir_session_t *session, const weir_run_options_t *op
     session->profile.on = run->options.profile_level > 0;
     session->profile.count = 0;
     session->profile.start_ns = start_ns;
+    if (session->profile.on)
+        weir__profile_clocks(session, 0);
     run->failure[0] = '\0';
     atomic_store_explicit(&run->failure_taken, 0, memory_order_relaxed);
     return NULL;
@@ -212,8 +215,10 @@ static weir_status_t finish(weir_session_t *session)
     weir_status_t status = session->run.status;
     session->info.run_count++;
     session->info.step_count = session->run.steps_done;
-    if (session->profile.on)
+    if (session->profile.on) {
         session->profile.end_ns = weir__now_ns();
+        weir__profile_clocks(session, 1);
+    }
     weir__lanes_leave(session->lanes);
     atomic_store_explicit(&session->busy, 0, memory_order_release);
     return status;

@@ -54,6 +54,7 @@ typedef struct weir__profile {
     weir__profiled_t *steps;
     uint32_t count, capacity;
     uint64_t start_ns, end_ns;
+    weir__trace_sink_t *sink; // for what devices record; NULL: there is none
 } weir__profile_t;
 
 // ---- A session's part of a device (lane.c) -----------------------------------------------------
@@ -66,6 +67,11 @@ typedef struct weir__segment {
     uint64_t bytes;
 } weir__segment_t;
 
+// One moment in the device's time and in ours; zeros: it has no clock.
+typedef struct weir__clocks {
+    uint64_t device_ns, host_ns;
+} weir__clocks_t;
+
 // Memory in segments: one for each specialization of a run's chain, so that a child never moves
 // what its parents have under way.
 typedef struct weir__lane {
@@ -74,9 +80,10 @@ typedef struct weir__lane {
     bool is_given_up; // it cannot be told any more whether the device still works for it
     weir__watch_t watch;
     weir__made_t *queue;
-    uint64_t timeline; // 0: there was no memory for a new one
-    uint64_t value;    // last one handed to the device; larger than reached: it still works
-    uint64_t base;     // where the specialization that runs began
+    uint64_t timeline;        // 0: there was no memory for a new one
+    uint64_t value;           // last one handed to the device; larger than reached: it still works
+    uint64_t base;            // where the specialization that runs began
+    weir__clocks_t clocks[2]; // at both ends of the last profiled run
     weir__segment_t arena[WEIR__CHAIN_MAX], staging[WEIR__CHAIN_MAX];
 } weir__lane_t;
 
@@ -196,6 +203,11 @@ void *weir__slot_data(
 
 // profile.c: room for so many steps more, so that a step that is noted allocates nothing.
 weir_status_t weir__profile_reserve(weir_session_t *session, uint32_t step_count);
+
+// device_profile.c: what devices say of a profiled run. At its beginning (0) and end (1).
+void weir__profile_clocks(weir_session_t *session, uint32_t end);
+// The id of a launch made now.
+uint64_t weir__profile_launch_id(const weir_session_t *session);
 
 // run.c: makes steps until the run ends (true: run.status says how) or waits for a device (false:
 // another thread may already be going on with it, so it must not be touched).

@@ -209,6 +209,11 @@ static void host_blob_release(const weir_host_t *abi, const void *data)
         blobs->release(blobs->user, data);
 }
 
+static void host_trace(const weir_host_t *abi, const weir_trace_record_t *records, uint32_t count)
+{
+    weir__trace_put(&host_of(abi)->registry->traces, records, count);
+}
+
 static const char *host_plugin_dir(const weir_host_t *abi)
 {
     return host_of(abi)->directory;
@@ -234,6 +239,7 @@ void weir__host_init(weir__host_t *host, weir__registry_t *registry, const char 
         .blob_get = host_blob_get,
         .blob_put = host_blob_put,
         .blob_release = host_blob_release,
+        .trace = host_trace,
         .plugin_dir = host_plugin_dir,
         .state = &host->plugin_state,
     };

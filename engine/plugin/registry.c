@@ -21,6 +21,7 @@ void weir__registry_init(weir__registry_t *registry, weir__heap_t *heap, const w
     weir__zone_init(&registry->zone, heap, 0);
     pthread_mutex_init(&registry->lock, NULL);
     pthread_mutex_init(&registry->opening, NULL);
+    registry->traces.heap = heap;
 }
 
 static weir__plugin_t *add_plugin(weir__registry_t *registry, const char *path)
@@ -477,6 +478,7 @@ void weir__registry_free(weir__registry_t *registry)
         weir__host_free(&plugin->host);
         weir__heap_free(registry->heap, plugin);
     }
+    weir__traces_free(&registry->traces);
     weir__heap_free(registry->heap, registry->plugins);
     weir__heap_free(registry->heap, registry->devices);
     weir__zone_free(&registry->zone);

@@ -12,6 +12,7 @@
 #include "engine/base/team.h"
 #include "engine/base/timeline.h"
 #include "engine/base/zone.h"
+#include "engine/plugin/trace.h"
 #include <stdbool.h>
 
 struct weir__registry;
@@ -91,6 +92,7 @@ typedef struct weir__registry {
     const char *const *options;
     pthread_mutex_t lock;
     pthread_mutex_t opening; // devices
+    weir__traces_t traces;
 } weir__registry_t;
 
 typedef const weir_plugin_t *(*weir__plugin_entry_t)(const weir_host_t *host);

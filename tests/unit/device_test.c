@@ -252,6 +252,50 @@ static void popular_launches_are_recorded(void **state)
     }
 }
 
+// Goal:   a profiled run shows what the device did inside its launches, in our time though its
+//         clock has another offset and another pace.
+static void profiles_show_what_devices_did(void **state)
+{
+    (void)state;
+    for (int level = 1; level <= 2; level++) {
+        world_t world;
+        char options[96];
+        float x[2 * SIDE], y[2 * SIDE];
+        snprintf(options, sizeof options, "chaos.refuse=Softmax,chaos.delay_us=2000,chaos.level=%d",
+            level);
+        open_chaos(&world, &device_graphs[0], options, "chaos,cpu");
+        fill_floats(x, 2 * SIDE, 1);
+        weir_run_options_t profiled = {.size = sizeof profiled, .profile_level = 1};
+        for (int i = 0; i < 3; i++) {
+            weir_value_t in[] = {weir_f32(x, 2, 2, SIDE)}, out[] = {weir_f32_out(y, 2 * SIDE)};
+            uint64_t before_ns = weir_now_ns();
+            expect_ok(weir_session_run(world.session, &profiled, 1, in, 1, out));
+            uint64_t after_ns = weir_now_ns();
+            weir_profile_node_t node = {.size = sizeof node};
+            uint32_t count = 0;
+            char seen[256] = "";
+            for (; weir_session_profile_node(world.session, count, &node); count++) {
+                weir_profile_step_t step = {.size = sizeof step};
+                assert_int_equal(weir_session_profile(world.session, node.step, &step), 1);
+                assert_string_equal(step.op, "Program");
+                assert_non_null(strstr(step.origins, node.origins));
+                assert_true(node.start_ns + 1000000 >= before_ns);
+                assert_true(node.start_ns + node.duration_ns <= after_ns + 1000000);
+                assert_true(node.start_ns >= step.start_ns + 1000000); // the device's delay
+                strcat(seen, node.op);
+                strcat(seen, " ");
+            }
+            assert_string_equal(seen, "MatMul MatMul ");
+            assert_int_equal(weir_session_profile_dropped(world.session), 0);
+        }
+        weir_value_t in[] = {weir_f32(x, 2, 2, SIDE)}, out[] = {weir_f32_out(y, 2 * SIDE)};
+        weir_profile_node_t node = {.size = sizeof node};
+        expect_ok(weir_session_run(world.session, NULL, 1, in, 1, out));
+        assert_int_equal(weir_session_profile_node(world.session, 0, &node), 0);
+        world_close(&world);
+    }
+}
+
 // ---- Faults
 // --------------------------------------------------------------------------------------
 
@@ -494,6 +538,7 @@ int main(void)
         cmocka_unit_test(constants_are_shared),
         cmocka_unit_test(edges_are_right),
         cmocka_unit_test(popular_launches_are_recorded),
+        cmocka_unit_test(profiles_show_what_devices_did),
         cmocka_unit_test(failures_pass),
         cmocka_unit_test(out_of_memory_passes),
         cmocka_unit_test(a_lost_device_comes_back),

@@ -60,6 +60,27 @@ WEIR_API int weir_session_profile(
 //          be written is a warning of the log.
 WEIR_API WEIR_MUST_USE weir_status_t weir_session_learn(const weir_session_t *session);
 
+// What a device did inside a launch, as it says itself.
+typedef struct weir_profile_node {
+    uint32_t size;       // sizeof(weir_profile_node_t), set by the caller
+    uint32_t step;       // of weir_session_profile(): the launch
+    const char *op;      // "MatMul"
+    const char *origins; // ONNX node names, joined by '+'
+    uint64_t start_ns;   // of weir_now_ns(); the device's clock is read at both ends of the run
+    uint64_t duration_ns;
+} weir_profile_node_t;
+
+// Fills *out_node with record `index` of the last run, as they came, and returns 1; 0 past the last
+// one, when that run was not profiled, or when its devices record nothing.
+// Owns, threads, errors: as weir_session_profile().
+// Cost:    grows with `index`.
+WEIR_API int weir_session_profile_node(
+    const weir_session_t *session, uint32_t index, weir_profile_node_t *out_node);
+
+// Records of the last run for which there was no room. Threads: between runs of this session.
+// Errors: none.
+WEIR_API uint32_t weir_session_profile_dropped(const weir_session_t *session);
+
 #ifdef __cplusplus
 }
 #endif

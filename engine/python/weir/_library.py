@@ -253,6 +253,17 @@ class ProfileStep(Structure):
     ]
 
 
+class ProfileNode(Structure):
+    _fields_ = [
+        ("size", c_uint32),
+        ("step", c_uint32),
+        ("op", c_char_p),
+        ("origins", c_char_p),
+        ("start_ns", c_uint64),
+        ("duration_ns", c_uint64),
+    ]
+
+
 class Value(Structure):
     _fields_ = [
         ("data", c_void_p),
@@ -285,6 +296,7 @@ STRUCTS = {
     "weir_session_info_t": SessionInfo,
     "weir_profile_run_t": ProfileRun,
     "weir_profile_step_t": ProfileStep,
+    "weir_profile_node_t": ProfileNode,
     "weir_value_t": Value,
 }
 
@@ -332,6 +344,8 @@ FUNCTIONS = {
     ),
     "weir_session_describe": (None, [_HANDLE, POINTER(SessionInfo)]),
     "weir_session_profile_run": (None, [_HANDLE, POINTER(ProfileRun)]),
+    "weir_session_profile_node": (c_int, [_HANDLE, c_uint32, POINTER(ProfileNode)]),
+    "weir_session_profile_dropped": (c_uint32, [_HANDLE]),
     "weir_session_profile": (c_int, [_HANDLE, c_uint32, POINTER(ProfileStep)]),
     "weir_cancel_create": (_STATUS, [POINTER(_HANDLE)]),
     "weir_cancel_trigger": (None, [_HANDLE]),
