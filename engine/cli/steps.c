@@ -127,6 +127,9 @@ weir_code_t weir__cli_steps_make(const weir__cli_chain_t *chain, const weir__cli
         if (code == WEIR_OK)
             code = take_run(chain, out_steps, i, zero_ns, fault);
     }
+    // What these runs took is what later plans place nodes by.
+    if (code == WEIR_OK && run_count > 0 && out_steps->step_count > 0)
+        code = weir__cli_chain_take(weir_session_learn(chain->session), fault);
     if (code == WEIR_OK)
         code = summarize(out_steps, fault);
     free(outputs);
