@@ -6,7 +6,7 @@
 // contract, and each world counts what is left. Labels: threads Timeout: 120
 #include "tests/unit/device_graphs.h"
 
-#include <time.h>
+#include <pthread.h>
 
 #define OUTPUTS_MAX 4
 #define ROWS_MAX 24
@@ -475,8 +475,14 @@ static void a_hanging_device_is_set_aside(void **state)
 // ---- Many at once
 // --------------------------------------------------------------------------------
 
+typedef struct crowd {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int left;
+} crowd_t;
+
 typedef struct outcome {
-    atomic_uint *left;
+    crowd_t *crowd;
     weir_status_t status;
 } outcome_t;
 
@@ -484,7 +490,10 @@ static void on_done(void *user_data, weir_status_t status)
 {
     outcome_t *outcome = user_data;
     outcome->status = status;
-    atomic_fetch_sub(outcome->left, 1);
+    pthread_mutex_lock(&outcome->crowd->lock);
+    outcome->crowd->left--;
+    pthread_cond_signal(&outcome->crowd->changed);
+    pthread_mutex_unlock(&outcome->crowd->lock);
 }
 
 // Goal:   32 sessions on two threads, each with copies and waits of its own, all end right.
@@ -498,7 +507,7 @@ static void many_runs_at_once(void **state)
         weir_session_t *sessions[RUNS];
         weir_value_t in[RUNS], out[RUNS];
         outcome_t outcomes[RUNS];
-        atomic_uint left = RUNS;
+        crowd_t crowd = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, RUNS};
         char options[128];
         snprintf(options, sizeof options, "chaos.refuse=Softmax,chaos.delay_us=500,chaos.level=%d",
             level);
@@ -508,14 +517,15 @@ static void many_runs_at_once(void **state)
             fill_floats(x[i], 2 * SIDE, (uint64_t)i);
             in[i] = weir_f32(x[i], 2, 2, SIDE);
             out[i] = weir_f32_out(y[i], 2 * SIDE);
-            outcomes[i] = (outcome_t){.left = &left};
+            outcomes[i] = (outcome_t){.crowd = &crowd};
             expect_ok(weir_session_create(world.plan, NULL, &sessions[i]));
             expect_ok(weir_session_start(
                 sessions[i], NULL, 1, &in[i], 1, &out[i], on_done, &outcomes[i]));
         }
-        struct timespec nap = {.tv_nsec = 200000};
-        while (atomic_load(&left))
-            nanosleep(&nap, NULL);
+        pthread_mutex_lock(&crowd.lock);
+        while (crowd.left)
+            pthread_cond_wait(&crowd.changed, &crowd.lock);
+        pthread_mutex_unlock(&crowd.lock);
         for (int i = 0; i < RUNS; i++) {
             float wanted[2 * SIDE];
             expect_ok(outcomes[i].status);
