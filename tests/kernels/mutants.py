@@ -22,8 +22,8 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAMS = ["test_kernels_cpu", "test_kernels_cpu_plugin", "test_kernels_attention", "test_kernels_cpu_blocked",
-            "test_kernels_cpu_blocked_conv", "test_kernels_cpu_operators"]
+PROGRAMS = ["test_kernels_cpu", "test_kernels_cpu_rows", "test_kernels_cpu_plugin", "test_kernels_attention",
+            "test_kernels_cpu_blocked", "test_kernels_cpu_blocked_conv", "test_kernels_cpu_operators"]
 TEST_SECONDS = 120
 
 # name, what it does wrong, file, text, replacement
@@ -75,6 +75,16 @@ MUTANTS = [
      "MAP_F32(relu_f32, 1, v_max2(ZERO, x))", "MAP_F32(relu_f32, 1, v_max2(x, ZERO))"),
     ("broadcast", "a matrix that all batches share is walked on", "backends/cpu/matmul.c",
      "state->a_batch[d] = a_dim == 1 ? 0 : a_distance;", "state->a_batch[d] = a_distance;"),
+    ("stride-columns", "rows to fold lie as far apart as they are wide", "kernels/cpu/fold/fold_body.inc",
+     "        const float *row = x + i * x_row;\n        for (size_t j = 0; j < columns; j += V_WIDTH) {\n"
+     "            const v_t e =",
+     "        const float *row = x + i * columns;\n        for (size_t j = 0; j < columns; j += V_WIDTH) {\n"
+     "            const v_t e ="),
+    ("gates", "two gates of an LSTM change places", "kernels/cpu/fold/fold_body.inc",
+     "const v_t forget = f32_sigmoid(v_load_n(gates + 2 * count + j, n));",
+     "const v_t forget = f32_sigmoid(v_load_n(gates + count + j, n));"),
+    ("edge", "a window takes one column behind the last", "kernels/cpu/blocked/window_body.inc",
+     "end += at < r->width;", "end += at <= r->width;"),
     ("block-tail", "a lane behind a last block's channels is not cleared", "backends/cpu/blocked.c",
      "for (uint64_t lane = used; lane < WEIR_K_BLOCK; lane++)",
      "for (uint64_t lane = used + 1; lane < WEIR_K_BLOCK; lane++)"),
