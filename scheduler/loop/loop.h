@@ -150,6 +150,7 @@ struct weir__served {
     weir__observe_series_t *series;
     // The loop's.
     uint32_t in_loop;       // requests
+    uint32_t held_count;    // of those, not yet told to the core
     uint32_t running_count; // requests in batches that run
     uint32_t batch_count;   // those batches
     uint32_t instance_count;
@@ -220,6 +221,7 @@ typedef struct weir__command {
     weir__command_kind_t kind;
     weir__served_t *served;
     weir_tap_t *tap;
+    size_t after; // REMOVE, DRAIN: requests that were put before this are taken first
     uint64_t deadline_ns;
     weir_drained_fn drained;
     void *user_data;
@@ -279,6 +281,7 @@ struct weir_scheduler {
     uint64_t ending_batch;       // whose FINALs are being made,
     weir_status_t ending_status; // and how it ended
     weir_state_t *ready_states;  // whose next request may go on
+    weir__command_t *later;      // commands that wait for requests before them
     uint32_t running_count;      // instances
     bool chores, drained, drain_asked;
     weir_drained_fn drained_fn;

@@ -23,6 +23,7 @@ void weir__loop_log(const weir_scheduler_t *scheduler, weir_log_level_t level, u
 void weir__command_post(weir_scheduler_t *scheduler, weir__command_t *command)
 {
     command->next = NULL;
+    command->after = weir__ring_tail(&scheduler->submitted);
     pthread_mutex_lock(&scheduler->lock);
     *scheduler->commands_end = command;
     scheduler->commands_end = &command->next;

@@ -372,7 +372,7 @@ void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
     served->paddings = NULL;
     served->same_dims = NULL;
     served->placed_count = served->padding_count = served->same_dim_count = 0;
-    served->instance_count = served->in_loop = served->running_count = 0;
+    served->instance_count = served->in_loop = served->held_count = served->running_count = 0;
     served->batch_count = 0;
     served->in_core = served->wants_up = false;
     served->tap = NULL;

@@ -183,6 +183,7 @@ static void arrive(weir_scheduler_t *scheduler, uint32_t index)
     weir__slot_t *slot = &scheduler->slots[index];
     weir__served_t *served = slot->served;
     slot->phase = WEIR__SLOT_CORE;
+    served->held_count--;
     // A cancel may have been faster than its request.
     if (is_cancelled(slot)) {
         weir__turn_final(scheduler, index, WEIR_CANCELLED, WEIR__FINAL_CANCELLED, NULL, 0);
@@ -223,6 +224,7 @@ static void receive(weir_scheduler_t *scheduler, uint32_t index)
     slot->own = NULL;
     slot->batch = slot->compute_ns = 0;
     slot->phase = WEIR__SLOT_HELD;
+    slot->served->held_count++;
     if (!slot->state || weir__state_enter(scheduler, slot->state, index))
         arrive(scheduler, index);
 }
@@ -237,6 +239,7 @@ static void cancel(weir_scheduler_t *scheduler, uint32_t index)
                                        .ticket = weir__slot_ticket(scheduler, index)});
     } else if (slot->phase == WEIR__SLOT_HELD) {
         weir__state_drop(scheduler, slot->state, index);
+        slot->served->held_count--;
         weir__turn_final(scheduler, index, WEIR_CANCELLED, WEIR__FINAL_CANCELLED, NULL, 0);
     }
 }
@@ -319,6 +322,38 @@ static void carry_out(weir_scheduler_t *scheduler, weir__command_t *command)
     }
 }
 
+static void finish_command(weir_scheduler_t *scheduler, weir__command_t *command)
+{
+    carry_out(scheduler, command);
+    for (uint32_t i = 0; i < command->sample_count; i++)
+        free(command->samples[i].key);
+    free(command->samples);
+    free(command);
+}
+
+// What takes something away has its turn when the requests that were accepted before have had
+// theirs.
+static bool is_due(const weir_scheduler_t *scheduler, const weir__command_t *command)
+{
+    if (command->kind != WEIR__COMMAND_REMOVE && command->kind != WEIR__COMMAND_DRAIN)
+        return true;
+    return (ptrdiff_t)(scheduler->submitted.head - command->after) >= 0 &&
+           (command->kind == WEIR__COMMAND_DRAIN || command->served->held_count == 0);
+}
+
+static void take_later(weir_scheduler_t *scheduler)
+{
+    for (weir__command_t **link = &scheduler->later; *link;) {
+        weir__command_t *command = *link;
+        if (!is_due(scheduler, command)) {
+            link = &command->next;
+            continue;
+        }
+        *link = command->next;
+        finish_command(scheduler, command);
+    }
+}
+
 static void take_commands(weir_scheduler_t *scheduler)
 {
     if (!atomic_load_explicit(&scheduler->commands_waiting, memory_order_acquire))
@@ -329,13 +364,18 @@ static void take_commands(weir_scheduler_t *scheduler)
     scheduler->commands_end = &scheduler->commands;
     atomic_store(&scheduler->commands_waiting, 0);
     pthread_mutex_unlock(&scheduler->lock);
+    weir__command_t **end = &scheduler->later;
+    while (*end)
+        end = &(*end)->next;
     while (command) {
         weir__command_t *next = command->next;
-        carry_out(scheduler, command);
-        for (uint32_t i = 0; i < command->sample_count; i++)
-            free(command->samples[i].key);
-        free(command->samples);
-        free(command);
+        command->next = NULL;
+        if (is_due(scheduler, command)) {
+            finish_command(scheduler, command);
+        } else {
+            *end = command;
+            end = &command->next;
+        }
         command = next;
     }
 }
@@ -368,6 +408,8 @@ static bool take_submitted(weir_scheduler_t *scheduler)
         else
             receive(scheduler, (uint32_t)(value >> 1));
     }
+    if (scheduler->later)
+        take_later(scheduler);
     return count > 0;
 }
 

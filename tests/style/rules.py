@@ -41,7 +41,7 @@ FOREIGN = {
     r".*intrin\.h|arm_.*\.h": ["kernels/cpu/", "benchmarks/kernels/", "engine/base/", "engine/exec/"],
     r"cmocka\.h": ["tests/"],
     r"hwloc.*": ["scheduler/topology/"],
-    r"uv\.h|uv/.*": ["scheduler/loop/"],
+    r"uv\.h|uv/.*": ["scheduler/loop/", "tests/scheduler/loop_", "docs/examples/embed_libuv.c"],
     r"cuda.*|cublas.*|nvrtc.*|nvml.*": ["backends/cuda/", "kernels/cuda/"],
     r"CL/.*": ["backends/opencl/", "kernels/opencl/"],
 }

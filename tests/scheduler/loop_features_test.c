@@ -1,0 +1,860 @@
+// tests/scheduler/loop_features_test.c: what the public header promises, one promise a test.
+//
+// Most of them use a POLLED loop: nothing happens between two polls, so that what is queued when is
+// the test's to say.
+#include "tests/scheduler/loop_world.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <uv.h>
+
+// ---- A request and what became of it -----------------------------------------------------------
+
+typedef struct call {
+    weir_value_t in, out;
+    float x[WORLD_IN * 4], y[WORLD_OUT * 4];
+    weir_ticket_t ticket;
+    int finals;
+    weir_code_t code;
+    char text[256];
+    weir_receipt_t receipt;
+    pthread_t thread;
+} call_t;
+
+static void note_event(const weir_event_t *event, void *user_data)
+{
+    call_t *call = user_data;
+    call->finals++;
+    call->code = weir_status_code(event->status);
+    snprintf(call->text, sizeof call->text, "%s", weir_status_text(event->status));
+    call->receipt = event->receipt;
+    call->thread = pthread_self();
+}
+
+static weir_request_t request_of(call_t *call, uint32_t seed, uint32_t rows)
+{
+    memset(call, 0, sizeof *call);
+    for (uint32_t i = 0; i < rows * WORLD_IN; i++)
+        call->x[i] = (float)((seed * 31 + i * 17) % 101) / 16 - 3;
+    call->in = weir_f32(call->x, 2, rows, WORLD_IN);
+    call->out = weir_f32_out(call->y, WORLD_OUT * 4);
+    return (weir_request_t){.size = sizeof(weir_request_t),
+        .model = "rows",
+        .inputs = &call->in,
+        .outputs = &call->out,
+        .input_count = 1,
+        .output_count = 1,
+        .request_id = seed};
+}
+
+static weir_status_t submit(world_t *world, call_t *call, weir_request_t *request)
+{
+    return weir_submit(world->scheduler, request, &call->ticket, note_event, call);
+}
+
+static void check_answer(world_t *world, call_t *call)
+{
+    float y[WORLD_OUT * 4];
+    weir_value_t out = weir_f32_out(y, WORLD_OUT * 4);
+    expect_ok(weir_session_run(world->session, NULL, 1, &call->in, 1, &out));
+    assert_int_equal(call->finals, 1);
+    assert_int_equal(call->code, WEIR_OK);
+    assert_int_equal(call->out.dims[0], call->in.dims[0]);
+    assert_memory_equal(y, call->y, (size_t)(call->in.dims[0] * WORLD_OUT) * sizeof(float));
+}
+
+static const weir_scheduler_options_t polled = {
+    .size = sizeof(weir_scheduler_options_t), .loop = WEIR_LOOP_POLLED};
+
+static void open_polled(world_t *world)
+{
+    world_open(world, rows_graph(), &polled);
+    world_add(world, NULL);
+    weir_scheduler_poll(world->scheduler);
+}
+
+static void poll_until(world_t *world, const int *count, int goal)
+{
+    struct pollfd fd = {.fd = weir_scheduler_fd(world->scheduler), .events = POLLIN};
+    while (*count < goal) {
+        weir_scheduler_poll(world->scheduler);
+        if (*count < goal)
+            assert_true(poll(&fd, 1, 10000) > 0); // readable when there is something to do
+    }
+}
+
+// ---- Refusals ----------------------------------------------------------------------------------
+
+static void wrong_requests_are_refused_with_reasons(void **state)
+{
+    (void)state;
+    world_t world;
+    call_t call;
+    world_open(&world, rows_graph(), NULL);
+    weir_request_t request = request_of(&call, 1, 2);
+    expect_status(submit(&world, &call, &request), WEIR_NOT_FOUND, "nothing is served yet");
+    world_add(&world, NULL);
+    request.model = "cols";
+    expect_status(submit(&world, &call, &request), WEIR_NOT_FOUND, "model \"cols\": no such name");
+    request = request_of(&call, 1, 2);
+    call.in.dims[1] = 7;
+    expect_status(submit(&world, &call, &request), WEIR_INVALID_ARGUMENT,
+        "input \"x\" of rows@1.0.0: dims [2, 7], expected [N, 8]");
+    request = request_of(&call, 1, 2);
+    call.in.dtype = WEIR_I32;
+    expect_status(
+        submit(&world, &call, &request), WEIR_INVALID_ARGUMENT, "it is i32, expected f32");
+    request = request_of(&call, 1, 2);
+    call.in.capacity_bytes--;
+    expect_status(submit(&world, &call, &request), WEIR_INVALID_ARGUMENT, "more bytes than the 63");
+    request = request_of(&call, 1, 2);
+    call.in.dims[0] = 33;
+    call.in.capacity_bytes = 33 * 32;
+    expect_status(submit(&world, &call, &request), WEIR_INVALID_ARGUMENT, "has 33 rows; 1 to 32");
+    request = request_of(&call, 1, 2);
+    call.in.dims[0] = INT64_MAX;
+    expect_status(submit(&world, &call, &request), WEIR_INVALID_ARGUMENT, "more bytes than");
+    request = request_of(&call, 1, 2);
+    request.input_count = 0;
+    expect_status(submit(&world, &call, &request), WEIR_INVALID_ARGUMENT, "1 inputs and 1 outputs");
+    request = request_of(&call, 1, 2);
+    call.out = weir_view();
+    expect_status(submit(&world, &call, &request), WEIR_INVALID_ARGUMENT, "caller's buffers");
+    request = request_of(&call, 1, 2);
+    request.tenant = 1;
+    expect_status(submit(&world, &call, &request), WEIR_INVALID_ARGUMENT, "tenants 0 to 0");
+    request = request_of(&call, 1, 2);
+    request.deadline_ns = 1;
+    expect_status(submit(&world, &call, &request), WEIR_DEADLINE_EXCEEDED, "had passed");
+    assert_int_equal(call.finals, 0);
+    world_close(&world);
+}
+
+static void a_full_queue_refuses_at_once(void **state)
+{
+    (void)state;
+    world_t world;
+    static call_t calls[9];
+    weir_scheduler_options_t options = polled;
+    options.requests = 8;
+    world_open(&world, rows_graph(), &options);
+    world_add(&world, NULL);
+    for (uint32_t i = 0; i < 9; i++) {
+        weir_request_t request = request_of(&calls[i], i, 1);
+        weir_status_t status = submit(&world, &calls[i], &request);
+        if (i < 8) {
+            expect_ok(status);
+            assert_true(calls[i].ticket != 0);
+            continue;
+        }
+        expect_status(status, WEIR_RESOURCE_EXHAUSTED, "the queue is full");
+        assert_true(request.retry_after_ns > 0);
+        assert_int_equal(calls[i].ticket, 0);
+    }
+    for (uint32_t i = 0; i < 8; i++)
+        poll_until(&world, &calls[i].finals, 1);
+    for (uint32_t i = 0; i < 8; i++)
+        check_answer(&world, &calls[i]);
+    world_close(&world);
+}
+
+static void bytes_of_the_queue_are_bounded(void **state)
+{
+    (void)state;
+    world_t world;
+    call_t first, second;
+    weir_scheduler_options_t options = polled;
+    options.queue_bytes = 3 * WORLD_IN * sizeof(float);
+    world_open(&world, rows_graph(), &options);
+    world_add(&world, NULL);
+    weir_request_t request = request_of(&first, 1, 2);
+    expect_ok(submit(&world, &first, &request));
+    request = request_of(&second, 2, 2);
+    expect_status(submit(&world, &second, &request), WEIR_RESOURCE_EXHAUSTED, "as many bytes");
+    poll_until(&world, &first.finals, 1);
+    expect_ok(submit(&world, &second, &request));
+    poll_until(&world, &second.finals, 1);
+    check_answer(&world, &second);
+    world_close(&world);
+}
+
+// ---- Models ------------------------------------------------------------------------------------
+
+static void add_version(world_t *world, const char *version, const char *label)
+{
+    expect_ok(weir_scheduler_add(world->scheduler, "rows", version, world->model,
+        &(weir_serving_options_t){
+            .size = sizeof(weir_serving_options_t), .batching = WEIR_BATCHING_ON, .label = label}));
+}
+
+static void expect_version(world_t *world, const char *selector, const char *version)
+{
+    call_t call;
+    weir_request_t request = request_of(&call, 5, 1);
+    request.model = selector;
+    expect_ok(submit(world, &call, &request));
+    poll_until(world, &call.finals, 1);
+    check_answer(world, &call);
+    assert_string_equal(call.receipt.version, version);
+    assert_string_equal(call.receipt.model, "rows");
+    assert_int_equal(strlen(call.receipt.digest), 32);
+    assert_int_equal(strlen(call.receipt.fingerprint), 16);
+}
+
+static void selectors_find_versions(void **state)
+{
+    (void)state;
+    world_t world;
+    call_t call;
+    world_open(&world, rows_graph(), &polled);
+    add_version(&world, "1.9.0", "stable");
+    add_version(&world, "1.10.0", NULL);
+    add_version(&world, "2.0.0", NULL);
+    expect_version(&world, "rows", "2.0.0");
+    expect_version(&world, "rows@^1", "1.10.0");
+    expect_version(&world, "rows@^1.9", "1.10.0");
+    expect_version(&world, "rows@1.9.0", "1.9.0");
+    expect_version(&world, "rows@stable", "1.9.0");
+    expect_ok(weir_scheduler_label(world.scheduler, "rows", "2.0.0", "stable"));
+    expect_version(&world, "rows@stable", "2.0.0");
+    weir_request_t request = request_of(&call, 1, 1);
+    static const char *const unknown[] = {"rows@^3", "rows@^1.11", "rows@1", "rows@new", "row", ""};
+    for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
+        request.model = unknown[i];
+        expect_status(submit(&world, &call, &request), WEIR_NOT_FOUND, "no such name");
+    }
+    expect_status(weir_scheduler_add(world.scheduler, "rows", "2.0.0", world.model, NULL),
+        WEIR_INVALID_ARGUMENT, "is served already");
+    expect_status(weir_scheduler_label(world.scheduler, "rows", "2.0.0", "7up"),
+        WEIR_INVALID_ARGUMENT, "begins with a letter");
+    world_close(&world);
+}
+
+static void a_removed_version_ends_what_it_took(void **state)
+{
+    (void)state;
+    world_t world;
+    call_t old, other;
+    world_open(&world, rows_graph(), &polled);
+    add_version(&world, "1.0.0", NULL);
+    for (uint32_t round = 0; round < 300; round++) { // more often than there are places
+        weir_request_t request = request_of(&old, round, 1);
+        expect_ok(submit(&world, &old, &request));
+        expect_ok(weir_scheduler_remove(world.scheduler, "rows", round % 2 ? "2.0.0" : "1.0.0"));
+        expect_status(submit(&world, &other, &request), WEIR_NOT_FOUND, "no such name");
+        add_version(&world, round % 2 ? "1.0.0" : "2.0.0", NULL);
+        poll_until(&world, &old.finals, 1);
+        check_answer(&world, &old);
+    }
+    expect_status(
+        weir_scheduler_remove(world.scheduler, "rows", "3.0.0"), WEIR_NOT_FOUND, "is not served");
+    world_close(&world);
+}
+
+// y = x - the mean over the rows.
+static message_t mixing_graph(void)
+{
+    static const int64_t axis[] = {0};
+    message_t graph = {0};
+    message_t attributes = {0};
+    attribute_ints(&attributes, "axes", 1, axis);
+    attribute_int(&attributes, "keepdims", 1);
+    add_input(&graph, "x", 1, "N,8");
+    add_node(&graph, "ReduceMean", "mean", "x", "m", attributes);
+    add_node(&graph, "Sub", "sub", "x,m", "y", (message_t){0});
+    add_port(&graph, 12, "y", 1, "N,8");
+    return graph;
+}
+
+static void rows_that_see_each_other_are_not_stacked(void **state)
+{
+    (void)state;
+    world_t world;
+    static call_t calls[4];
+    float y[4][WORLD_IN];
+    world_open(&world, mixing_graph(), &polled);
+    world_add(&world, NULL);
+    weir_served_t served = {.size = sizeof served};
+    assert_int_equal(1, weir_scheduler_served(world.scheduler, 0, &served));
+    assert_int_equal(served.max_batch, 1);
+    assert_string_equal(
+        served.batching, "not stacked: rows alone and in a batch of 2 have other bits");
+    for (uint32_t i = 0; i < 4; i++) {
+        weir_request_t request = request_of(&calls[i], i, 1);
+        calls[i].out = weir_f32_out(y[i], WORLD_IN);
+        expect_ok(submit(&world, &calls[i], &request));
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        poll_until(&world, &calls[i].finals, 1);
+        for (uint32_t k = 0; k < WORLD_IN; k++)
+            assert_true(y[i][k] == 0);
+    }
+    world_close(&world);
+}
+
+// ---- Batches -----------------------------------------------------------------------------------
+
+static void what_waits_leaves_together(void **state)
+{
+    (void)state;
+    world_t world;
+    static call_t calls[8];
+    open_polled(&world);
+    for (uint32_t i = 0; i < 8; i++) {
+        weir_request_t request = request_of(&calls[i], i, 1 + i % 3);
+        expect_ok(submit(&world, &calls[i], &request));
+    }
+    for (uint32_t i = 0; i < 8; i++) {
+        poll_until(&world, &calls[i].finals, 1);
+        check_answer(&world, &calls[i]);
+    }
+    weir_scheduler_info_t info = {.size = sizeof info};
+    weir_scheduler_describe(world.scheduler, &info);
+    assert_int_equal(info.batch_rows, 15);
+    assert_true(info.batches < 8);
+    world_close(&world);
+}
+
+// y[i] = table[index[i]]: an index out of range is an error of the run.
+static message_t picking_graph(void)
+{
+    static const int64_t dims[] = {5, WORLD_OUT};
+    float table[5 * WORLD_OUT];
+    message_t graph = {0};
+    for (int i = 0; i < 5 * WORLD_OUT; i++)
+        table[i] = (float)i;
+    add_input(&graph, "index", 7, "N");
+    put_message(&graph, 5, raw_tensor("table", 1, 2, dims, table, sizeof table));
+    add_node(&graph, "Gather", "pick", "table,index", "y", (message_t){0});
+    add_port(&graph, 12, "y", 1, "N,4");
+    return graph;
+}
+
+static void a_bad_request_fails_alone(void **state)
+{
+    (void)state;
+    world_t world;
+    static call_t calls[6];
+    int64_t indices[6] = {0, 3, 9, 2, 4, 1};
+    world_open(&world, picking_graph(), &polled);
+    world_add(&world, NULL);
+    for (uint32_t i = 0; i < 6; i++) {
+        weir_request_t request = request_of(&calls[i], i, 1);
+        calls[i].in = weir_i64(&indices[i], 1, 1);
+        expect_ok(submit(&world, &calls[i], &request));
+    }
+    for (uint32_t i = 0; i < 6; i++) {
+        poll_until(&world, &calls[i].finals, 1);
+        assert_int_equal(calls[i].finals, 1);
+        assert_int_equal(calls[i].code, i == 2 ? WEIR_INVALID_ARGUMENT : WEIR_OK);
+        for (int k = 0; k < WORLD_OUT && i != 2; k++)
+            assert_true(calls[i].y[k] == (float)(indices[i] * WORLD_OUT + k));
+    }
+    assert_non_null(strstr(calls[2].text, "pick"));
+    assert_int_equal(calls[2].receipt.left, WEIR_LEFT_RERUN);
+    world_close(&world);
+}
+
+static void a_small_buffer_fails_alone(void **state)
+{
+    (void)state;
+    world_t world;
+    static call_t calls[3];
+    open_polled(&world);
+    for (uint32_t i = 0; i < 3; i++) {
+        weir_request_t request = request_of(&calls[i], i, 2);
+        if (i == 1)
+            calls[i].out.capacity_bytes = 2 * WORLD_OUT * sizeof(float) - 1;
+        expect_ok(submit(&world, &calls[i], &request));
+    }
+    for (uint32_t i = 0; i < 3; i++) {
+        poll_until(&world, &calls[i].finals, 1);
+        if (i != 1)
+            check_answer(&world, &calls[i]);
+    }
+    assert_int_equal(calls[1].code, WEIR_RESOURCE_EXHAUSTED);
+    assert_int_equal(calls[1].out.rank, 2);
+    assert_int_equal(calls[1].out.dims[0], 2);
+    assert_int_equal(calls[1].out.dims[1], WORLD_OUT);
+    world_close(&world);
+}
+
+// y = relu(x) of any length, and its sum: filling with zeros changes neither.
+static message_t lengths_graph(void)
+{
+    static const int64_t axis[] = {1};
+    message_t graph = {0};
+    message_t attributes = {0};
+    attribute_int(&attributes, "keepdims", 0);
+    add_input(&graph, "x", 1, "N,L");
+    add_int64s(&graph, "axis", 1, axis);
+    add_node(&graph, "Relu", "relu", "x", "y", (message_t){0});
+    add_node(&graph, "ReduceSum", "sum", "y,axis", "s", attributes);
+    add_port(&graph, 12, "y", 1, "N,L");
+    add_port(&graph, 12, "s", 1, "N");
+    return graph;
+}
+
+static void declared_lengths_are_filled_and_cut_back(void **state)
+{
+    (void)state;
+    world_t world;
+    static call_t calls[6];
+    float y[6][WORLD_IN], sums[6];
+    weir_value_t outs[6][2];
+    static const int64_t lengths[] = {5, 6, 7, 8, 5, 6}; // run at 6 and 8
+    weir_padding_t padding = {.input = 0, .axis = 1, .output = 0, .output_axis = 1};
+    world_open(&world, lengths_graph(), &polled);
+    world_add(&world,
+        &(weir_serving_options_t){
+            .size = sizeof(weir_serving_options_t), .paddings = &padding, .padding_count = 1});
+    for (uint32_t i = 0; i < 6; i++) {
+        weir_request_t request = request_of(&calls[i], i, 1);
+        calls[i].in = weir_f32(calls[i].x, 2, 1, lengths[i]);
+        outs[i][0] = weir_f32_out(y[i], WORLD_IN);
+        outs[i][1] = weir_f32_out(&sums[i], 1);
+        request.outputs = outs[i];
+        request.output_count = 2;
+        expect_ok(submit(&world, &calls[i], &request));
+    }
+    uint32_t together = 0;
+    for (uint32_t i = 0; i < 6; i++) {
+        poll_until(&world, &calls[i].finals, 1);
+        assert_int_equal(calls[i].code, WEIR_OK);
+        assert_int_equal(outs[i][0].dims[1], lengths[i]);
+        float sum = 0;
+        for (int64_t k = 0; k < lengths[i]; k++) {
+            float expected = calls[i].x[k] > 0 ? calls[i].x[k] : 0;
+            assert_true(y[i][k] == expected);
+            sum += expected;
+        }
+        assert_true(sums[i] == sum); // sixteenths: exact in any order
+        together += calls[i].receipt.batch_size > 1;
+    }
+    assert_true(together >= 3); // different lengths did run together
+    world_close(&world);
+}
+
+// ---- Ends --------------------------------------------------------------------------------------
+
+static void a_cancelled_request_never_runs(void **state)
+{
+    (void)state;
+    world_t world;
+    call_t call, kept;
+    open_polled(&world);
+    weir_request_t request = request_of(&call, 1, 1);
+    expect_ok(submit(&world, &call, &request));
+    weir_request_t second = request_of(&kept, 2, 1);
+    expect_ok(submit(&world, &kept, &second));
+    weir_cancel(world.scheduler, call.ticket);
+    weir_cancel(world.scheduler, call.ticket); // idempotent
+    weir_cancel(world.scheduler, 0);
+    weir_cancel(world.scheduler, ~(weir_ticket_t)0);
+    poll_until(&world, &kept.finals, 1);
+    poll_until(&world, &call.finals, 1);
+    weir_cancel(world.scheduler, call.ticket); // stale
+    weir_scheduler_poll(world.scheduler);
+    assert_int_equal(call.finals, 1);
+    assert_int_equal(call.code, WEIR_CANCELLED);
+    check_answer(&world, &kept);
+    world_close(&world);
+}
+
+static void a_deadline_in_the_queue_is_met_by_an_answer(void **state)
+{
+    (void)state;
+    world_t world;
+    call_t call;
+    open_polled(&world);
+    weir_request_t request = request_of(&call, 1, 1);
+    request.deadline_ns = weir_now_ns() + WEIR_MS / 10;
+    expect_ok(submit(&world, &call, &request));
+    while (weir_now_ns() < request.deadline_ns)
+        ;
+    poll_until(&world, &call.finals, 1);
+    assert_int_equal(call.code, WEIR_DEADLINE_EXCEEDED);
+    assert_int_equal(call.receipt.batch_id, 0);
+    world_close(&world);
+}
+
+static void a_lone_request_may_run_inline(void **state)
+{
+    (void)state;
+    world_t world;
+    call_t call, queued, beside;
+    world_open(&world, rows_graph(), &polled);
+    world_add(&world, NULL);
+    weir_request_t request = request_of(&call, 3, 3);
+    request.flags = WEIR_REQUEST_INLINE;
+    expect_ok(submit(&world, &call, &request));
+    check_answer(&world, &call); // it ended before the return
+    assert_int_equal(call.receipt.left, WEIR_LEFT_INLINE);
+    assert_true(pthread_equal(call.thread, pthread_self()));
+    assert_int_equal(call.ticket, 0);
+    // Not where something is queued.
+    weir_request_t other = request_of(&queued, 4, 1);
+    expect_ok(submit(&world, &queued, &other));
+    request = request_of(&beside, 5, 1);
+    request.flags = WEIR_REQUEST_INLINE;
+    expect_ok(submit(&world, &beside, &request));
+    assert_int_equal(beside.finals, 0);
+    poll_until(&world, &beside.finals, 1);
+    poll_until(&world, &queued.finals, 1);
+    check_answer(&world, &beside);
+    world_close(&world);
+}
+
+static void a_caller_may_wait(void **state)
+{
+    (void)state;
+    world_t world;
+    call_t call;
+    world_open(&world, rows_graph(), NULL);
+    world_add(&world, NULL);
+    for (uint32_t i = 0; i < 100; i++) {
+        weir_request_t request = request_of(&call, i, 2);
+        weir_event_t event;
+        expect_ok(weir_submit(world.scheduler, &request, &call.ticket, NULL, NULL));
+        expect_ok(weir_wait(world.scheduler, call.ticket, 0, &event));
+        call.finals = 1;
+        check_answer(&world, &call);
+        assert_int_equal(event.request_id, i);
+        expect_status(
+            weir_wait(world.scheduler, call.ticket, 0, NULL), WEIR_NOT_FOUND, "no request");
+    }
+    weir_request_t request = request_of(&call, 1, 2);
+    call.out.capacity_bytes = 1;
+    expect_ok(weir_submit(world.scheduler, &request, &call.ticket, NULL, NULL));
+    expect_status(weir_wait(world.scheduler, call.ticket, 0, NULL), WEIR_RESOURCE_EXHAUSTED,
+        "buffer is too small");
+    world_close(&world);
+}
+
+static void note_drained(void *user_data)
+{
+    ++*(int *)user_data;
+}
+
+static void a_drain_ends_what_was_taken(void **state)
+{
+    (void)state;
+    world_t world;
+    static call_t calls[20];
+    int drained = 0;
+    open_polled(&world);
+    for (uint32_t i = 0; i < 20; i++) {
+        weir_request_t request = request_of(&calls[i], i, 1);
+        expect_ok(submit(&world, &calls[i], &request));
+    }
+    expect_ok(weir_drain(world.scheduler, 0, note_drained, &drained));
+    call_t late;
+    weir_request_t request = request_of(&late, 1, 1);
+    expect_status(submit(&world, &late, &request), WEIR_DRAINING, "takes nothing new");
+    expect_status(
+        weir_drain(world.scheduler, 0, note_drained, &drained), WEIR_UNAVAILABLE, "drains already");
+    poll_until(&world, &drained, 1);
+    for (uint32_t i = 0; i < 20; i++)
+        check_answer(&world, &calls[i]);
+    weir_scheduler_poll(world.scheduler);
+    assert_int_equal(drained, 1);
+    world_close(&world);
+}
+
+static void a_drain_may_be_waited_for(void **state)
+{
+    (void)state;
+    for (int own = 0; own < 2; own++) {
+        world_t world;
+        static call_t calls[20];
+        world_open(&world, rows_graph(), own ? NULL : &polled);
+        world_add(&world, NULL);
+        for (uint32_t i = 0; i < 20; i++) {
+            weir_request_t request = request_of(&calls[i], i, 1);
+            expect_ok(submit(&world, &calls[i], &request));
+        }
+        expect_ok(weir_drain(world.scheduler, 0, NULL, NULL));
+        for (uint32_t i = 0; i < 20; i++)
+            check_answer(&world, &calls[i]);
+        world_close(&world);
+    }
+}
+
+static void freeing_ends_what_is_in_flight(void **state)
+{
+    (void)state;
+    for (int own = 0; own < 2; own++) {
+        world_t world;
+        static call_t calls[50];
+        world_open(&world, rows_graph(), own ? NULL : &polled);
+        world_add(&world, NULL);
+        for (uint32_t i = 0; i < 50; i++) {
+            weir_request_t request = request_of(&calls[i], i, 1);
+            expect_ok(submit(&world, &calls[i], &request));
+        }
+        weir_scheduler_free(world.scheduler);
+        world.scheduler = NULL;
+        for (uint32_t i = 0; i < 50; i++) {
+            assert_int_equal(calls[i].finals, 1);
+            assert_true(calls[i].code == WEIR_OK || calls[i].code == WEIR_DRAINING);
+        }
+        world_close(&world);
+    }
+}
+
+// ---- A borrowed loop ---------------------------------------------------------------------------
+
+typedef struct borrowed {
+    world_t *world;
+    call_t *calls;
+    uint32_t submitted;
+    uv_async_t all_done;
+} borrowed_t;
+
+static void *submit_from_elsewhere(void *user_data)
+{
+    borrowed_t *it = user_data;
+    for (uint32_t i = 0; i < 200; i++) {
+        weir_request_t request = request_of(&it->calls[i], i, 1 + i % 4);
+        expect_ok(weir_submit(it->world->scheduler, &request, NULL, note_event, &it->calls[i]));
+    }
+    return NULL;
+}
+
+static void a_loop_may_be_borrowed(void **state)
+{
+    (void)state;
+    world_t world;
+    uv_loop_t loop;
+    static call_t calls[200];
+    assert_int_equal(0, uv_loop_init(&loop));
+    world_open(&world, rows_graph(),
+        &(weir_scheduler_options_t){.size = sizeof(weir_scheduler_options_t),
+            .loop = WEIR_LOOP_BORROWED,
+            .uv_loop = &loop});
+    world_add(&world, NULL);
+    borrowed_t borrowed = {.world = &world, .calls = calls};
+    pthread_t thread;
+    assert_int_equal(0, pthread_create(&thread, NULL, submit_from_elsewhere, &borrowed));
+    weir_scheduler_info_t info = {.size = sizeof info};
+    while (info.ended < 200) {
+        uv_run(&loop, UV_RUN_ONCE);
+        weir_scheduler_describe(world.scheduler, &info);
+    }
+    pthread_join(thread, NULL);
+    for (uint32_t i = 0; i < 200; i++)
+        check_answer(&world, &calls[i]);
+    expect_status(
+        weir_drain(world.scheduler, 0, NULL, NULL), WEIR_INVALID_ARGUMENT, "wait for itself");
+    weir_scheduler_free(world.scheduler);
+    world.scheduler = NULL;
+    uv_run(&loop, UV_RUN_DEFAULT); // the handles are closed
+    assert_int_equal(0, uv_loop_close(&loop));
+    world_close(&world);
+}
+
+static void a_spinning_loop_answers(void **state)
+{
+    (void)state;
+    world_t world;
+    call_t call;
+    world_open(&world, rows_graph(),
+        &(weir_scheduler_options_t){
+            .size = sizeof(weir_scheduler_options_t), .spin_ns = 50 * 1000});
+    world_add(&world, NULL);
+    for (uint32_t i = 0; i < 500; i++) {
+        weir_request_t request = request_of(&call, i, 1);
+        expect_ok(weir_submit(world.scheduler, &request, &call.ticket, NULL, NULL));
+        expect_ok(weir_wait(world.scheduler, call.ticket, 0, NULL));
+        call.finals = 1;
+        check_answer(&world, &call);
+    }
+    world_close(&world);
+}
+
+// ---- State and tap -----------------------------------------------------------------------------
+
+// y = x + s, and that is the next s.
+static message_t adding_graph(void)
+{
+    message_t graph = {0};
+    add_input(&graph, "x", 1, "N,8");
+    add_input(&graph, "s", 1, "N,8");
+    add_node(&graph, "Add", "add", "x,s", "y", (message_t){0});
+    add_node(&graph, "Identity", "copy", "y", "t", (message_t){0});
+    add_port(&graph, 12, "y", 1, "N,8");
+    add_port(&graph, 12, "t", 1, "N,8");
+    return graph;
+}
+
+static void state_is_kept_in_order(void **state)
+{
+    (void)state;
+    enum { STREAMS = 3, STEPS = 20 };
+    world_t world;
+    weir_state_t *streams[STREAMS];
+    static call_t calls[STREAMS][STEPS];
+    static float y[STREAMS][STEPS][WORLD_IN];
+    static weir_value_t ins[STREAMS][STEPS][2], outs[STREAMS][STEPS][2];
+    world_open(&world, adding_graph(), &polled);
+    world_add(&world,
+        &(weir_serving_options_t){.size = sizeof(weir_serving_options_t), .instances_min = 2});
+    weir_state_pair_t pair = {"s", "t"};
+    weir_state_options_t options = {.size = sizeof options, .pair_count = 1, .pairs = &pair};
+    weir_state_pair_t wrong = {"s", "u"};
+    expect_status(
+        weir_state_create(world.scheduler, "rows",
+            &(weir_state_options_t){.size = sizeof options, .pair_count = 1, .pairs = &wrong},
+            &streams[0]),
+        WEIR_NOT_FOUND, "no output \"u\"");
+    for (uint32_t s = 0; s < STREAMS; s++)
+        expect_ok(weir_state_create(world.scheduler, "rows", &options, &streams[s]));
+    for (uint32_t i = 0; i < STEPS; i++)
+        for (uint32_t s = 0; s < STREAMS; s++) {
+            call_t *call = &calls[s][i];
+            weir_request_t request = request_of(call, 1, 1);
+            for (uint32_t k = 0; k < WORLD_IN; k++)
+                call->x[k] = (float)(s + 1);
+            ins[s][i][0] = call->in;
+            ins[s][i][1] = (weir_value_t){0};
+            outs[s][i][0] = weir_f32_out(y[s][i], WORLD_IN);
+            outs[s][i][1] = (weir_value_t){0};
+            request.inputs = ins[s][i];
+            request.outputs = outs[s][i];
+            request.input_count = request.output_count = 2;
+            request.state = streams[s];
+            expect_ok(submit(&world, call, &request));
+        }
+    // One of them does not count: cancelled, it leaves the state as it was.
+    weir_cancel(world.scheduler, calls[1][7].ticket);
+    for (uint32_t i = 0; i < STEPS; i++)
+        for (uint32_t s = 0; s < STREAMS; s++) {
+            poll_until(&world, &calls[s][i].finals, 1);
+            bool cancelled = s == 1 && i == 7;
+            assert_int_equal(calls[s][i].code, cancelled ? WEIR_CANCELLED : WEIR_OK);
+            uint32_t steps = i + 1 - (s == 1 && i > 7);
+            if (!cancelled)
+                assert_true(y[s][i][3] == (float)((s + 1) * steps));
+        }
+    expect_ok(weir_state_reset(streams[0]));
+    weir_request_t request = request_of(&calls[0][0], 1, 1);
+    request.inputs = ins[0][0];
+    request.outputs = outs[0][0];
+    request.input_count = request.output_count = 2;
+    request.state = streams[0];
+    calls[0][0].x[3] = 5;
+    expect_ok(submit(&world, &calls[0][0], &request));
+    expect_status(weir_state_reset(streams[0]), WEIR_UNAVAILABLE, "in flight");
+    poll_until(&world, &calls[0][0].finals, 1);
+    assert_true(y[0][0][3] == 5);
+    for (uint32_t s = 0; s < STREAMS; s++)
+        weir_state_free(streams[s]);
+    world_close(&world);
+}
+
+static void a_tap_has_copies(void **state)
+{
+    (void)state;
+    world_t world;
+    static call_t calls[10];
+    weir_tap_t *tap, *other;
+    weir_tap_sample_t sample;
+    open_polled(&world);
+    expect_ok(weir_tap_open(world.scheduler, "rows@1.0.0",
+        &(weir_tap_options_t){.size = sizeof(weir_tap_options_t), .every = 2, .count = 3}, &tap));
+    expect_status(weir_tap_open(world.scheduler, "rows", NULL, &other), WEIR_UNAVAILABLE,
+        "has a tap already");
+    for (uint32_t i = 0; i < 10; i++) {
+        weir_request_t request = request_of(&calls[i], i, 1);
+        expect_ok(submit(&world, &calls[i], &request));
+        poll_until(&world, &calls[i].finals, 1);
+    }
+    for (uint32_t i = 0; i < 3; i++) { // of five, two were dropped
+        assert_int_equal(1, weir_tap_next(tap, &sample));
+        assert_int_equal(sample.request_id, 2 * i);
+        assert_memory_equal(sample.inputs[0].data, calls[2 * i].x, WORLD_IN * sizeof(float));
+        assert_memory_equal(sample.outputs[0].data, calls[2 * i].y, WORLD_OUT * sizeof(float));
+        assert_int_equal(sample.outputs[0].dims[1], WORLD_OUT);
+    }
+    assert_int_equal(0, weir_tap_next(tap, &sample));
+    assert_int_equal(weir_tap_dropped(tap), 2);
+    weir_tap_free(tap);
+    weir_scheduler_poll(world.scheduler);
+    expect_ok(weir_tap_open(world.scheduler, "rows", NULL, &other));
+    weir_tap_free(other);
+    weir_scheduler_poll(world.scheduler);
+    world_close(&world);
+}
+
+// ---- Metrics -----------------------------------------------------------------------------------
+
+typedef struct text {
+    char data[1 << 17];
+    size_t count;
+} text_t;
+
+static int append(void *user_data, const char *piece, size_t bytes)
+{
+    text_t *text = user_data;
+    assert_true(text->count + bytes < sizeof text->data);
+    memcpy(text->data + text->count, piece, bytes);
+    text->count += bytes;
+    text->data[text->count] = '\0';
+    return 0;
+}
+
+static void requests_are_counted(void **state)
+{
+    (void)state;
+    world_t world;
+    call_t call;
+    static text_t text;
+    static const weir_tenant_t tenants[] = {{.name = "a", .weight = 1}, {.name = "b"}};
+    weir_scheduler_options_t options = polled;
+    options.tenants = tenants;
+    options.tenant_count = 2;
+    world_open(&world, rows_graph(), &options);
+    world_add(&world, NULL);
+    for (uint32_t i = 0; i < 7; i++) {
+        weir_request_t request = request_of(&call, i, 1);
+        request.tenant = 1;
+        expect_ok(submit(&world, &call, &request));
+        poll_until(&world, &call.finals, 1);
+    }
+    expect_ok(weir_scheduler_metrics(world.scheduler, append, &text));
+    assert_non_null(strstr(
+        text.data, "weir_requests_total{model=\"rows\",version=\"1.0.0\",result=\"done\"} 7\n"));
+    assert_non_null(
+        strstr(text.data, "weir_tenant_requests_total{tenant=\"b\",result=\"done\"} 7\n"));
+    assert_non_null(strstr(text.data, "weir_rows_total{model=\"rows\",version=\"1.0.0\"} 7\n"));
+    world_close(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_requests_are_refused_with_reasons),
+        cmocka_unit_test(a_full_queue_refuses_at_once),
+        cmocka_unit_test(bytes_of_the_queue_are_bounded),
+        cmocka_unit_test(selectors_find_versions),
+        cmocka_unit_test(a_removed_version_ends_what_it_took),
+        cmocka_unit_test(rows_that_see_each_other_are_not_stacked),
+        cmocka_unit_test(what_waits_leaves_together),
+        cmocka_unit_test(a_bad_request_fails_alone),
+        cmocka_unit_test(a_small_buffer_fails_alone),
+        cmocka_unit_test(declared_lengths_are_filled_and_cut_back),
+        cmocka_unit_test(a_cancelled_request_never_runs),
+        cmocka_unit_test(a_deadline_in_the_queue_is_met_by_an_answer),
+        cmocka_unit_test(a_lone_request_may_run_inline),
+        cmocka_unit_test(a_caller_may_wait),
+        cmocka_unit_test(a_drain_ends_what_was_taken),
+        cmocka_unit_test(a_drain_may_be_waited_for),
+        cmocka_unit_test(freeing_ends_what_is_in_flight),
+        cmocka_unit_test(a_loop_may_be_borrowed),
+        cmocka_unit_test(a_spinning_loop_answers),
+        cmocka_unit_test(state_is_kept_in_order),
+        cmocka_unit_test(a_tap_has_copies),
+        cmocka_unit_test(requests_are_counted),
+    };
+    return cmocka_run_group_tests_name("loop_features", tests, NULL, NULL);
+}
