@@ -227,6 +227,12 @@ static bool strikes(weir_chaos_state_t *state, weir_chaos_rule_t *rule)
                                   : rule->seen >= rule->from && rule->seen <= rule->to &&
                                         (rule->seen - rule->from) % rule->step == 0;
     rule->hits += is_hit;
+    if (is_hit) { // under the lock: the log must not call back
+        char text[256];
+        snprintf(
+            text, sizeof text, "chaos: fault %.*s strikes", (int)rule->text_length, rule->text);
+        state->host->log(state->host, 3, text);
+    }
     return is_hit;
 }
 

@@ -2,7 +2,7 @@
 // for it: softmax(A B).
 //
 // It drives the device table directly, as an engine would: memory that is counted, timelines that
-// can be waited for, a log that can be searched. WEIR_TEST_CHAOS is the folder of the plugin.
+// can be waited for, a log that can be searched. WEIR_CHAOS_FOLDER is the folder of the plugin.
 #ifndef WEIR_TESTS_PLUGINS_CHAOS_WORLD_H
 #define WEIR_TESTS_PLUGINS_CHAOS_WORLD_H
 
@@ -187,7 +187,7 @@ static void world_trace(const weir_host_t *host, const weir_trace_record_t *reco
 static const char *world_plugin_dir(const weir_host_t *host)
 {
     (void)host;
-    return WEIR_TEST_CHAOS;
+    return WEIR_CHAOS_FOLDER;
 }
 
 // Loads the plugin; its table or NULL.
@@ -211,7 +211,7 @@ static const weir_plugin_t *world_load(world_t *world, const char *options)
         .trace = world_trace,
         .plugin_dir = world_plugin_dir,
         .state = &world->plugin_state};
-    void *library = dlopen(WEIR_TEST_CHAOS "/weir_chaos.so", RTLD_NOW | RTLD_LOCAL);
+    void *library = dlopen(WEIR_CHAOS_FOLDER "/weir_chaos.so", RTLD_NOW | RTLD_LOCAL);
     if (!library)
         fail_msg("%s", dlerror());
     weir_plugin_entry_t entry;
