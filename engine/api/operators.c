@@ -6,8 +6,8 @@
 // it.
 #include "engine/api/objects.h"
 
+#include "engine/base/hash.h"
 #include "engine/base/size.h"
-#include "engine/graph/infer.h"
 #include "engine/plugin/operators.h"
 #include <inttypes.h>
 #include <string.h>
@@ -100,6 +100,46 @@ static bool is_input_symbol(const weir__infer_t *infer, int64_t dim)
     return false;
 }
 
+static uint64_t hash_attribute(const weir_attribute_t *attribute, uint64_t key)
+{
+    key = weir__hash64(attribute->name, strlen(attribute->name), key);
+    switch (attribute->type) {
+    case WEIR_ATTR_INT:
+        return weir__hash64(&attribute->i, sizeof attribute->i, key);
+    case WEIR_ATTR_FLOAT:
+        return weir__hash64(&attribute->f, sizeof attribute->f, key);
+    case WEIR_ATTR_STRING:
+        return weir__hash64(attribute->s, strlen(attribute->s), key);
+    case WEIR_ATTR_INTS:
+        return weir__hash64(attribute->ints, attribute->count * sizeof *attribute->ints, key);
+    default:
+        return weir__hash64(attribute->floats, attribute->count * sizeof *attribute->floats, key);
+    }
+}
+
+// A symbol for a size that only a run tells. infer() is pure, so all that it was shown is the key:
+// equal questions give equal sizes. A constant is known by its number.
+static weir_status_t open_size(
+    const weir__infer_t *infer, uint32_t output, uint32_t axis, int64_t *out_dim)
+{
+    const weir__node_t *node = infer->node;
+    const uint32_t which[3] = {node->op->revision, output, axis};
+    uint64_t key = weir__hash64(node->op->name, strlen(node->op->name), 0);
+    key = weir__hash64(which, sizeof which, key);
+    for (uint32_t i = 0; i < infer->input_count; i++) {
+        const weir__type_t *type = infer->inputs[i];
+        bool is_known = infer->values && infer->values[i];
+        const uint32_t facts[3] = {type ? type->dtype : 0, type ? (uint32_t)type->rank : 0,
+            is_known ? node->inputs[i] : WEIR__NONE};
+        key = weir__hash64(facts, sizeof facts, key);
+        if (type)
+            key = weir__hash64(type->dims, (uint32_t)type->rank * sizeof type->dims[0], key);
+    }
+    for (uint32_t i = 0; i < node->attribute_count; i++)
+        key = hash_attribute(&node->attributes[i], key);
+    return weir__graph_symbol(infer->graph, NULL, key, out_dim);
+}
+
 static weir_status_t take(
     weir__infer_t *infer, const custom_t *custom, uint32_t output, const weir_shape_t *shape)
 {
@@ -114,7 +154,7 @@ static weir_status_t take(
     for (uint32_t d = 0; d < shape->rank; d++) {
         int64_t dim = shape->dims[d];
         if (dim == WEIR_DIM_NEW && infer->graph) {
-            WEIR_TRY(weir__infer_data_symbol(infer, output * WEIR_RANK_MAX + d, &dim));
+            WEIR_TRY(open_size(infer, output, d, &dim));
         } else if (dim == WEIR_DIM_NEW) {
             return WEIR_ERR(WEIR_UNSUPPORTED,
                 "plugin \"%s\" leaves dim %u of output %u of %s open; sizes must follow from the "

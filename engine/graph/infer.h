@@ -3,7 +3,7 @@
 // A rule reads infer->inputs (ranks are known, dtypes are checked) and writes infer->outputs' rank
 // and dims. It works alike on symbols (a load, infer->graph set) and on numbers (a run,
 // infer->graph NULL); it never allocates but for symbols. Only engine/graph includes
-// this, and api/operators.c, whose rule asks plugins.
+// this.
 #ifndef WEIR_GRAPH_INFER_H
 #define WEIR_GRAPH_INFER_H
 

@@ -142,6 +142,44 @@ static void revisions_and_open_sizes(void **state)
     }
 }
 
+// Goal:   sizes that only a run knows are the same only when all that they follow from is: the same
+//         question about other tensors of equal sizes, but not with another attribute.
+static void open_sizes_that_are_equal(void **state)
+{
+    (void)state;
+    world_t world;
+    message_t graph = {0}, half = {0}, quarter = {0}, other = {0};
+    attribute_float(&half, "ratio", 0.5f);
+    attribute_float(&quarter, "ratio", 0.25f);
+    add_input(&graph, "x", 1, "N");
+    add_custom(&graph, "Share", "x", "h", half);
+    add_custom(&graph, "Share", "x", "q", quarter);
+    add_node(&graph, "Shape", "shape", "h", "s", none);
+    add_node(&graph, "Expand", "expand", "q,s", "y", none); // would vanish if q were as long as h
+    add_output(&graph, "y");
+    expect_ok(open_world(&world, graph, 1, "custom,ref", NULL));
+    float x[4] = {5, 6, 7, 8};
+    weir_value_t in = weir_f32(x, 1, 4), out;
+    world_run(&world, 1, &in, 1, &out);
+    assert_int_equal(out.dims[0], 2);
+    assert_true(((float *)out.data)[0] == 5 && ((float *)out.data)[1] == 5);
+    world_close(&world);
+    graph = half = (message_t){0};
+    attribute_float(&half, "ratio", 0.5f);
+    attribute_float(&other, "ratio", 0.5f);
+    add_input(&graph, "x", 1, "N");
+    add_node(&graph, "Neg", "neg", "x", "n", none);
+    add_custom(&graph, "Share", "x", "h", half);
+    add_custom(&graph, "Share", "n", "m", other);
+    add_node(&graph, "Shape", "shape", "h", "s", none);
+    add_node(&graph, "Expand", "expand", "m,s", "e", none); // vanishes: m is as long as h
+    add_node(&graph, "Neg", "last", "e", "y", none);
+    add_output(&graph, "y");
+    expect_ok(open_world(&world, graph, 1, "custom,ref", NULL));
+    assert_null(strstr(world_listing(&world, true), "Expand"));
+    world_close(&world);
+}
+
 // Goal:   equal nodes are one, nodes that differ in an attribute are two; nothing is folded,
 // because
 //         nothing but the plugin can compute it.
@@ -371,6 +409,7 @@ int main(void)
         cmocka_unit_test(defaults_and_absent_inputs),
         cmocka_unit_test(attributes_of_the_file),
         cmocka_unit_test(revisions_and_open_sizes),
+        cmocka_unit_test(open_sizes_that_are_equal),
         cmocka_unit_test(shared_but_not_folded),
         cmocka_unit_test(uses_that_are_refused),
         cmocka_unit_test(operators_without_a_home),

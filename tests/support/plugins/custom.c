@@ -89,6 +89,26 @@ static weir_code_t half_run(const weir_task_t *task)
     return WEIR_OK;
 }
 
+// ---- Share: the first floor(ratio n) elements of n ---------------------------------------------
+
+static weir_code_t share_infer(const weir_node_t *node, weir_shape_t *out, weir_support_t *support)
+{
+    const weir_tensor_t *x = &node->inputs[0];
+    double ratio = weir_node_float(node, "ratio", 0);
+    if (x->rank != 1 || ratio < 0 || ratio > 1)
+        return refuse(support, "Share takes a vector and a ratio from 0 to 1");
+    shape_as(x, out);
+    out->dims[0] = x->dims[0] < 0 ? WEIR_DIM_NEW : (int64_t)(ratio * (double)x->dims[0]);
+    return WEIR_OK;
+}
+
+static weir_code_t share_run(const weir_task_t *task)
+{
+    if (task->outputs[0].element_count)
+        memcpy(task->outputs[0].data, task->inputs[0].data, task->outputs[0].element_count * 4);
+    return WEIR_OK;
+}
+
 // ---- Liar
 // ----------------------------------------------------------------------------------------
 
@@ -151,6 +171,8 @@ static const weir_attribute_t tell_attributes[] = {
     {.name = "weights", .type = WEIR_ATTR_FLOATS, .count = 2, .floats = weights},
 };
 
+static const weir_attribute_t share_attributes[] = {{.name = "ratio", .type = WEIR_ATTR_FLOAT}};
+
 #define OPERATOR(name, number, least, most, outputs, rule)                                         \
     .head = WEIR_HEAD(weir_operator_t), .domain = "test.custom", .op = name, .revision = number,   \
     .min_inputs = least, .max_inputs = most, .output_count = outputs, .infer = rule
@@ -159,6 +181,7 @@ static const weir_operator_t operators[] = {
     {OPERATOR("Tell", 1, 1, 3, 2, tell_infer), .attributes = WEIR_ARRAY(tell_attributes)},
     {OPERATOR("Half", 1, 1, 1, 1, half_infer)},
     {OPERATOR("Half", 3, 1, 1, 1, half_infer)},
+    {OPERATOR("Share", 1, 1, 1, 1, share_infer), .attributes = WEIR_ARRAY(share_attributes)},
     {OPERATOR("Late", 5, 1, 1, 1, half_infer)},
     {OPERATOR("Liar", 1, 1, 1, 1, liar_infer)},
     {OPERATOR("Orphan", 1, 1, 1, 1, half_infer)},
@@ -171,7 +194,7 @@ static const weir_operator_t operators[] = {
     }
 
 static const weir_kernel_t kernels[] = {KERNEL("Tell", 1, tell_run), KERNEL("Half", 1, half_run),
-    KERNEL("Half", 3, half_run), KERNEL("Liar", 1, copy_run)};
+    KERNEL("Half", 3, half_run), KERNEL("Liar", 1, copy_run), KERNEL("Share", 1, share_run)};
 
 static const weir_option_t options[] = {{.head = WEIR_HEAD(weir_option_t),
     .name = "lie",
