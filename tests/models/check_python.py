@@ -344,7 +344,19 @@ class Package(unittest.TestCase):
         names = [d["name"] for d in self.weir.devices() if d["usable"]]
         self.assertIn("ref", names)
         session = self.weir.InferenceSession(tiny_model(), devices=["ref"])
-        self.assertEqual({"ref"}, {node["device"] for node in session.plan_nodes()})
+        nodes = session.plan_nodes()
+        self.assertEqual({"ref"}, {node["device"] for node in nodes})
+        self.assertEqual([], session.plan_cuts())
+        for index, node in enumerate(nodes):
+            candidate, = session.plan_candidates(index)
+            self.assertEqual(("ref", 1, node["cost_ns"]),
+                             tuple(candidate[key] for key in ("device", "is_chosen", "cost_ns")))
+            self.assertIn("x", {i["value"] for i in session.plan_inputs(0)})
+        name = nodes[0]["origins"].split("+")[0]
+        placed = self.weir.InferenceSession(tiny_model(), devices=["ref"], placement={name: "ref"})
+        self.assertEqual(1, placed.plan_nodes()[0]["is_requested"])
+        with self.assertRaisesRegex(Exception, "no node of that name"):
+            self.weir.InferenceSession(tiny_model(), devices=["ref"], placement={"nothing": "ref"})
         self.assertEqual(17, session.model_info()["opset"])
 
 

@@ -113,10 +113,11 @@ WEIR_API int weir_plan_input(
 typedef struct weir_plan_cut {
     uint32_t size; // sizeof(weir_plan_cut_t), set by the caller
     uint32_t reserved;
-    const char *value;     // its name in the file
-    const char *from, *to; // devices; "host": an input, output or what the engine itself reads
-    uint64_t bytes;        // at nominal sizes
-    uint64_t cost_ns;      // of the copy; 0: both work in the same memory
+    const char *value; // its name in the file
+    const char *from;  // a device; "host": an input, or what the engine itself made
+    const char *to;    // a device; "host": an output, or what the engine itself reads
+    uint64_t bytes;    // at nominal sizes
+    uint64_t cost_ns;  // of the copy; 0: both work in the same memory
 } weir_plan_cut_t;
 
 // Fills *out_cut with cut `index` and returns 1; 0 past the last one.

@@ -186,6 +186,40 @@ class PlanNode(Structure):
     ]
 
 
+class PlanCandidate(Structure):
+    _fields_ = [
+        ("size", c_uint32),
+        ("is_chosen", c_uint32),
+        ("device", c_char_p),
+        ("reason", c_char_p),
+        ("cost_ns", c_uint64),
+        ("cost_source", c_uint32),
+        ("is_last", c_uint32),
+    ]
+
+
+class PlanInput(Structure):
+    _fields_ = [
+        ("size", c_uint32),
+        ("producer", c_uint32),
+        ("value", c_char_p),
+        ("is_constant", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
+class PlanCut(Structure):
+    _fields_ = [
+        ("size", c_uint32),
+        ("reserved", c_uint32),
+        ("value", c_char_p),
+        ("from", c_char_p),
+        ("to", c_char_p),
+        ("bytes", c_uint64),
+        ("cost_ns", c_uint64),
+    ]
+
+
 class PlanInfo(Structure):
     _fields_ = [
         ("size", c_uint32),
@@ -290,6 +324,9 @@ STRUCTS = {
     "weir_tally_t": Tally,
     "weir_plan_options_t": PlanOptions,
     "weir_plan_node_t": PlanNode,
+    "weir_plan_candidate_t": PlanCandidate,
+    "weir_plan_input_t": PlanInput,
+    "weir_plan_cut_t": PlanCut,
     "weir_plan_info_t": PlanInfo,
     "weir_session_options_t": SessionOptions,
     "weir_run_options_t": RunOptions,
@@ -335,6 +372,9 @@ FUNCTIONS = {
     "weir_plan_create": (_STATUS, [_HANDLE, POINTER(PlanOptions), POINTER(_HANDLE)]),
     "weir_plan_free": (None, [_HANDLE]),
     "weir_plan_node": (c_int, [_HANDLE, c_uint32, POINTER(PlanNode)]),
+    "weir_plan_candidate": (c_int, [_HANDLE, c_uint32, c_uint32, POINTER(PlanCandidate)]),
+    "weir_plan_input": (c_int, [_HANDLE, c_uint32, c_uint32, POINTER(PlanInput)]),
+    "weir_plan_cut": (c_int, [_HANDLE, c_uint32, POINTER(PlanCut)]),
     "weir_plan_describe": (None, [_HANDLE, POINTER(PlanInfo)]),
     "weir_session_create": (_STATUS, [_HANDLE, POINTER(SessionOptions), POINTER(_HANDLE)]),
     "weir_session_free": (None, [_HANDLE]),

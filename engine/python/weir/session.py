@@ -459,9 +459,24 @@ class InferenceSession:
 
     def plan_nodes(self):
         """What runs where, in order: a list of dicts."""
-        nodes = []
+        return self._rows(lib.weir_plan_node, c.PlanNode)
+
+    def plan_candidates(self, node):
+        """What each device has to do with that node of the plan: its cost there, or why not."""
+        return self._rows(lib.weir_plan_candidate, c.PlanCandidate, node)
+
+    def plan_inputs(self, node):
+        """What that node of the plan reads, and which node makes it."""
+        return self._rows(lib.weir_plan_input, c.PlanInput, node)
+
+    def plan_cuts(self):
+        """Tensors that are made on one device and read on another."""
+        return self._rows(lib.weir_plan_cut, c.PlanCut)
+
+    def _rows(self, function, struct, *where):
+        rows = []
         while True:
-            node = _sized(c.PlanNode)
-            if not lib.weir_plan_node(self._plan, len(nodes), ctypes.byref(node)):
-                return nodes
-            nodes.append(_plain(node))
+            row = _sized(struct)
+            if not function(self._plan, *where, len(rows), ctypes.byref(row)):
+                return rows
+            rows.append(_plain(row))
