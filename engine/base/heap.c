@@ -7,8 +7,8 @@
 
 #define HEADER_BYTES 64
 
-// A place in a block of malloc(), whose address lies before the place: aligned_alloc() goes past the
-// caches of small blocks, which a new shape asks for by the hundred.
+// A place in a block of malloc(), whose address lies before the place: aligned_alloc() goes past
+// the caches of small blocks, which a new shape asks for by the hundred.
 static void *libc_alloc(void *user_data, size_t bytes, size_t alignment)
 {
     (void)user_data;

@@ -1,6 +1,5 @@
 // Goal:   the CPU kernels that are neither maps nor products, each on every ISA of this machine:
-// right
-//         within the budget of its row in kernels.inc, and the same bits on all ISAs.
+//         right within the budget of its row in kernels.inc, and the same bits on all ISAs.
 // Method: sizes from 1 to past a tile, rows further apart than they are long, NaN, infinities and
 //         denormals among the numbers, a fence behind what is written. The truth is the definition
 //         in cpu.h, in double; where that says "one chain", bit by bit. A row of kernels.inc that
@@ -15,32 +14,23 @@
 
 #include <cmocka.h>
 
-#include "kernels/cpu/cpu.h"
+#include "tests/kernels/cpu_rows.h"
 
-#define MOST 150u // past two times 64 accumulators and a vector
-#define ROW (MOST + 13u)
-#define ROWS 7u
-#define FENCE 77.0f
-
-static const weir_k_table_t *tables[3];
-static size_t table_count;
-
-#define FOR_ALL_TABLES(t) for (size_t t = 0; t < table_count; t++)
+const weir_k_table_t *tables[3];
+size_t table_count;
 
 // -----------------------------------------------------------------------------------------
 // Numbers
 
 static uint32_t random_state = 5;
-static uint32_t random_bits(void)
+uint32_t random_bits(void)
 {
     random_state = random_state * 1664525u + 1013904223u;
     return random_state >> 8;
 }
 
-typedef enum kind { KIND_PLAIN, KIND_DENORMAL, KIND_INFINITE, KIND_NAN, KIND_COUNT } kind_t;
-
 // Numbers between -1 and 1, and some that the kind adds.
-static void fill(float *to, size_t count, kind_t kind)
+void fill(float *to, size_t count, kind_t kind)
 {
     static const float denormals[] = {1e-40f, -3e-42f, 1.4e-45f, -0.0f};
     for (size_t i = 0; i < count; i++) {
@@ -56,12 +46,12 @@ static void fill(float *to, size_t count, kind_t kind)
     }
 }
 
-static int same(float a, float b)
+int same(float a, float b)
 {
     return (isnan(a) && isnan(b)) || memcmp(&a, &b, sizeof(a)) == 0;
 }
 
-static void expect_near(const char *what, size_t i, float got, double expected, double allowed)
+void expect_near(const char *what, size_t i, float got, double expected, double allowed)
 {
     const int fits = isnan(expected)   ? isnan(got)
                      : isinf(expected) ? (double)got == expected
@@ -70,7 +60,7 @@ static void expect_near(const char *what, size_t i, float got, double expected, 
         fail_msg("%s: element %zu is %.9g, not %.9g", what, i, (double)got, expected);
 }
 
-static void expect_same(const char *what, const float *a, const float *b, size_t count)
+void expect_same(const char *what, const float *a, const float *b, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         if (!same(a[i], b[i]))
@@ -84,7 +74,7 @@ static const char *const names[] = {
 };
 static uint8_t has_run[sizeof(names) / sizeof(names[0])];
 
-static void ran(const char *kernel)
+void ran(const char *kernel)
 {
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (!strcmp(strchr(names[i], '/') + 1, kernel)) {
@@ -533,241 +523,6 @@ static void elements_are_copied(void **state)
                         touched += to[i] != 0xee;
                     assert_true(touched <= written);
                 }
-}
-
-// -----------------------------------------------------------------------------------------
-// Blocks of 16 channels
-
-static float activate(const weir_k_finish_t *finish, float sum)
-{
-    if (isnan(sum) || finish->activation == WEIR_K_NO_ACTIVATION)
-        return sum;
-    if (finish->activation == WEIR_K_RELU)
-        return sum > 0 ? sum : 0.0f;
-    return sum < finish->low ? finish->low : sum > finish->high ? finish->high : sum;
-}
-
-static const weir_k_finish_t *finish_of(
-    int which, const float *bias, const float *add, weir_k_finish_t *out_finish)
-{
-    *out_finish = (weir_k_finish_t){.bias = which & 1 ? bias : NULL,
-        .add = which & 2 ? add : NULL,
-        .low = -0.4f,
-        .high = 0.6f,
-        .activation = which / 4};
-    return which == 0 ? NULL : out_finish;
-}
-
-static void convolutions_are_one_chain(void **state)
-{
-    (void)state;
-    enum { PIXELS = 19, BLOCKS = 4, TAPS = 3, SPREAD = 45 };
-    static float x[2 * PIXELS * SPREAD + 400], weights[2 * 2 * TAPS * 16 * BLOCKS * 16];
-    static float y[3][BLOCKS * (PIXELS + 2) * 16], add[BLOCKS * (PIXELS + 2) * 16];
-    static float before[BLOCKS * (PIXELS + 2) * 16], bias[BLOCKS * 16];
-    static const uint32_t tap_at[TAPS] = {0, 16, 112};
-    uint32_t at[PIXELS];
-    ran("conv_f32_x16");
-    for (size_t p = 0; p < PIXELS; p++)
-        at[p] = (uint32_t)(p * SPREAD);
-    fill(before, sizeof(before) / sizeof(float), KIND_PLAIN);
-    for (kind_t kind = 0; kind < KIND_COUNT; kind++)
-        for (size_t pixels = 1; pixels <= PIXELS; pixels++)
-            for (size_t blocks = 1; blocks <= BLOCKS; blocks++)
-                for (int which = 0; which < 12; which++) {
-                    weir_k_finish_t finish;
-                    const size_t inner = which % 3 == 0 ? 1 : which % 3 == 1 ? 16 : 5;
-                    const weir_k_conv_block_t block = {.pixels = pixels,
-                        .blocks = blocks,
-                        .chunks = inner == 1 ? 1 : 2,
-                        .taps = TAPS,
-                        .inner = inner,
-                        .x = x,
-                        .at = at,
-                        .tap_at = tap_at,
-                        .x_chunk = PIXELS * SPREAD,
-                        .weights = weights,
-                        .y_block = (PIXELS + 2) * 16,
-                        .y_pixel = 16,
-                        .finish = finish_of(which, bias, add, &finish),
-                        .resume = which % 2};
-                    fill(x, sizeof(x) / sizeof(float), kind);
-                    fill(weights, sizeof(weights) / sizeof(float) / 2, KIND_DENORMAL);
-                    fill(add, sizeof(add) / sizeof(float), kind);
-                    fill(bias, BLOCKS * 16, KIND_PLAIN);
-                    FOR_ALL_TABLES(t)
-                    {
-                        weir_k_conv_block_t one = block;
-                        memcpy(y[t], before, sizeof(before));
-                        one.y = y[t];
-                        tables[t]->conv_f32_x16(&one);
-                        expect_same("conv", y[0], y[t], sizeof(before) / sizeof(float));
-                    }
-                    for (size_t b = 0; b < BLOCKS; b++)
-                        for (size_t p = 0; p < PIXELS + 2; p++)
-                            for (size_t l = 0; l < 16; l++) {
-                                const size_t place = (b * (PIXELS + 2) + p) * 16 + l;
-                                float sum = b < blocks && p < pixels && !block.resume
-                                                ? 0.0f
-                                                : before[place];
-                                const int is_made = b < blocks && p < pixels;
-                                const float *w = weights + b * 16 + l;
-                                for (size_t c = 0; is_made && c < block.chunks; c++)
-                                    for (size_t tap = 0; tap < TAPS; tap++)
-                                        for (size_t i = 0; i < inner; i++, w += blocks * 16)
-                                            sum =
-                                                fmaf(x[at[p] + c * block.x_chunk + tap_at[tap] + i],
-                                                    *w, sum);
-                                if (is_made && block.finish) {
-                                    sum += finish.bias ? bias[b * 16 + l] : 0.0f;
-                                    sum += finish.add ? add[place] : 0.0f;
-                                    sum = activate(&finish, sum);
-                                }
-                                if (!(y[0][place] == sum || same(y[0][place], sum)))
-                                    fail_msg("conv %zux%zu, finish %d: %a, not %a", pixels, blocks,
-                                        which, (double)y[0][place], (double)sum);
-                            }
-                }
-}
-
-// One output of a window in one lane, by the definition.
-static float window_at(const weir_k_window_row_t *r, char kind, size_t pixel, size_t lane)
-{
-    float value = kind == 'm' ? -INFINITY : 0.0f;
-    size_t counted = 0;
-    for (size_t row = 0; row < r->rows; row++)
-        for (size_t tap = 0; tap < r->taps; tap++) {
-            const int64_t column = (int64_t)pixel * r->stride - r->pad + (int64_t)tap * r->dilation;
-            counted += row == 0 && column >= r->count_begin && column < r->count_end;
-            if (column < 0 || column >= r->width)
-                continue;
-            const float e = r->x[row * r->x_row + (size_t)column * 16 + lane];
-            if (kind == 'm')
-                value = isnan(value) || isnan(e) ? NAN : fmaxf(value, e);
-            else if (kind == 'd')
-                value = fmaf(e, r->weights[row * r->weight_row + tap * 16 + lane], value);
-            else
-                value += e;
-        }
-    return kind == 'a' ? value / (float)(counted * r->count_rows) : value;
-}
-
-static void windows_over_blocks(void **state)
-{
-    (void)state;
-    enum { WIDTH = 40, TALL = 3, PIXELS = 23 };
-    static float x[TALL * (WIDTH + 3) * 16], weights[TALL * 8 * 16], add[PIXELS * 16], bias[16];
-    static float y[3][(PIXELS + 1) * 16];
-    ran("depthwise_f32_x16");
-    ran("maxpool_f32_x16");
-    ran("averagepool_f32_x16");
-    for (kind_t kind = 0; kind < KIND_COUNT; kind++)
-        for (size_t pixels = 1; pixels <= PIXELS; pixels++)
-            for (int64_t shape = 0; shape < 8; shape++)
-                for (int which = 0; which < 3; which++) {
-                    weir_k_finish_t finish;
-                    const weir_k_window_row_t row = {.pixels = pixels,
-                        .rows = 1 + (size_t)shape % TALL,
-                        .taps = 1 + (size_t)shape % 5,
-                        .x = x,
-                        .x_row = (WIDTH + 3) * 16,
-                        .width = WIDTH - shape,
-                        .stride = 1 + shape % 2,
-                        .dilation = 1 + shape / 4,
-                        .pad = shape % 5,
-                        .weights = weights,
-                        .weight_row = 8 * 16,
-                        .finish = finish_of((int)shape, bias, add, &finish),
-                        .count_begin = shape % 3 ? -shape % 5 : 0,
-                        .count_end = WIDTH + 20,
-                        .count_rows = 2};
-                    fill(x, sizeof(x) / sizeof(float), kind);
-                    fill(weights, sizeof(weights) / sizeof(float), KIND_DENORMAL);
-                    fill(add, PIXELS * 16, kind);
-                    fill(bias, 16, KIND_PLAIN);
-                    FOR_ALL_TABLES(t)
-                    {
-                        weir_k_window_row_t one = row;
-                        one.y = y[t];
-                        y[t][pixels * 16] = FENCE;
-                        if (which == 0)
-                            tables[t]->depthwise_f32_x16(&one);
-                        else if (which == 1)
-                            tables[t]->maxpool_f32_x16(&one);
-                        else
-                            tables[t]->averagepool_f32_x16(&one);
-                        assert_true(y[t][pixels * 16] == FENCE);
-                        expect_same("window16", y[0], y[t], pixels * 16);
-                    }
-                    for (size_t i = 0; i < pixels * 16; i++) {
-                        float expected = window_at(&row, "dma"[which], i / 16, i % 16);
-                        if (which == 0 && row.finish) {
-                            expected += finish.bias ? bias[i % 16] : 0.0f;
-                            expected += finish.add ? add[i] : 0.0f;
-                            expected = activate(&finish, expected);
-                        }
-                        if (!(y[0][i] == expected || same(y[0][i], expected)))
-                            fail_msg("window16 %d, shape %d: %a, not %a", which, (int)shape,
-                                (double)y[0][i], (double)expected);
-                    }
-                }
-}
-
-static void pools_over_everything(void **state)
-{
-    (void)state;
-    static float x[70 * 16], y[3][17];
-    ran("maxall_f32_x16");
-    ran("averageall_f32_x16");
-    for (size_t count = 1; count <= 70; count++)
-        for (kind_t kind = 0; kind < KIND_COUNT; kind++)
-            for (int is_max = 0; is_max < 2; is_max++) {
-                fill(x, count * 16, kind);
-                FOR_ALL_TABLES(t)
-                {
-                    y[t][16] = FENCE;
-                    (is_max ? tables[t]->maxall_f32_x16 : tables[t]->averageall_f32_x16)(
-                        count, x, y[t]);
-                    assert_true(y[t][16] == FENCE);
-                    expect_same("pool16", y[0], y[t], 16);
-                }
-                for (size_t l = 0; l < 16; l++) {
-                    double sum = 0, magnitude = 0, greatest = -INFINITY;
-                    for (size_t i = 0; i < count; i++) {
-                        const double e = (double)x[i * 16 + l];
-                        sum += e;
-                        magnitude += fabs(e);
-                        greatest = isnan(e) || isnan(greatest) ? NAN : fmax(greatest, e);
-                    }
-                    expect_near("pool16", l, y[0][l], is_max ? greatest : sum / (double)count,
-                        is_max ? 0 : 0x1p-24 * (magnitude + 1));
-                }
-            }
-}
-
-static void channels_go_into_blocks_and_back(void **state)
-{
-    (void)state;
-    static float x[16 * ROW], y[70 * 16 + 1], back[16 * ROW + 1];
-    ran("block_f32_x16");
-    ran("unblock_f32_x16");
-    for (size_t pixels = 1; pixels <= 70; pixels++)
-        for (size_t channels = 1; channels <= 16; channels++)
-            FOR_ALL_TABLES(t)
-            {
-                fill(x, 16 * ROW, (kind_t)(pixels % KIND_COUNT));
-                y[pixels * 16] = FENCE;
-                tables[t]->block_f32_x16(pixels, channels, x, ROW, y);
-                assert_true(y[pixels * 16] == FENCE);
-                for (size_t i = 0; i < pixels * 16; i++)
-                    assert_true(same(y[i], i % 16 < channels ? x[i % 16 * ROW + i / 16] : 0.0f));
-                for (size_t i = 0; i <= 16 * ROW; i++)
-                    back[i] = FENCE;
-                tables[t]->unblock_f32_x16(pixels, channels, y, back, ROW);
-                for (size_t i = 0; i < 16 * ROW; i++)
-                    assert_true(
-                        same(back[i], i / ROW < channels && i % ROW < pixels ? x[i] : FENCE));
-            }
 }
 
 // -----------------------------------------------------------------------------------------

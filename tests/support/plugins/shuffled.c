@@ -74,20 +74,17 @@ static weir_code_t run_of(uint32_t i, const weir_task_t *task)
     {                                                                                              \
         return run_of(0##i, task);                                                                 \
     }
+// clang-format off
 #define EIGHT(i)                                                                                   \
-    KERNEL(i##0)                                                                                   \
-    KERNEL(i##1)                                                                                   \
-    KERNEL(i##2) KERNEL(i##3) KERNEL(i##4) KERNEL(i##5) KERNEL(i##6) KERNEL(i##7)
-EIGHT(0)
-EIGHT(1) EIGHT(2) EIGHT(3) EIGHT(4) EIGHT(5) EIGHT(6) EIGHT(7)
+    KERNEL(i##0) KERNEL(i##1) KERNEL(i##2) KERNEL(i##3)                                            \
+    KERNEL(i##4) KERNEL(i##5) KERNEL(i##6) KERNEL(i##7)
+EIGHT(0) EIGHT(1) EIGHT(2) EIGHT(3) EIGHT(4) EIGHT(5) EIGHT(6) EIGHT(7)
 
-#define CALLS(i)                                                                                   \
-    {                                                                                              \
-        tasks_##i, run_##i                                                                         \
-    }
+#define CALLS(i) {tasks_##i, run_##i}
 #define EIGHT_CALLS(i)                                                                             \
-    CALLS(i##0), CALLS(i##1), CALLS(i##2), CALLS(i##3), CALLS(i##4), CALLS(i##5), CALLS(i##6),     \
-        CALLS(i##7)
+    CALLS(i##0), CALLS(i##1), CALLS(i##2), CALLS(i##3),                                            \
+    CALLS(i##4), CALLS(i##5), CALLS(i##6), CALLS(i##7)
+    // clang-format on
 
     static const struct {
     void (*tasks)(const weir_node_t *node, void *state, weir_tasks_t *out_tasks);
