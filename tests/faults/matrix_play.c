@@ -8,7 +8,7 @@
 
 #include <semaphore.h>
 
-#define RUNS 12
+#define RUNS 24 // enough of the first shape for a launch to be recorded
 #define DEADLINE_MS 400
 
 static const int64_t shape_rows[SHAPES] = {2, 5, 24};
@@ -156,6 +156,7 @@ static bool run(stage_t *stage, uint32_t shape)
     fill_floats(x, count, shape + 1);
     weir_value_t in[] = {weir_f32(x, 2, rows, SIDE)}, out[] = {weir_f32_out(y, ANSWER_FLOATS)};
     weir_run_options_t options = {.size = sizeof options,
+        .profile_level = stage->turn % 5 == 4,
         .deadline_ns = stage->has_deadline ? weir_now_ns() + DEADLINE_MS * WEIR_MS : 0};
     weir_status_t status = stage->turn++ % 2
                                ? start_and_wait(stage, &options, in, out)
@@ -257,7 +258,8 @@ static bool is_listed(const stage_t *stage)
 static void play_runs(stage_t *stage, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (!run(stage, i % SHAPES) && !go_on(stage, i % SHAPES))
+        uint32_t shape = i < 2 * SHAPES ? i % SHAPES : 0;
+        if (!run(stage, shape) && !go_on(stage, shape))
             return;
         if (i + 1 == SHAPES)
             atomic_store(&stage->outcome->phase, PHASE_RUNNING);

@@ -37,6 +37,7 @@ static const char *const completion_faults[] = {
     "fail", "oom", "lost", "slow=5", "hang", "late=600", "double", "missing"};
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
+static const char *called[COUNT(calls) + COUNT(voids) + COUNT(completions)]; // by the engine
 static uint32_t cell_count, phase_counts[PHASES], unmet, failures, steps[4];
 
 // ---- A folder for the artifacts -----------------------------------------------------------------
@@ -127,7 +128,12 @@ static uint64_t calls_seen(const outcome_t *outcome, const char *where)
 static void play_calls(const form_t *form, const answers_t *reference, const char *where,
     uint64_t seen, const char *const *faults, size_t fault_count)
 {
-    const uint64_t whens[] = {1, seen / 2, seen};
+    const uint64_t whens[] = {WEIR_MIN(seen, 1u), seen / 2, seen};
+    for (size_t i = 0; i < COUNT(called) && seen; i++)
+        if (!called[i] || called[i] == where) {
+            called[i] = where;
+            break;
+        }
     for (size_t f = 0; f < fault_count; f++)
         for (size_t w = 0; w < COUNT(whens); w++) {
             if (!whens[w] || (w && whens[w] == whens[w - 1]))
@@ -184,6 +190,22 @@ static void play_form(const form_t *form)
     free(counted);
 }
 
+// How many of `names` the engine called; the others' names go behind `idle`.
+static uint32_t count_called(const char *const *names, size_t count, char *idle, size_t idle_bytes)
+{
+    uint32_t reached = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t k = 0, used = strlen(idle);
+        while (k < COUNT(called) && called[k] != names[i])
+            k++;
+        if (k < COUNT(called))
+            reached++;
+        else
+            snprintf(idle + used, idle_bytes - used, " %s", names[i]);
+    }
+    return reached;
+}
+
 // Goal:   at least 250 cells, in every phase, and in each what the head of this file says.
 static void every_fault_at_every_entry_point(void **state)
 {
@@ -203,9 +225,15 @@ static void every_fault_at_every_entry_point(void **state)
         cell_count, phase_counts[PHASE_LOADING], phase_counts[PHASE_CREATING],
         phase_counts[PHASE_RUNNING], phase_counts[PHASE_IDLE], phase_counts[PHASE_CLOSING], unmet,
         steps[0], steps[1], steps[2], steps[3], failures);
+    char idle[256] = "";
+    uint32_t reached = count_called(calls, COUNT(calls), idle, sizeof idle) +
+                       count_called(voids, COUNT(voids), idle, sizeof idle) +
+                       count_called(completions, COUNT(completions), idle, sizeof idle);
+    print_message("entry points: %u of %zu; never called:%s\n", reached, COUNT(called), idle);
     assert_int_equal(failures, 0);
     if (only)
         return;
+    assert_true(reached >= 26);
     assert_true(cell_count >= 250);
     for (uint32_t i = 0; i < PHASES; i++)
         assert_true(phase_counts[i] > 0);
