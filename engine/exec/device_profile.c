@@ -74,27 +74,38 @@ uint32_t weir_session_profile_dropped(const weir_session_t *session)
     return count > WEIR__TRACE_RECORDS ? count - WEIR__TRACE_RECORDS : 0;
 }
 
+bool weir__profile_record(
+    const weir_session_t *session, uint32_t index, weir__profile_record_t *out_record)
+{
+    const weir__profile_t *profile = &session->profile;
+    const weir__trace_entry_t *entry =
+        profile->on && profile->sink ? find_entry(profile, index, &out_record->step) : NULL;
+    if (!entry)
+        return false;
+    const weir__step_t *step = profile->steps[out_record->step].step;
+    const weir__lane_t *lane = &session->lanes->lanes[step->lane];
+    out_record->node = atomic_load_explicit(&entry->node, memory_order_relaxed);
+    uint64_t start_ns = atomic_load_explicit(&entry->start_ns, memory_order_relaxed);
+    uint64_t end_ns = atomic_load_explicit(&entry->end_ns, memory_order_relaxed);
+    out_record->start_ns = host_time(lane, start_ns);
+    out_record->duration_ns = host_time(lane, end_ns) - out_record->start_ns;
+    return true;
+}
+
 int weir_session_profile_node(
     const weir_session_t *session, uint32_t index, weir_profile_node_t *out_node)
 {
-    const weir__profile_t *profile = &session->profile;
-    uint32_t step_index;
-    const weir__trace_entry_t *entry =
-        profile->on && profile->sink ? find_entry(profile, index, &step_index) : NULL;
-    if (!entry)
+    weir__profile_record_t record;
+    if (!weir__profile_record(session, index, &record))
         return 0;
-    const weir__step_t *step = profile->steps[step_index].step;
-    const weir__lane_t *lane = &session->lanes->lanes[step->lane];
-    uint32_t number = atomic_load_explicit(&entry->node, memory_order_relaxed);
-    const weir_node_t *node = &step->slice_view->nodes[number].node;
-    uint64_t start_ns = atomic_load_explicit(&entry->start_ns, memory_order_relaxed);
-    uint64_t end_ns = atomic_load_explicit(&entry->end_ns, memory_order_relaxed);
+    const weir__step_t *step = session->profile.steps[record.step].step;
+    const weir_node_t *node = &step->slice_view->nodes[record.node].node;
     weir_profile_node_t known = {.size = out_node->size,
-        .step = step_index,
+        .step = record.step,
         .op = node->op,
         .origins = node->origin,
-        .start_ns = host_time(lane, start_ns)};
-    known.duration_ns = host_time(lane, end_ns) - known.start_ns;
+        .start_ns = record.start_ns,
+        .duration_ns = record.duration_ns};
     memcpy(out_node, &known, WEIR_MIN(out_node->size, sizeof known));
     return 1;
 }

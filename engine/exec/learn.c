@@ -2,7 +2,7 @@
 //
 // Which steps have a time of their own: kernels, and launches on devices that work in host memory,
 // which are waited for. What other devices are given runs on while the host goes on; of them only
-// their own clocks tell.
+// their own records tell, node by node.
 #include "engine/exec/session.h"
 #include "engine/plan/learn.h"
 #include <weir/profile.h>
@@ -39,6 +39,17 @@ static weir_status_t learn_launch(
     return NULL;
 }
 
+static void learn_records(weir__learner_t *learner, const weir_session_t *session)
+{
+    weir__profile_record_t record;
+    for (uint32_t i = 0; weir__profile_record(session, i, &record); i++) {
+        const weir__plan_slice_t *slice = session->profile.steps[record.step].step->slice;
+        const weir__plan_node_t *node = &slice->region->nodes[slice->members[record.node]];
+        if (slice->device->own_memory)
+            weir__learner_time(learner, &node, 1, record.duration_ns);
+    }
+}
+
 static weir_status_t learn_steps(weir__learner_t *learner, const weir_session_t *session)
 {
     const weir__profile_t *profile = &session->profile;
@@ -53,6 +64,7 @@ static weir_status_t learn_steps(weir__learner_t *learner, const weir_session_t 
         else if (step->kind == WEIR__STEP_LAUNCH && !step->slice->device->own_memory)
             WEIR_TRY(learn_launch(learner, &session->runtime->heap, step, ns));
     }
+    learn_records(learner, session);
     return NULL;
 }
 

@@ -208,6 +208,14 @@ weir_status_t weir__profile_reserve(weir_session_t *session, uint32_t step_count
 void weir__profile_clocks(weir_session_t *session, uint32_t end);
 // The id of a launch made now.
 uint64_t weir__profile_launch_id(const weir_session_t *session);
+// What a device said of one node of a launch, in our time. false: there are not so many records.
+typedef struct weir__profile_record {
+    uint32_t step; // of the profile
+    uint32_t node; // of the launch
+    uint64_t start_ns, duration_ns;
+} weir__profile_record_t;
+bool weir__profile_record(
+    const weir_session_t *session, uint32_t index, weir__profile_record_t *out_record);
 
 // run.c: makes steps until the run ends (true: run.status says how) or waits for a device (false:
 // another thread may already be going on with it, so it must not be touched).

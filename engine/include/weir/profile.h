@@ -53,8 +53,8 @@ WEIR_API int weir_session_profile(
 // Keeps the times of the last run, which was profiled, in the cache's folder: later plans place
 // nodes by them instead of by estimates. A time belongs to the operators with their attributes and
 // types, to about as much work (sizes within a factor of 1.5) and to the device and build of the
-// plugin that did it. Of several runs the fastest counts most. Launches of devices with memory of
-// their own are not learnt from here.
+// plugin that did it. Of several runs the fastest counts most. Of devices with memory of their own
+// their own records count (weir_session_profile_node()).
 // Threads: between runs of this session. Blocks on a small file.
 // Errors:  INVALID_ARGUMENT (the last run was not profiled), RESOURCE_EXHAUSTED. A file that cannot
 //          be written is a warning of the log.
