@@ -8,6 +8,7 @@
 typedef struct conform_options {
     const char *plugin;
     const char *filter;
+    weir__cli_option_list_t plugin_options;
     weir__cli_option_count_t seed, cases, timeout;
     bool is_json;
     bool is_perf;
@@ -19,6 +20,11 @@ static const weir__cli_option_t rows[] = {
         .kind = WEIR__CLI_OPTION_TEXT,
         .field = offsetof(conform_options_t, filter),
         .help = "only groups whose name holds TEXT, as \"MatMul f32\""},
+    {.name = "--option",
+        .value_name = "NAME=VALUE",
+        .kind = WEIR__CLI_OPTION_LIST,
+        .field = offsetof(conform_options_t, plugin_options),
+        .help = "an option of the plugin, instead of its default; as often as you like"},
     {.name = "--seed",
         .value_name = "N",
         .kind = WEIR__CLI_OPTION_COUNT,
@@ -112,6 +118,8 @@ static weir_code_t check(const conform_options_t *options, weir__cli_fault_t *fa
         .seed = listing.seed,
         .case_count = (uint32_t)options->cases.value,
         .timeout_s = (uint32_t)options->timeout.value,
+        .plugin_options = options->plugin_options.items,
+        .plugin_option_count = options->plugin_options.count,
         .is_perf = options->is_perf};
     if (listing.json) {
         weir__cli_json_open(&json, NULL, '{');

@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define GROUP_S 60 // that a group may take
+
 // The handler gets no pointer of ours.
 static weir__kit_progress_t *reported;
 
@@ -74,11 +76,18 @@ static void run_group(const weir__kit_job_t *job, weir__kit_progress_t *progress
     static weir__kit_subject_t subject;
     subject.progress = progress;
     subject.case_limit = job->case_limit;
+    uint32_t timeout_s = job->options->timeout_s ? job->options->timeout_s : GROUP_S;
+    subject.patience_s = WEIR_MAX(timeout_s / 3, 1u);
+    subject.host.set_options = job->options->plugin_options;
+    subject.host.set_option_count = job->options->plugin_option_count;
     subject.seed = weir__kit_hash(job->options->seed, job->name);
     int output = capture_output();
     bool is_loaded = weir__kit_load(&subject, job->options->plugin);
     if (is_loaded && !job->check) {
         weir__kit_check_load(&subject);
+    } else if (is_loaded && job->kernel == UINT32_MAX) {
+        weir__kit_target_t target = {.operator_ = job->operator_, .dtype = job->dtype};
+        job->check(&subject, &target);
     } else if (is_loaded && job->kernel < subject.kernel_count) {
         weir__kit_target_t target = {.kernel = &subject.kernels[job->kernel], .dtype = job->dtype};
         weir_operator_t declared;
@@ -114,7 +123,7 @@ static void judge(weir__kit_progress_t *progress, int status, bool is_late, uint
 weir_code_t weir__kit_child_run(const weir__kit_job_t *job, weir__kit_progress_t *progress)
 {
     int ends[2], status = 0;
-    uint32_t timeout_s = job->options->timeout_s ? job->options->timeout_s : 60;
+    uint32_t timeout_s = job->options->timeout_s ? job->options->timeout_s : GROUP_S;
     memset(progress, 0, sizeof *progress);
     fflush(NULL); // or the child would write it again
     if (pipe(ends) != 0)

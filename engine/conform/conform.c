@@ -5,6 +5,7 @@
 #include "engine/conform/conform.h"
 
 #include "engine/conform/child.h"
+#include "engine/conform/device.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,7 +20,8 @@ typedef struct kind {
     bool every_dtype; // or the first of them only
     uint32_t flags;   // that the kernel must have
     bool needs_packing, needs_formats;
-    bool needs_reference; // not for operators of the plugin's own
+    bool needs_reference;                                  // not for operators of the plugin's own
+    bool needs_artifacts, needs_records, needs_own_memory; // of a device
 } kind_t;
 
 static const kind_t kinds[] = {
@@ -64,6 +66,45 @@ static const kind_t kinds[] = {
 static const kind_t custom_kinds[] = {
     {.suffix = " infer()", .check = weir__kit_check_infer, .limit = 40},
     {.suffix = " run again", .check = weir__kit_check_again, .limit = 40, .every_dtype = true},
+};
+
+// Of a device, whatever it computes.
+static const kind_t device_kinds[] = {
+    {.suffix = "device: opening", .check = weir__kit_check_device_open, .limit = 1},
+    {.suffix = "device: memory",
+        .check = weir__kit_check_device_memory,
+        .limit = 1,
+        .needs_own_memory = true},
+    {.suffix = "device: copies",
+        .check = weir__kit_check_device_copies,
+        .limit = 20,
+        .needs_own_memory = true},
+    {.suffix = "device: queues",
+        .check = weir__kit_check_device_queues,
+        .limit = 1,
+        .needs_own_memory = true},
+};
+
+// Of a node on a device: each kernel of a plugin with a device, or each operator that it claims.
+static const kind_t node_kinds[] = {
+    {.suffix = " on the device",
+        .check = weir__kit_check_device_values,
+        .limit = 20,
+        .every_dtype = true,
+        .needs_reference = true},
+    {.suffix = " on the device, steady", .check = weir__kit_check_device_steady, .limit = 1},
+    {.suffix = " on the device, saved and loaded",
+        .check = weir__kit_check_device_artifacts,
+        .limit = 2,
+        .needs_artifacts = true},
+    {.suffix = " on the device, recorded",
+        .check = weir__kit_check_device_records,
+        .limit = 4,
+        .needs_reference = true,
+        .needs_records = true},
+    {.suffix = " on the device, released under way",
+        .check = weir__kit_check_device_release,
+        .limit = 2},
 };
 
 static const kind_t score = {.suffix = "", .check = weir__kit_check_perf, .limit = 1};
@@ -118,6 +159,12 @@ static void run_group(run_t *run, const kind_t *kind, uint32_t kernel, weir_dtyp
         tell(run, name, run->progress);
 }
 
+static bool fits_device(const kind_t *kind, const weir__kit_progress_t *list)
+{
+    return (!kind->needs_artifacts || list->saves) && (!kind->needs_records || list->records) &&
+           (!kind->needs_own_memory || list->has_own_memory);
+}
+
 static bool applies(const kind_t *kind, const weir__kit_row_t *row)
 {
     return (row->flags & kind->flags) == kind->flags && (!kind->needs_packing || row->packs) &&
@@ -134,7 +181,8 @@ static void run_kinds(
         bool is_first = true;
         for (weir_dtype_t dtype = WEIR_F32; dtype <= WEIR_BOOL && run->code == WEIR_OK;
              dtype <<= 1) {
-            if (!(dtypes & dtype) || !applies(&list[k], row) || (!is_first && !list[k].every_dtype))
+            if (!(dtypes & dtype) || !applies(&list[k], row) || !fits_device(&list[k], run->list) ||
+                (!is_first && !list[k].every_dtype))
                 continue;
             is_first = false;
             run_group(run, &list[k], kernel, dtype);
@@ -154,14 +202,68 @@ static void run_kernel(run_t *run, uint32_t kernel)
             tell(run, row->op, &none);
         return;
     }
+    bool on_device = run->list->has_device && !run->list->is_claiming && !run->options->is_perf;
     if (operator_)
         dtypes &= operator_->dtypes;
-    else
+    if (on_device)
+        run_kinds(run, kernel, dtypes, node_kinds, sizeof node_kinds / sizeof node_kinds[0]);
+    if (!row->runs)
+        return;
+    if (!operator_)
         run_kinds(run, kernel, dtypes, custom_kinds, sizeof custom_kinds / sizeof custom_kinds[0]);
     if (run->options->is_perf)
         run_kinds(run, kernel, dtypes, &score, 1);
     else
         run_kinds(run, kernel, dtypes, kinds, sizeof kinds / sizeof kinds[0]);
+}
+
+// A group of no kernel: of the device itself, or of an operator that it may claim.
+static void run_device_group(
+    run_t *run, const kind_t *kind, const weir__kit_operator_t *operator_, weir_dtype_t dtype)
+{
+    char name[200];
+    snprintf(name, sizeof name, "%s%s%s%s", operator_ ? operator_->op : "", operator_ ? " " : "",
+        operator_ ? weir__kit_dtype_name(dtype) : "", kind->suffix);
+    if (!fits_device(kind, run->list) ||
+        (run->options->filter && !strstr(name, run->options->filter)))
+        return;
+    uint32_t limit = run->options->case_count ? run->options->case_count : kind->limit;
+    weir__kit_job_t job = {.options = run->options,
+        .name = name,
+        .check = kind->check,
+        .kernel = UINT32_MAX,
+        .operator_ = operator_,
+        .dtype = dtype,
+        .case_limit = WEIR_MIN(limit, 100000)};
+    run->code = weir__kit_child_run(&job, run->progress);
+    if (run->code == WEIR_OK)
+        tell(run, name, run->progress);
+}
+
+static void run_claimed(run_t *run, const weir__kit_operator_t *operator_)
+{
+    for (size_t k = 0; k < sizeof node_kinds / sizeof node_kinds[0]; k++) {
+        bool is_first = true;
+        for (weir_dtype_t dtype = WEIR_F32; dtype <= WEIR_BOOL && run->code == WEIR_OK;
+             dtype <<= 1) {
+            if (!(operator_->dtypes & dtype) || (!is_first && !node_kinds[k].every_dtype))
+                continue;
+            is_first = false;
+            run_device_group(run, &node_kinds[k], operator_, dtype);
+        }
+    }
+}
+
+static void run_device(run_t *run)
+{
+    for (size_t k = 0; k < sizeof device_kinds / sizeof device_kinds[0] && run->code == WEIR_OK;
+         k++)
+        run_device_group(run, &device_kinds[k], NULL, 0);
+    const weir__kit_operator_t *operator_;
+    for (uint32_t i = 0; run->list->is_claiming && run->code == WEIR_OK &&
+                         (operator_ = weir__kit_operator_at(i)) != NULL;
+         i++)
+        run_claimed(run, operator_);
 }
 
 static void *shared_memory(void)
@@ -213,6 +315,8 @@ weir_code_t weir__conform_run(const weir__conform_options_t *options, weir__conf
     bool is_wanted = !options->is_perf && (!options->filter || strstr("load", options->filter));
     if (run.code == WEIR_OK && (is_wanted || run.list->has_failed))
         tell(&run, "load", run.list);
+    if (run.code == WEIR_OK && run.list->has_device && !options->is_perf)
+        run_device(&run);
     for (uint32_t i = 0; run.code == WEIR_OK && i < run.list->row_count; i++)
         run_kernel(&run, i);
     if (run.code != WEIR_OK)

@@ -15,9 +15,11 @@ typedef struct weir__conform_options {
     const char *plugin; // a path, or "ref" for the kernels that are linked in
     const char *filter; // groups whose name holds this text; NULL: all
     uint64_t seed;
-    uint32_t case_count; // cases in one group, at most; 0: the usual
-    uint32_t timeout_s;  // of one group; 0: the usual
-    bool is_perf;        // a score card instead of the cases
+    uint32_t case_count;               // cases in one group, at most; 0: the usual
+    uint32_t timeout_s;                // of one group; 0: the usual
+    bool is_perf;                      // a score card instead of the cases
+    const char *const *plugin_options; // "name=value" of the plugin's own [plugin_option_count]
+    size_t plugin_option_count;
 } weir__conform_options_t;
 
 typedef enum weir__conform_outcome {

@@ -137,6 +137,11 @@ const weir__kit_operator_t *weir__kit_operator(const char *op)
     return NULL;
 }
 
+const weir__kit_operator_t *weir__kit_operator_at(uint32_t index)
+{
+    return index < sizeof operators / sizeof operators[0] ? &operators[index] : NULL;
+}
+
 const weir__kit_operator_t *weir__kit_elementwise(weir__kit_random_t *random)
 {
     uint32_t first = 1, count = 0;

@@ -19,6 +19,7 @@ static _Thread_local bool is_watching;
 static _Atomic(const char *) seen;
 static atomic_llong balance;
 static atomic_uint threads;
+static bool are_locks_allowed;
 
 void weir__kit_hooks_watch(bool is_on)
 {
@@ -30,6 +31,11 @@ void weir__kit_hooks_note(const char *name)
     const char *none = NULL;
     if (is_watching)
         atomic_compare_exchange_strong(&seen, &none, name);
+}
+
+void weir__kit_hooks_allow_locks(bool is_allowed)
+{
+    are_locks_allowed = is_allowed;
 }
 
 const char *weir__kit_hooks_seen(void)
@@ -114,7 +120,8 @@ static int hook_pthread_create(
 
 static int hook_mutex_lock(pthread_mutex_t *mutex)
 {
-    weir__kit_hooks_note("pthread_mutex_lock");
+    if (!are_locks_allowed)
+        weir__kit_hooks_note("pthread_mutex_lock");
     return pthread_mutex_lock(mutex);
 }
 

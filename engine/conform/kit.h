@@ -37,7 +37,7 @@ typedef struct weir__kit_row {
     char op[128];
     char name[128];
     uint32_t flags, dtypes, input_formats, output_formats;
-    bool packs, is_known, is_custom;
+    bool packs, is_known, is_custom, runs;
 } weir__kit_row_t;
 
 // Shared between parent and child.
@@ -46,6 +46,7 @@ typedef struct weir__kit_progress {
     bool has_failed, has_ended;
     char which[600]; // the case that is running
     char what[600];
+    bool has_device, is_claiming, has_own_memory, saves, records; // of its devices
     uint32_t row_count;
     weir__kit_row_t rows[WEIR__KIT_KERNELS];
 } weir__kit_progress_t;
@@ -71,7 +72,14 @@ void weir__kit_block_explain(const void *address, char *out_text, uint32_t bytes
 // ---- The subject (subject.c, hooks.c)
 // --------------------------------------------------------------
 
-#define WEIR__KIT_HOST_BLOCKS 256 // that a plugin may have of the host at one time
+#define WEIR__KIT_HOST_BLOCKS 512 // that a plugin may have of the host at one time
+#define WEIR__KIT_TIMELINES 64
+
+typedef struct weir__kit_timeline {
+    uint64_t asked, value; // the last point that was asked for, and that came
+    weir_code_t code;      // it failed
+    char text[160];
+} weir__kit_timeline_t;
 
 // The engine's side, as far as the kit plays it.
 typedef struct weir__kit_host {
@@ -85,11 +93,21 @@ typedef struct weir__kit_host {
     pthread_mutex_t lock;
     char directory[512];
     char failure[256];
+    const char *const *set_options; // "name=value": what the caller sets
+    size_t set_option_count;
+    bool has_device;
+    atomic_uint thread_count; // helper threads that run
+    pthread_mutex_t timeline_lock;
+    pthread_cond_t timeline_changed;
+    weir__kit_timeline_t timelines[WEIR__KIT_TIMELINES];
+    uint32_t timeline_count;
+    char misuse[200]; // the first that a timeline saw
 } weir__kit_host_t;
 
 typedef struct weir__kit_subject {
     weir__kit_host_t host;
     weir_plugin_t plugin;
+    weir_device_table_t device; // copied by size; all NULL: none
     weir_kernel_t *kernels;
     uint32_t kernel_count;
     void *handle;
@@ -97,6 +115,7 @@ typedef struct weir__kit_subject {
     weir__kit_random_t random;
     uint64_t seed; // of the group
     uint32_t case_limit;
+    uint32_t patience_s; // with a device that was given something
 } weir__kit_subject_t;
 
 // Loads and shakes hands. false: fail() was called.
@@ -110,6 +129,7 @@ bool weir__kit_fail(weir__kit_subject_t *subject, const char *format, ...)
 void weir__kit_hooks_install(void *handle);
 void weir__kit_hooks_watch(bool is_on); // the calling thread is inside run()
 void weir__kit_hooks_note(const char *name);
+void weir__kit_hooks_allow_locks(bool is_allowed); // short ones, in a launch
 const char *weir__kit_hooks_seen(void); // the first forbidden call since the last ask; NULL: none
 int64_t weir__kit_hooks_balance(void);  // blocks of the plugin's own that live now
 uint32_t weir__kit_hooks_threads(void); // started by the plugin since it was loaded
@@ -171,6 +191,8 @@ typedef struct weir__kit_operator {
 } weir__kit_operator_t;
 
 const weir__kit_operator_t *weir__kit_operator(const char *op);
+// Operator `index` of those that are known; NULL past the last.
+const weir__kit_operator_t *weir__kit_operator_at(uint32_t index);
 // The operator of `kernel` that the plugin itself declares (custom.c). false: it declares none.
 bool weir__kit_custom(const weir__kit_subject_t *subject, const weir_kernel_t *kernel,
     weir_operator_t *out_declared, weir__kit_operator_t *out_operator);
@@ -323,7 +345,7 @@ bool weir__kit_from_blocked(const weir_tensor_t *from, void *to); // false: the 
 // ----------------------------------------------
 
 typedef struct weir__kit_target {
-    const weir_kernel_t *kernel;
+    const weir_kernel_t *kernel; // NULL: of a device that claims, or of no node at all
     const weir__kit_operator_t *operator_;
     weir_dtype_t dtype;
     const weir_operator_t *declared; // by the plugin; NULL: one of docs/operators.md

@@ -1,8 +1,9 @@
 // engine/conform/subject.c: the plugin under test, loaded by the rules of <weir/plugin.h>, and the
 // host that the kit shows it.
 //
-// The host is a plain one: memory with guards, options at their defaults, no cache, no timelines.
-#include "engine/conform/kit.h"
+// The host is a plain one: memory with guards, options at their defaults, no cache; for devices
+// also timelines and helper threads (timeline.c).
+#include "engine/conform/device.h"
 
 #include "backends/ref/ref_plugin.h"
 #include <dlfcn.h>
@@ -105,10 +106,15 @@ static weir_code_t host_parallel_for(
     return code;
 }
 
-// The default of the plugin's own table.
+// What the caller sets, else the default of the plugin's own table.
 static const char *host_option(const weir_host_t *abi, const char *name)
 {
     const weir_array_t *options = &host_of(abi)->options;
+    for (size_t i = host_of(abi)->set_option_count; i-- > 0;) {
+        const char *set = host_of(abi)->set_options[i];
+        if (strncmp(set, name, strlen(name)) == 0 && set[strlen(name)] == '=')
+            return set + strlen(name) + 1;
+    }
     for (uint32_t i = 0; i < options->count; i++) {
         const weir_option_t *option =
             (const void *)((const char *)options->data + (size_t)i * options->stride);
@@ -116,40 +122,6 @@ static const char *host_option(const weir_host_t *abi, const char *name)
             return option->default_value;
     }
     return NULL;
-}
-
-static weir_code_t host_thread_start(const weir_host_t *abi, const char *name,
-    void (*body)(void *user), void *user, void **out_thread)
-{
-    (void)name;
-    (void)body;
-    (void)user;
-    (void)out_thread;
-    return host_fail(abi, WEIR_UNSUPPORTED, "the kit starts no helper threads");
-}
-
-static void host_thread_join(const weir_host_t *abi, void *thread)
-{
-    (void)abi;
-    (void)thread;
-}
-
-static weir_code_t host_timeline_signal(const weir_host_t *abi, uint64_t timeline, uint64_t value)
-{
-    (void)abi;
-    (void)timeline;
-    (void)value;
-    return WEIR_OK;
-}
-
-static weir_code_t host_timeline_fail(
-    const weir_host_t *abi, uint64_t timeline, weir_code_t code, const char *text)
-{
-    (void)abi;
-    (void)timeline;
-    (void)code;
-    (void)text;
-    return WEIR_OK;
 }
 
 static weir_code_t host_blob_get(
@@ -192,8 +164,9 @@ static const char *host_plugin_dir(const weir_host_t *abi)
 
 static void host_init(weir__kit_host_t *host, const char *path)
 {
-    memset(host, 0, sizeof *host);
     pthread_mutex_init(&host->lock, NULL);
+    pthread_mutex_init(&host->timeline_lock, NULL);
+    pthread_cond_init(&host->timeline_changed, NULL);
     snprintf(host->directory, sizeof host->directory, "%s", path);
     char *slash = strrchr(host->directory, '/');
     if (slash)
@@ -205,10 +178,10 @@ static void host_init(weir__kit_host_t *host, const char *path)
         .log = host_log,
         .parallel_for = host_parallel_for,
         .option = host_option,
-        .thread_start = host_thread_start,
-        .thread_join = host_thread_join,
-        .timeline_signal = host_timeline_signal,
-        .timeline_fail = host_timeline_fail,
+        .thread_start = weir__kit_thread_start,
+        .thread_join = weir__kit_thread_join,
+        .timeline_signal = weir__kit_timeline_signal,
+        .timeline_fail = weir__kit_timeline_fail,
         .blob_get = host_blob_get,
         .blob_put = host_blob_put,
         .blob_release = host_blob_release,
@@ -257,12 +230,40 @@ static bool take_kernels(weir__kit_subject_t *subject)
                 "kernel %u says that it has %u bytes, its table's stride "
                 "is %u",
                 i, kernel->head.size, array->stride);
-        if (!kernel->op || !kernel->run)
+        if (!kernel->op || (!kernel->run && !subject->host.has_device))
             return weir__kit_fail(subject, "kernel %u has no op or no run()", i);
         if (!kernel->name)
             kernel->name = kernel->op;
     }
     subject->kernel_count = array->count;
+    return true;
+}
+
+// What a level needs of the table, all or nothing.
+static bool take_device(weir__kit_subject_t *subject)
+{
+    weir_device_table_t *table = &subject->device;
+    if (!subject->plugin.device)
+        return true;
+    if (!copy_sized(table, sizeof *table, subject->plugin.device))
+        return weir__kit_fail(subject, "the table of devices has no size in its head");
+    subject->host.has_device = true;
+    if (!table->enumerate || !table->open || !table->close)
+        return weir__kit_fail(subject, "a device needs enumerate(), open() and close()");
+    if (!table->execute && !table->compile)
+        return weir__kit_fail(subject, "a device needs execute() (L1) or compile() (L2)");
+    if (table->execute && (!table->queue_create || !table->alloc || !table->free || !table->copy))
+        return weir__kit_fail(subject, "L1 needs alloc(), free(), queue_create() and copy()");
+    if (table->compile && (!table->program_release || !table->specialize ||
+                              !table->specialization_release || !table->launch))
+        return weir__kit_fail(subject, "L2 needs program_release(), specialize(), "
+                                       "specialization_release() and launch()");
+    if (table->record && (!table->recording_release || !table->program_info))
+        return weir__kit_fail(subject, "record() needs recording_release() and program_info()");
+    if ((!table->program_save) != (!table->program_load) ||
+        (!table->program_save) != (!table->artifact_check))
+        return weir__kit_fail(
+            subject, "program_save(), artifact_check() and program_load() come together");
     return true;
 }
 
@@ -285,7 +286,7 @@ static bool shake_hands(weir__kit_subject_t *subject, weir_plugin_entry_t entry)
     if (!name_is_valid(subject->plugin.name))
         return weir__kit_fail(subject, "its name must be 1 to 31 characters of a-z, 0-9 and _");
     subject->host.options = subject->plugin.options;
-    return take_kernels(subject);
+    return take_device(subject) && take_kernels(subject);
 }
 
 bool weir__kit_load(weir__kit_subject_t *subject, const char *path)
@@ -335,6 +336,15 @@ void weir__kit_check_load(weir__kit_subject_t *subject)
             "it started %u threads while it was loaded: a plugin has no threads "
             "of its own",
             weir__kit_hooks_threads());
+    const weir_device_table_t *device = &subject->device;
+    weir_device_info_t info = {.head = WEIR_HEAD(weir_device_info_t)};
+    // A machine without such a device has nothing to check.
+    progress->has_device =
+        device->enumerate && device->enumerate(&subject->host.abi, 0, &info) == WEIR_OK;
+    progress->is_claiming = device->claim != NULL;
+    progress->has_own_memory = !(info.head.flags & WEIR_DEVICE_HOST_MEMORY);
+    progress->saves = device->program_save != NULL;
+    progress->records = device->record != NULL;
     progress->row_count = WEIR_MIN(subject->kernel_count, WEIR__KIT_KERNELS);
     for (uint32_t i = 0; i < progress->row_count; i++) {
         const weir_kernel_t *kernel = &subject->kernels[i];
@@ -345,6 +355,7 @@ void weir__kit_check_load(weir__kit_subject_t *subject)
         row->dtypes = kernel->dtypes;
         row->input_formats = kernel->input_formats;
         row->output_formats = kernel->output_formats;
+        row->runs = kernel->run != NULL;
         row->packs = kernel->pack_query && kernel->pack;
         row->is_known = weir__kit_operator(kernel->op) != NULL;
         weir_operator_t declared;

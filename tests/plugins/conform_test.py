@@ -66,8 +66,39 @@ CAUGHT = {
     "custom_unwritten": ("test.broken::Twice f32 run again", "with other bytes in its outputs"),
     "custom_past_end": ("test.broken::Twice f32 run again", "output 0"),
 }
+# Of a device; only the group meant for it is run.
+CAUGHT_DEVICE = {
+    "no_launch": ("load", "L2 needs"),
+    "enumerate_endless": ("device: opening", "has no end"),
+    "enumerate_overrun": ("device: opening", "past the end of weir_device_info_t"),
+    "open_thread": ("device: opening", "host->thread_start is for that"),
+    "close_leaks": ("device: opening", "100 times open() and close() leave 100"),
+    "thread_left": ("device: opening", "leaves 1 helper threads"),
+    "clock_back": ("device: opening", "clock() goes back"),
+    "alloc_code": ("device: memory", "alloc() of 2^60 bytes said 13"),
+    "alloc_handles": ("device: memory", "one handle for two buffers"),
+    "memory_info": ("device: memory", "memory_info() says 0, 0 and 0"),
+    "copy_offset": ("device: copies", "copy() of"),
+    "copy_first": ("device: copies", "copy() of"),
+    "wait_ignored": ("device: queues", "did not wait"),
+    "signal_missing": ("device: copies", "was not signalled within 1 s"),
+    "signal_twice": ("device: copies", "signalled a point twice"),
+    "signal_unasked": ("device: copies", "that it was not asked for"),
+    "signal_early": ("device: memory", "does not hold what was copied"),
+    "claim_impure": ("Relu f32 on the device", "claim() is not pure"),
+    "claim_reason": ("Add f32 on the device", "said no and gave no reason"),
+    "value": ("Relu f32 on the device", "differs in"),
+    "write_outside": ("Relu f32 on the device", "wrote outside its tensors"),
+    "launch_allocates": ("Relu f32 on the device, steady", "a launch calls malloc"),
+    "launch_waits": ("Relu f32 on the device, steady", "a launch calls nanosleep"),
+    "artifact_stale": ("Relu f32 on the device, saved and loaded", "artifact_check() accepts"),
+    "artifact_other": ("Relu f32 on the device, saved and loaded", "gives another answer"),
+    "record_stale": ("Relu f32 on the device, recorded", "with other bindings"),
+    "release_early": ("Relu f32 on the device, released under way", "signal 11"),
+}
 # It would hang in every group: one is enough.
-EXTRA = {"hang": ["--filter", "Relu f32 steady", "--timeout", "1"]}
+EXTRA = {"hang": ["--filter", "Relu f32 steady", "--timeout", "1"],
+         "signal_missing": ["--filter", "device: copies", "--timeout", "3"]}
 
 
 def conform(weir, plugin, *options, broken=None):
@@ -79,12 +110,12 @@ def conform(weir, plugin, *options, broken=None):
     return done.returncode, json.loads(done.stdout)
 
 
-def check_broken(weir, plugin):
+def check_broken(weir, plugin, caught, is_group_alone=False):
     code, report = conform(weir, plugin)
     assert code == 0 and report["failed"] == 0, f"broken by nothing, yet: {report}"
     whole = {group["name"] for group in report["groups"]}
-    for rule, (name, words) in CAUGHT.items():
-        options = EXTRA.get(rule, [])
+    for rule, (name, words) in caught.items():
+        options = EXTRA.get(rule, ["--filter", name] if is_group_alone else [])
         code, report = conform(weir, plugin, *options, broken=rule)
         assert code == 1, f"{rule}: exit code {code}"
         failed = {g["name"]: g["what"] for g in report["groups"] if g["outcome"] == "failed"}
@@ -94,7 +125,7 @@ def check_broken(weir, plugin):
         if name != "load":
             assert not [f for f in failed if f.startswith("load")], f"{rule}: load failed: {failed}"
         print(f"{rule}: caught by {name}: {failed[name]}")
-    return len(CAUGHT)
+    return len(caught)
 
 
 def check_sound(weir, build):
@@ -127,7 +158,9 @@ def check_command(weir, plugin):
 def main():
     build = Path(sys.argv[1]).resolve()
     weir, plugin = str(build / "bin/weir"), build / "lib/test/weir_broken.so"
-    count = check_broken(weir, plugin)
+    count = check_broken(weir, plugin, CAUGHT)
+    device = build / "lib/test/weir_broken_device.so"
+    count += check_broken(weir, device, CAUGHT_DEVICE, is_group_alone=True)
     check_command(weir, plugin)
     check_sound(weir, build)
     print(f"conform: {count} broken rules caught")
