@@ -131,6 +131,13 @@ static int hook_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
     return pthread_cond_wait(condition, mutex);
 }
 
+static int hook_cond_timedwait(
+    pthread_cond_t *condition, pthread_mutex_t *mutex, const struct timespec *until)
+{
+    weir__kit_hooks_note("pthread_cond_timedwait");
+    return pthread_cond_timedwait(condition, mutex, until);
+}
+
 static int hook_sem_wait(sem_t *semaphore)
 {
     weir__kit_hooks_note("sem_wait");
@@ -175,6 +182,7 @@ static const hook_t hooks[] = {
     HOOK("pthread_create", hook_pthread_create),
     HOOK("pthread_mutex_lock", hook_mutex_lock),
     HOOK("pthread_cond_wait", hook_cond_wait),
+    HOOK("pthread_cond_timedwait", hook_cond_timedwait),
     HOOK("sem_wait", hook_sem_wait),
     HOOK("nanosleep", hook_nanosleep),
     HOOK("usleep", hook_usleep),

@@ -55,10 +55,20 @@ typedef struct queue {
     void *thread;
 } queue_t;
 
-static void sleep_ms(long ms)
+// What is under way takes time.
+static void take_ms(long ms)
 {
-    const struct timespec wanted = {.tv_sec = 0, .tv_nsec = ms * 1000000};
-    nanosleep(&wanted, NULL);
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t never = PTHREAD_COND_INITIALIZER;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += ms * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&lock);
+    while (pthread_cond_timedwait(&never, &lock, &until) == 0)
+        ;
+    pthread_mutex_unlock(&lock);
 }
 
 // ---- The work ----------------------------------------------------------------------------------
@@ -120,10 +130,10 @@ static void queue_main(void *user)
         entry_t *entry = &queue->entries[queue->first % ENTRIES];
         pthread_mutex_unlock(&device->lock);
         if (breaks("wait_ignored") && queue->number == 0)
-            sleep_ms(2);
+            take_ms(2);
         if (breaks("signal_early") && entry->region_count && !entry->regions[0].to.buffer) {
             signal_point(device, entry->signal);
-            sleep_ms(20);
+            take_ms(20);
             work(device, entry);
         } else {
             work(device, entry);
@@ -381,7 +391,7 @@ static void specialization_release(weir_handle_t handle)
     // All that was given before has ended when this much has: queues are few and short.
     pthread_mutex_lock(&device->lock);
     pthread_mutex_unlock(&device->lock);
-    sleep_ms(20);
+    take_ms(20);
     free(made);
 }
 
@@ -415,7 +425,7 @@ static weir_code_t launch(weir_handle_t queue, const weir_launch_t *launch_)
     if (breaks("launch_allocates"))
         kept = malloc(64), free(kept);
     if (breaks("launch_waits"))
-        sleep_ms(1);
+        take_ms(1);
     return give((queue_t *)(uintptr_t)queue, &entry);
 }
 

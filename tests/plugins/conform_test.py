@@ -90,7 +90,7 @@ CAUGHT_DEVICE = {
     "value": ("Relu f32 on the device", "differs in"),
     "write_outside": ("Relu f32 on the device", "wrote outside its tensors"),
     "launch_allocates": ("Relu f32 on the device, steady", "a launch calls malloc"),
-    "launch_waits": ("Relu f32 on the device, steady", "a launch calls nanosleep"),
+    "launch_waits": ("Relu f32 on the device, steady", "a launch calls pthread_cond_timedwait"),
     "artifact_stale": ("Relu f32 on the device, saved and loaded", "artifact_check() accepts"),
     "artifact_other": ("Relu f32 on the device, saved and loaded", "gives another answer"),
     "record_stale": ("Relu f32 on the device, recorded", "with other bindings"),
