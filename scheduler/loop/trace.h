@@ -20,6 +20,19 @@ typedef struct weir__trace_record {
     uint64_t hash; // weir__trace_hash() of what the step said
 } weir__trace_record_t;
 
-uint64_t weir__trace_hash(weir_code_t code, const weir__core_action_t *actions, size_t count);
+static inline uint64_t weir__trace_hash(
+    weir_code_t code, const weir__core_action_t *actions, size_t count)
+{
+    uint64_t hash = 0xcbf29ce484222325u ^ (uint64_t)(uint32_t)code;
+    for (size_t i = 0; i < count; i++) {
+        const weir__core_action_t *it = &actions[i];
+        const uint64_t words[] = {it->kind, it->why, (uint32_t)it->code, it->state, it->ticket,
+            it->batch, it->time_ns, it->instance, it->device, it->model, it->version, it->rows,
+            it->count};
+        for (size_t w = 0; w < sizeof words / sizeof words[0]; w++)
+            hash = (hash ^ words[w]) * 0x100000001b3u;
+    }
+    return hash;
+}
 
 #endif
