@@ -178,8 +178,12 @@ weir_status_t weir_device_describe(
         return WEIR_ERR(WEIR_NOT_FOUND, "device %u: there are %u", index, registry->device_count);
     const weir__device_t *device = &registry->devices[index];
     const weir__plugin_t *plugin = device->plugin;
+    // Constant to the caller; others may open and lose the device meanwhile.
+    pthread_mutex_t *opening = (pthread_mutex_t *)(uintptr_t)&registry->opening;
+    pthread_mutex_lock(opening);
     const weir__opened_t *opened = device->opened;
-    bool lost = opened && atomic_load(&opened->lost) && !device->reopening;
+    bool lost = opened && atomic_load(&opened->lost);
+    pthread_mutex_unlock(opening);
     weir_device_description_t known = {
         .size = out_description->size, .usable = device->usable && !lost};
     snprintf(known.name, sizeof known.name, "%s", device->name);

@@ -213,6 +213,15 @@ weir_status_t weir__lane_grow(weir__lanes_t *lanes, uint32_t number, uint32_t de
         lane->opened, &lane->staging[depth], need->staging_bytes, weir__staging_make, out_changed);
 }
 
+uint64_t weir__lanes_bytes(const weir__lanes_t *lanes)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; lanes && i < lanes->count; i++)
+        for (uint32_t depth = 0; depth < WEIR__CHAIN_MAX; depth++)
+            bytes += lanes->lanes[i].arena[depth].bytes + lanes->lanes[i].staging[depth].bytes;
+    return bytes;
+}
+
 const weir__made_t *weir__lane_imported(
     const weir__lanes_t *lanes, uint32_t to, uint32_t from, uint32_t depth)
 {

@@ -80,6 +80,7 @@ void weir_session_describe(const weir_session_t *session, weir_session_info_t *o
     weir_session_info_t info = session->info;
     info.size = out_info->size;
     info.specialization_count = weir__spec_cache_count(session->plan);
+    info.device_bytes = weir__lanes_bytes(session->lanes);
     memcpy(out_info, &info, WEIR_MIN(out_info->size, sizeof info));
 }
 

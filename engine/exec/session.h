@@ -117,6 +117,8 @@ void weir__lane_renew(weir__runtime_t *runtime, weir__lane_t *lane);
 // Room for the specialization; *out_changed: pointers into what was there are void.
 weir_status_t weir__lane_grow(weir__lanes_t *lanes, uint32_t lane, uint32_t depth,
     const weir__need_t *need, bool *out_changed);
+// How large all segments are together. NULL: 0.
+uint64_t weir__lanes_bytes(const weir__lanes_t *lanes);
 // Makes the arena of lane `from` known to the device of lane `to`, if it is not.
 weir_status_t weir__lane_import(weir__lanes_t *lanes, uint32_t to, uint32_t from, uint32_t depth);
 // What that gave; NULL: nothing was imported.

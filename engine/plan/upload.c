@@ -12,7 +12,7 @@
 #define ALIGNMENT 256
 #define CHUNK_BYTES (8ull << 20)
 #define REGIONS_MAX 64
-#define PATIENCE_NS 20000000000ull // for one chunk; a device that takes longer counts as lost
+#define PATIENCE_NS 10000000000ull // for one chunk; a device that takes longer counts as lost
 
 typedef struct entry {
     const char *data;

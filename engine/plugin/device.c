@@ -2,8 +2,6 @@
 // it.
 #include "engine/plugin/device.h"
 
-#include "engine/base/clock.h"
-#include "engine/base/futex.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -146,90 +144,6 @@ void weir__opened_unanswered(weir__opened_t *opened, int change)
     }
 }
 
-// ---- Memory and queues -------------------------------------------------------------------------
-
-static weir_status_t keep(
-    weir__opened_t *opened, weir__made_kind_t kind, weir_handle_t handle, weir__made_t **out_made)
-{
-    *out_made = weir__made_new(opened, kind, handle);
-    return *out_made ? NULL : weir__status_no_memory();
-}
-
-weir_status_t weir__buffer_make(weir__opened_t *opened, uint64_t bytes, weir__made_t **out_buffer)
-{
-    weir_handle_t handle = 0;
-    weir_code_t code =
-        opened->plugin->device.alloc(opened->handle, WEIR_MEMORY_DEVICE, bytes, &handle);
-    if (code != WEIR_OK)
-        return weir__opened_status(opened, code, "alloc");
-    return keep(opened, WEIR__MADE_BUFFER, handle, out_buffer);
-}
-
-// *out_handle 0: the device has no pinned memory.
-static weir_status_t make_pinned(
-    weir__opened_t *opened, uint64_t bytes, weir_handle_t *out_handle, void **out_pointer)
-{
-    const weir_device_table_t *table = &opened->plugin->device;
-    *out_handle = 0;
-    if (!table->map)
-        return NULL;
-    weir_code_t code = table->alloc(opened->handle, WEIR_MEMORY_PINNED, bytes, out_handle);
-    if (code == WEIR_UNSUPPORTED) {
-        *out_handle = 0;
-        return NULL;
-    }
-    if (code != WEIR_OK)
-        return weir__opened_status(opened, code, "alloc of pinned memory");
-    code = table->map(opened->handle, *out_handle, out_pointer);
-    if (code == WEIR_OK)
-        return NULL;
-    weir_status_t status = weir__opened_status(opened, code, "map");
-    table->free(opened->handle, *out_handle);
-    return status;
-}
-
-weir_status_t weir__staging_make(weir__opened_t *opened, uint64_t bytes, weir__made_t **out_staging)
-{
-    weir_handle_t handle;
-    void *pointer = NULL;
-    WEIR_TRY(make_pinned(opened, bytes, &handle, &pointer));
-    if (!handle && !(pointer = weir__heap_alloc(opened->registry->heap, bytes)))
-        return weir__status_no_memory();
-    weir_status_t status = keep(opened, WEIR__MADE_BUFFER, handle, out_staging);
-    if (status) {
-        if (!handle)
-            weir__heap_free(opened->registry->heap, pointer);
-        return status;
-    }
-    (*out_staging)->pointer = pointer;
-    (*out_staging)->is_plain = !handle;
-    return NULL;
-}
-
-weir_binding_t weir__made_binding(const weir__made_t *made, uint64_t offset, uint64_t bytes)
-{
-    if (!made || !bytes)
-        return (weir_binding_t){.bytes = 0};
-    if (made->is_plain)
-        return (weir_binding_t){.pointer = (char *)made->pointer + offset, .bytes = bytes};
-    return (weir_binding_t){.buffer = made->handle, .offset = offset, .bytes = bytes};
-}
-
-weir_status_t weir__queue_make(weir__opened_t *opened, weir__made_t **out_queue)
-{
-    const weir_device_table_t *table = &opened->plugin->device;
-    weir_handle_t handle = 0;
-    *out_queue = NULL;
-    if (!table->queue_create) // works on host memory, and needs none
-        return NULL;
-    pthread_mutex_lock(&opened->calls);
-    weir_code_t code = table->queue_create(opened->handle, &handle);
-    pthread_mutex_unlock(&opened->calls);
-    if (code != WEIR_OK)
-        return weir__opened_status(opened, code, "queue_create");
-    return keep(opened, WEIR__MADE_QUEUE, handle, out_queue);
-}
-
 // ---- Users -------------------------------------------------------------------------------------
 
 bool weir__opened_enter(weir__opened_t *opened)
@@ -246,81 +160,6 @@ void weir__opened_leave(weir__opened_t *opened)
     pthread_mutex_lock(&opened->lock);
     leave_locked(opened);
     pthread_mutex_unlock(&opened->lock);
-}
-
-// ---- Timelines ---------------------------------------------------------------------------------
-
-void weir__watch_add(weir__opened_t *opened, weir__watch_t *watch, uint64_t timeline)
-{
-    pthread_mutex_lock(&opened->lock);
-    watch->timeline = timeline;
-    watch->next = opened->watches;
-    watch->from = &opened->watches;
-    if (watch->next)
-        watch->next->from = &watch->next;
-    opened->watches = watch;
-    pthread_mutex_unlock(&opened->lock);
-}
-
-bool weir__watch_change(weir__opened_t *opened, weir__watch_t *watch, uint64_t timeline)
-{
-    pthread_mutex_lock(&opened->lock);
-    watch->timeline = timeline;
-    bool works = !atomic_load(&opened->lost);
-    pthread_mutex_unlock(&opened->lock);
-    return works;
-}
-
-void weir__watch_remove(weir__opened_t *opened, weir__watch_t *watch)
-{
-    pthread_mutex_lock(&opened->lock);
-    if (watch->from) {
-        *watch->from = watch->next;
-        if (watch->next)
-            watch->next->from = watch->from;
-        watch->from = NULL;
-    }
-    pthread_mutex_unlock(&opened->lock);
-}
-
-typedef struct sleeper {
-    weir__waiter_t waiter; // first
-    atomic_uint awake;
-} sleeper_t;
-
-static void wake_sleeper(weir__waiter_t *waiter)
-{
-    sleeper_t *sleeper = (sleeper_t *)(void *)waiter;
-    atomic_store(&sleeper->awake, 1);
-    weir__futex_wake(&sleeper->awake, 1);
-}
-
-weir_status_t weir__opened_wait(
-    weir__opened_t *opened, uint64_t timeline, uint64_t value, uint64_t patience_ns)
-{
-    weir__timelines_t *timelines = opened->registry->timelines;
-    sleeper_t sleeper = {.waiter.wake = wake_sleeper};
-    uint64_t deadline_ns = weir__now_ns() + patience_ns;
-    bool reached = weir__timeline_reached(timelines, timeline, value, &sleeper.waiter);
-    while (!reached && !atomic_load(&sleeper.awake) && weir__now_ns() < deadline_ns)
-        weir__futex_wait(&sleeper.awake, 0, deadline_ns);
-    weir__timeline_disarm(timelines, timeline, &sleeper.waiter);
-    const char *text;
-    if (!weir__timeline_reached(timelines, timeline, value, NULL)) {
-        char why[96];
-        snprintf(why, sizeof why, "it did not answer within %llu s",
-            (unsigned long long)(patience_ns / 1000000000));
-        weir__opened_lose(opened, why);
-        return weir__opened_lost_status(opened, WEIR_UNAVAILABLE);
-    }
-    weir_code_t code = weir__timeline_status(timelines, timeline, &text);
-    if (code == WEIR_OK)
-        return NULL;
-    weir_status_t status = WEIR_ERR(code, "device \"%s\": %s", opened->device->name,
-        text[0] ? text : "its work failed without saying why");
-    if (code == WEIR_DEVICE_LOST)
-        weir__opened_lose(opened, text);
-    return status;
 }
 
 // ---- Lost --------------------------------------------------------------------------------------

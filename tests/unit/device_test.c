@@ -133,6 +133,9 @@ static void steady_runs_allocate_nothing(void **state)
         if (i == 10)
             live = atomic_load(&world.live);
     }
+    // Some tensors of the device, and the copies of some; none is more than `y`.
+    uint64_t bytes = world_info(&world).device_bytes;
+    assert_true(bytes >= 4 * sizeof y && bytes < 64 * 1024);
     // An entry that was just answered may be on its way back.
     assert_true(atomic_load(&world.live) <= live + 4);
     world_close(&world);

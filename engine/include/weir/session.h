@@ -82,7 +82,8 @@ typedef struct weir_session_info {
     uint64_t run_count;
     uint64_t specialize_count; // runs that met a shape which the plan did not hold
     uint64_t specialize_ns;    // time spent on those, without the runs themselves
-    uint64_t step_count;       // kernels run in the last run
+    uint64_t step_count;       // kernels run in the last run, and launches
+    uint64_t device_bytes;     // of memory of devices, and of what they share with the host
 } weir_session_info_t;
 
 // Threads: between runs of this session. Errors: none.

@@ -258,6 +258,7 @@ class SessionInfo(Structure):
         ("specialize_count", c_uint64),
         ("specialize_ns", c_uint64),
         ("step_count", c_uint64),
+        ("device_bytes", c_uint64),
     ]
 
 
