@@ -135,7 +135,8 @@ static void find_lifetimes(weir__spec_t *spec)
             touch(spec, copy->from, s);
             touch(spec, copy->to, s);
             touch(spec, copy->source, s);
-            copy->from->root->last_member = UINT32_MAX; // copied after the last node
+            if (!copy->from->root->placed)
+                copy->from->root->last_member = UINT32_MAX; // copied after the last node
         }
     }
     const weir__region_t *main = &spec->plan->model->graph->main;

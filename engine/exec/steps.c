@@ -205,8 +205,9 @@ static weir_status_t prepare_part(
     WEIR_TRY(weir__opened_status(
         opened, kernel->prepare(host, &part->node->node, &prepared), "prepare"));
     part->state = weir__made_state(opened, kernel, prepared.state);
+    // In whichever order the device lays the two out.
     if (!part->state || !weir__align_u64(prepared.scratch_bytes, 64, &bytes) ||
-        !weir__add_u64(bytes, prepared.shared_bytes, &bytes))
+        !weir__add_u64(bytes, prepared.shared_bytes, &bytes) || !weir__align_u64(bytes, 64, &bytes))
         return weir__status_no_memory();
     step->shared_bytes = WEIR_MAX(step->shared_bytes, bytes); // nodes run one after the other
     return NULL;
@@ -239,20 +240,25 @@ static weir_status_t divide(weir__maker_t *maker, launch_t *launch, weir__step_t
     return NULL;
 }
 
-// Which member of the slice reads each tensor last.
-static void note_readers(const launch_t *launch, const weir__step_t *step)
+static void note_reader(weir__slot_t *slot, uint32_t member)
 {
-    const weir_slice_t *view = step->slice_view;
+    if (slot && !slot->root->placed) // parents share theirs, which stay until the end
+        slot->root->last_member = member;
+}
+
+// Which member of the slice reads each tensor last.
+static void note_readers(const launch_t *launch, const weir_slice_t *view)
+{
     for (uint32_t t = 0; t < view->tensor_count; t++)
-        launch->slots[t]->root->last_member = 0;
+        note_reader(launch->slots[t], 0);
     for (uint32_t n = 0; n < view->node_count; n++) {
         const weir_slice_node_t *node = &view->nodes[n];
         for (uint32_t i = 0; i < node->node.input_count; i++)
             if (node->inputs[i] != UINT32_MAX)
-                launch->slots[node->inputs[i]]->root->last_member = n;
+                note_reader(launch->slots[node->inputs[i]], n);
         for (uint32_t i = 0; i < node->node.output_count; i++)
             if (node->outputs[i] != UINT32_MAX)
-                launch->slots[node->outputs[i]]->root->last_member = n;
+                note_reader(launch->slots[node->outputs[i]], n);
     }
 }
 
@@ -284,7 +290,7 @@ weir_status_t weir__maker_launch(weir__maker_t *maker, const weir__plan_slice_t 
         step->slot_count = slice->value_count;
         WEIR_TRY(specialize(step, device->opened));
     }
-    note_readers(&launch, step);
+    note_readers(&launch, view);
     step->first_tensor = spec->binding_count;
     spec->binding_count += step->slot_count + 1; // its scratch comes last
     for (uint32_t m = 0; m < slice->member_count; m++)
