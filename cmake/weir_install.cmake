@@ -3,6 +3,9 @@
 include(CMakePackageConfigHelpers)
 
 install(DIRECTORY engine/include/weir DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+if(TARGET weir_scheduler)
+    install(DIRECTORY scheduler/include/weir DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+endif()
 
 if(TARGET weir)
     set(weir_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/weir)
@@ -18,4 +21,8 @@ if(TARGET weir)
     file(RELATIVE_PATH weir_pc_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
     configure_file(cmake/weir.pc.in ${PROJECT_BINARY_DIR}/weir.pc @ONLY)
     install(FILES ${PROJECT_BINARY_DIR}/weir.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+    if(TARGET weir_scheduler)
+        configure_file(cmake/weir_scheduler.pc.in ${PROJECT_BINARY_DIR}/weir_scheduler.pc @ONLY)
+        install(FILES ${PROJECT_BINARY_DIR}/weir_scheduler.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+    endif()
 endif()

@@ -6,7 +6,7 @@
 //
 // The words: a *model* here is a name and a version under which requests find a weir_model_t. An
 // *instance* runs one batch at a time. A *ticket* names an accepted request. Why the scheduler
-// decides as it does: docs/scheduler.md.
+// decides as it does: docs/scheduler.md; how to embed it: docs/embedding.md.
 #ifndef WEIR_SCHEDULER_H
 #define WEIR_SCHEDULER_H
 
