@@ -34,11 +34,11 @@ DOT_LINE = re.compile(
     rf"|n\d+ \[fillcolor=\w+, label={QUOTED}\]|n\d+ -> n\d+ \[tooltip={QUOTED}\])")
 
 
-def explain(*arguments, code=0):
+def explain(*arguments, code=0, command="explain", cache=""):
     model = fetch.model_path("ppocr-rec")
     kept = {k: v for k, v in os.environ.items() if not k.startswith("WEIR_")}
-    kept.update(WEIR_CACHE_DIR="", WEIR_PLUGIN_PATH=str(CHAOS), LC_ALL="C")
-    done = subprocess.run([COMMAND, "explain", model.name, "--threads", "2", *arguments], cwd=model.parent, env=kept,
+    kept.update(WEIR_CACHE_DIR=cache, WEIR_PLUGIN_PATH=str(CHAOS), LC_ALL="C")
+    done = subprocess.run([COMMAND, command, model.name, "--threads", "2", *arguments], cwd=model.parent, env=kept,
                           capture_output=True, text=True, timeout=120, check=False)
     if done.returncode != code:
         raise AssertionError(f"exit code {done.returncode}: {done.stderr}")
@@ -89,6 +89,16 @@ class Explain(unittest.TestCase):
             self.assertIn("chaos", (cut["from"], cut["to"]))
         failed = explain("--device", "chaos,cpu", "--place", "p2o.Conv.1000=cpu", code=1)
         self.assertIn('node "p2o.Conv.1000"', failed.stderr)
+
+    def test_measured(self):
+        sizes = ["--dim", "x:0=1", "--dim", "x:2=48", "--dim", "x:3=64", "--runs", "2"]
+        with tempfile.TemporaryDirectory() as folder:
+            for devices in ("cpu", "chaos"):
+                explain("--device", devices, *sizes, command="profile", cache=folder)
+            nodes = json.loads(explain("--device", "chaos,cpu", "--json", cache=folder).stdout)["nodes"]
+        sources = [{c["device"]: c["cost_source"] for c in node["candidates"]} for node in nodes if node["candidates"]]
+        both = [row for row in sources if row["cpu"] == row["chaos"] == "measured"]
+        self.assertGreater(len(both), len(sources) // 2, sources)
 
     def test_drawing(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#define UNITS_MAX 4000
+#define UNITS_MAX 2000
 #define PLACES 3
 
 typedef struct world {

@@ -327,6 +327,50 @@ static void times_decide(void **state)
     world_close(&world);
 }
 
+static message_t make_relu(void)
+{
+    message_t graph = {0};
+    add_input(&graph, "x", 1, "N,8");
+    add_node(&graph, "Relu", "one", "x", "y", (message_t){0});
+    add_output(&graph, "y");
+    return graph;
+}
+
+// Goal:   what devices say of themselves decides against the caller's order, beside each other and
+//         beside a measured time; alone it does not.
+static void claims_decide(void **state)
+{
+    folder_t *folder = *state;
+    world_t world;
+    weir_plan_node_t node = {.size = sizeof node};
+    open_model(&world, make_relu(), PLUGINS ":" WEIR_TEST_PLUGINS "/priced", folder->cache_path);
+    expect_listing(&world, "dear,cheap", NULL, "Relu@cheap");
+    assert_int_equal(weir_plan_node(world.plan, 0, &node), 1);
+    assert_int_equal(node.cost_source, WEIR_COST_CLAIMED);
+    assert_int_equal(node.cost_ns, 3000);
+    drop_plan(&world);
+    expect_listing(&world, "cheap,dear,ref", NULL, "Relu@cheap");
+    drop_plan(&world);
+    expect_listing(&world, "dear,cpu", NULL, "Relu@dear"); // the CPU says nothing
+    note_time(&world, 1, 0, 5000);
+    drop_plan(&world);
+    expect_listing(&world, "dear,cpu", NULL, "Pointwise[Relu]@cpu");
+    drop_plan(&world);
+    expect_listing(&world, "dear,cpu,cheap", NULL, "Relu@cheap");
+    weir_plan_candidate_t candidate = {.size = sizeof candidate};
+    static const struct {
+        uint64_t cost_ns;
+        uint32_t source;
+    } wanted[] = {{9000, WEIR_COST_CLAIMED}, {5000, WEIR_COST_MEASURED}, {3000, WEIR_COST_CLAIMED}};
+    for (uint32_t d = 0; d < 3; d++) {
+        assert_int_equal(weir_plan_candidate(world.plan, 0, d, &candidate), 1);
+        assert_int_equal(candidate.cost_ns, wanted[d].cost_ns);
+        assert_int_equal(candidate.cost_source, wanted[d].source);
+    }
+    drop_plan(&world);
+    world_close(&world);
+}
+
 // Goal:   a profiled run is learnt from: the next plan knows what its nodes took.
 static void runs_are_learnt_from(void **state)
 {
@@ -366,6 +410,7 @@ int main(void)
         cmocka_unit_test(copies_decide),
         cmocka_unit_test(every_why_not),
         cmocka_unit_test_setup_teardown(times_decide, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(claims_decide, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(runs_are_learnt_from, folder_setup, folder_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
