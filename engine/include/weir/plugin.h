@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 // The hash of this file without this line; tests/style keeps it true.
-#define WEIR_PLUGIN_HEADER_HASH 0xce524565b3612bbcull
+#define WEIR_PLUGIN_HEADER_HASH 0x15aa5c6247e90937ull
 
 // ---------------------------------------------------------------------------------------------
 // Vocabulary: codes, dtypes, heads, arrays
@@ -410,7 +410,11 @@ typedef struct weir_kernel {
 // A device without WEIR_DEVICE_HOST_MEMORY has memory of its own. The engine keeps one arena per
 // session there, places tensors in it by offset, uploads each constant once per plan, and puts
 // copies where a tensor crosses. A copy has a pinned buffer (or, where the device has none, plain
-// host memory) at one end. Nothing of the caller's is ever given to a device.
+// host memory) at one end, or the memory of a peer that edge() says is NATIVE or IMPORT. Nothing of
+// the caller's is ever given to a device.
+//
+// Kernels of a plugin's table run in the order of the slice's nodes: what no later node reads may
+// share memory with what a later one writes. Of nodes that were claimed all tensors are apart.
 
 typedef uint64_t weir_handle_t; // belongs to its maker; 0: none
 
@@ -510,8 +514,10 @@ typedef struct weir_execution {
     void *state;                 // of the kernel's prepare()
     const weir_binding_t *bindings;
     uint32_t binding_count;
-    uint32_t node_number;   // for trace()
-    weir_binding_t scratch; // as large as prepare() asked for scratch and shared bytes together
+    uint32_t node_number; // for trace()
+    // As large as prepare() asked for scratch and shared bytes together, each rounded up to 64. A
+    // claimed node has none.
+    weir_binding_t scratch;
     uint64_t launch_id;
 } weir_execution_t;
 
@@ -538,7 +544,7 @@ typedef struct weir_launch {
     weir_head_t head;
     weir_handle_t specialization;
     weir_handle_t recording;        // 0: enqueue anew
-    const weir_binding_t *bindings; // one per tensor of the slice, then the scratch
+    const weir_binding_t *bindings; // one per tensor of the slice, then the scratch (or zeros)
     const weir_timeline_point_t *waits;
     const weir_timeline_point_t *signals;
     uint32_t binding_count, wait_count, signal_count;
@@ -554,8 +560,9 @@ typedef struct weir_device_table {
     // info of device `index`; NOT_FOUND past the last. Creates no device context. [A]
     weir_code_t (*enumerate)(const weir_host_t *host, uint32_t index, weir_device_info_t *out_info);
     weir_code_t (*open)(const weir_host_t *host, uint32_t index, weir_handle_t *out_device); // [+]
-    // No call is under way and nothing made from the device is used again; work that never ended
-    // must have stopped touching memory when it returns. [+]
+    // No call is under way and nothing made from the device is used again: what was not given back
+    // goes with it, buffers and queues of work that never ended above all. Such work must have
+    // stopped touching memory when it returns. [+]
     void (*close)(weir_handle_t device);
 
     // ---- L1: memory and in-order queues -------------------------------------------------------
@@ -571,7 +578,8 @@ typedef struct weir_device_table {
         weir_handle_t device, void *memory, uint64_t bytes, weir_handle_t *out_buffer);
     weir_code_t (*queue_create)(weir_handle_t device, weir_handle_t *out_queue); // [D]
     void (*queue_destroy)(weir_handle_t device, weir_handle_t queue);            // [D]
-    // Copies in queue order; returns without waiting if it can. [Q]
+    // Copies in queue order; returns without waiting if it can. Without regions it only signals,
+    // after all that the queue was given before. A call that returns an error began nothing. [Q]
     weir_code_t (*copy)(weir_handle_t queue, const weir_copy_region_t *regions,
         uint32_t region_count, const weir_timeline_point_t *waits, uint32_t wait_count,
         const weir_timeline_point_t *signals, uint32_t signal_count);
@@ -608,7 +616,8 @@ typedef struct weir_device_table {
     weir_code_t (*program_load)(weir_handle_t device, const weir_slice_t *slice, const void *data,
         uint64_t bytes, weir_handle_t *out_program);
     // Once per concrete dims (in slice->tensors); no device call, microseconds. slice and all it
-    // points to stay until specialization_release. [A]
+    // points to stay until specialization_release. An input whose contents are known by now has
+    // data, and is bound all the same. [A]
     weir_code_t (*specialize)(
         weir_handle_t program, const weir_slice_t *slice, weir_specialized_t *out_specialized);
     // May come while launches are in flight: the device finishes or forgets them first. What hangs
