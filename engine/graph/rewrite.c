@@ -152,29 +152,41 @@ bool weir__rewrite_replace(
     return true;
 }
 
+// A chain of nodes that rules merge one by one is of any length; the names of so many tell who they
+// were.
+#define ORIGINS_MAX 256u
+
+// Appends what is not known yet, while there is room.
+static void add_origins(
+    const char **origins, uint32_t *inout_count, uint32_t most, const weir__node_t *node)
+{
+    uint32_t before = *inout_count; // a node's own names differ from one another
+    for (uint32_t i = 0; i < node->origin_count && *inout_count < most; i++) {
+        bool known = false;
+        for (uint32_t k = 0; k < before && !known; k++)
+            known = strcmp(origins[k], node->origins[i]) == 0;
+        if (!known)
+            origins[(*inout_count)++] = node->origins[i];
+    }
+}
+
 // The origins of the absorbed nodes, then the root's own; each once.
 static weir_status_t join_origins(weir__graph_t *graph, weir__node_t *root,
     const weir__node_t *const *absorbed, uint32_t absorbed_count)
 {
-    uint32_t most = root->origin_count, count = 0;
+    uint64_t most = root->origin_count;
+    uint32_t count = 0;
     for (uint32_t i = 0; i < absorbed_count; i++)
         most += absorbed[i] && absorbed[i] != root ? absorbed[i]->origin_count : 0;
+    most = WEIR_MIN(most, ORIGINS_MAX);
     weir_status_t status;
     const char **origins = weir__graph_array(graph, most, sizeof *origins, &status);
     if (!origins)
         return status;
-    for (uint32_t i = 0; i <= absorbed_count; i++) {
-        const weir__node_t *node = i < absorbed_count ? absorbed[i] : root;
-        if (!node || (node == root && i < absorbed_count))
-            continue;
-        for (uint32_t j = 0; j < node->origin_count; j++) {
-            bool known = false;
-            for (uint32_t k = 0; k < count; k++)
-                known |= strcmp(origins[k], node->origins[j]) == 0;
-            if (!known)
-                origins[count++] = node->origins[j];
-        }
-    }
+    for (uint32_t i = 0; i < absorbed_count; i++)
+        if (absorbed[i] && absorbed[i] != root)
+            add_origins(origins, &count, (uint32_t)most, absorbed[i]);
+    add_origins(origins, &count, (uint32_t)most, root);
     root->origins = origins;
     root->origin_count = count;
     return NULL;

@@ -238,6 +238,9 @@ def many():
     yield Case(model(graph([node("Split", ["x"], [f"o{i}" for i in range(70000)])], X, [value("o1")])),
                LIMIT)
     yield Case(chain([("x", "y")] + [("x", f"n{i}") for i in range(3000)]), OK)
+    # Nodes that simplifying merges one by one.
+    turned = [node("Transpose", [f"t{i}" if i else "x"], [f"t{i + 1}"]) for i in range(1200)]
+    yield Case(model(graph(turned, X, [value("t1200")])), OK)
     yield Case(chain([("x", "y")], ["y"] * 3000), "OK INVALID_ARGUMENT LIMIT")
     yield Case(chain([("x", "y")], inputs=[value(f"i{i}", [1]) for i in range(3000)] + X), OK)
     yield Case(chain([("x", "y")], inputs=X + [value(f"i{i}", [1]) for i in range(8192)]), LIMIT)
