@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Does `weir conform` catch each broken rule by the group meant for it, and pass what keeps them all?
 
-    tests/plugins/conform_test.py BUILD_DIR
+    tests/plugins/conform_test.py BUILD_DIR [broken | sound]
 
 It runs the command on broken.c's plugin once per rule (WEIR_BROKEN names it) and once with none broken, then
 on the plugins of the tree. It must not accept a catch by accident: the group and the words are compared.
@@ -139,6 +139,21 @@ def check_sound(weir, build):
             print(f"{plugin} --seed {seed}: {report['passed']} passed, {report['unsupported']} unsupported")
 
 
+def check_chaos(weir, plugin):
+    """The fake device in each of its forms."""
+    for options in ((), ("level=1",), ("claim=1",), ("replay=fixed",), ("host_memory=1",), ("own_constants=1",),
+                    ("delay_us=100", "jitter_us=200"), ("pinned=0",)):
+        given = [word for option in options for word in ("--option", option)]
+        code, report = conform(weir, plugin, *given, *(["--filter", "MatMul"] if options else []))
+        failed = [group for group in report["groups"] if group["outcome"] == "failed"]
+        if options == ("level=1",):  # it asks the kernel that it wraps anew for each node, which allocates
+            failed = [group for group in failed if not group["name"].endswith(", steady")]
+        assert not failed and report["passed"] >= (2 if options else 200), f"{options}: {failed or report}"
+        print(f"{plugin} {' '.join(options)}: {report['passed']} passed, {report['unsupported']} unsupported")
+        code, report = conform(weir, plugin, *given, "--filter", "device:")
+        assert code == 0 and report["passed"] >= 1, f"{options}: {report}"
+
+
 def check_command(weir, plugin):
     """What a mistyped or pointless call is told."""
     for arguments, words in (
@@ -157,13 +172,17 @@ def check_command(weir, plugin):
 
 def main():
     build = Path(sys.argv[1]).resolve()
+    parts = sys.argv[2:] or ["broken", "sound"]
     weir, plugin = str(build / "bin/weir"), build / "lib/test/weir_broken.so"
-    count = check_broken(weir, plugin, CAUGHT)
-    device = build / "lib/test/weir_broken_device.so"
-    count += check_broken(weir, device, CAUGHT_DEVICE, is_group_alone=True)
-    check_command(weir, plugin)
-    check_sound(weir, build)
-    print(f"conform: {count} broken rules caught")
+    if "broken" in parts:
+        count = check_broken(weir, plugin, CAUGHT)
+        device = build / "lib/test/weir_broken_device.so"
+        count += check_broken(weir, device, CAUGHT_DEVICE, is_group_alone=True)
+        check_command(weir, plugin)
+        print(f"conform: {count} broken rules caught")
+    if "sound" in parts:
+        check_sound(weir, build)
+        check_chaos(weir, build / "lib/weir-test/weir_chaos.so")
 
 
 if __name__ == "__main__":
