@@ -36,6 +36,7 @@ weir_code_t weir__cli_chain_engine(
     const weir_engine_options_t engine_options = {.size = sizeof(engine_options),
         .threads = (uint32_t)options->threads,
         .cache_dir = options->cache_dir,
+        .plugin_options = options->plugin_options,
         .log = log_line,
         .log_user_data = options->is_verbose ? chain : NULL,
         .log_level = options->is_verbose ? WEIR_LOG_INFO : WEIR_LOG_WARNING};

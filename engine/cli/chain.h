@@ -7,11 +7,12 @@
 #include "engine/cli/fault.h"
 
 typedef struct weir__cli_chain_options {
-    uint64_t threads;      // 0: all
-    const char *devices;   // NULL: the engine's order
-    const char *placement; // NULL: nothing is placed by request
-    const char *cache_dir; // NULL: the usual place
-    bool is_verbose;       // the engine's log on stderr
+    uint64_t threads;           // 0: all
+    const char *devices;        // NULL: the engine's order
+    const char *placement;      // NULL: nothing is placed by request
+    const char *plugin_options; // NULL: each has its default
+    const char *cache_dir;      // NULL: the usual place
+    bool is_verbose;            // the engine's log on stderr
 } weir__cli_chain_options_t;
 
 typedef struct weir__cli_chain {

@@ -376,8 +376,7 @@ static weir_code_t compare_sides(const compare_options_t *options, weir__cli_cha
 static weir_code_t compare(const compare_options_t *options, weir__cli_chain_t *all,
     weir__cli_chain_t *usual, weir__cli_fault_t *fault)
 {
-    const weir__cli_chain_options_t how = {
-        .threads = options->subject.threads.value, .is_verbose = options->subject.is_verbose};
+    const weir__cli_chain_options_t how = weir__cli_subject_chain(&options->subject);
     const weir_model_options_t as_it_is = {
         .size = sizeof(as_it_is), .keep_as_is = 1, .all_outputs = 1};
     const weir__cli_inputs_wanted_t wanted =

@@ -17,6 +17,7 @@ typedef struct explain_options {
     const char *dot;
     weir__cli_option_count_t threads;
     bool is_json;
+    const char *plugin_options;
     bool is_verbose;
 } explain_options_t;
 
@@ -32,6 +33,11 @@ static const weir__cli_option_t rows[] = {
         .kind = WEIR__CLI_OPTION_TEXT,
         FIELD(placement),
         .help = WEIR__CLI_PLACE_HELP},
+    {.name = "--option",
+        .value_name = "PLUGIN.NAME=VALUE[,..]",
+        .kind = WEIR__CLI_OPTION_TEXT,
+        FIELD(plugin_options),
+        .help = WEIR__CLI_OPTION_HELP},
     {.name = "--dot",
         .value_name = "FILE",
         .kind = WEIR__CLI_OPTION_TEXT,
@@ -69,6 +75,7 @@ static weir_code_t explain(
     const weir__cli_chain_options_t how = {.threads = options->threads.value,
         .devices = options->devices,
         .placement = options->placement,
+        .plugin_options = options->plugin_options,
         .is_verbose = options->is_verbose};
     weir_code_t code = weir__cli_chain_engine(chain, &how, fault);
     if (code == WEIR_OK)

@@ -12,6 +12,7 @@
 typedef struct weir__cli_subject {
     const char *devices;
     const char *placement;
+    const char *plugin_options;
     weir__cli_option_list_t inputs;
     weir__cli_option_list_t dims;
     weir__cli_option_count_t seed;
@@ -49,6 +50,11 @@ typedef struct weir__cli_subject {
             .kind = WEIR__CLI_OPTION_TEXT,                                                         \
             .field = offsetof(type, subject.placement),                                            \
             .help = WEIR__CLI_PLACE_HELP},                                                         \
+        {.name = "--option",                                                                       \
+            .value_name = "PLUGIN.NAME=VALUE[,..]",                                                \
+            .kind = WEIR__CLI_OPTION_TEXT,                                                         \
+            .field = offsetof(type, subject.plugin_options),                                       \
+            .help = WEIR__CLI_OPTION_HELP},                                                        \
         {.name = "--threads",                                                                      \
             .value_name = "N",                                                                     \
             .kind = WEIR__CLI_OPTION_COUNT,                                                        \
@@ -62,6 +68,7 @@ typedef struct weir__cli_subject {
         .help = "what the engine logs, on stderr"                                                  \
     }
 
+#define WEIR__CLI_OPTION_HELP "options of plugins, as cpu.isa=avx2"
 #define WEIR__CLI_DEVICE_HELP "where to run, the preferred one first (weir devices lists them)"
 #define WEIR__CLI_PLACE_HELP                                                                       \
     "runs these nodes of the file, and what is fused with them, on these devices"
@@ -73,6 +80,7 @@ static inline weir__cli_chain_options_t weir__cli_subject_chain(const weir__cli_
     return (weir__cli_chain_options_t){.threads = subject->threads.value,
         .devices = subject->devices,
         .placement = subject->placement,
+        .plugin_options = subject->plugin_options,
         .is_verbose = subject->is_verbose};
 }
 
