@@ -22,11 +22,10 @@ typedef struct assigner {
     uint64_t *costs;
     bool *breaks;
     uint64_t launch_ns[WEIR__MEMORIES_MAX];
-    uint32_t memories[WEIR__MEMORIES_MAX];
-    weir__link_t links[WEIR__MEMORIES_MAX][WEIR__MEMORIES_MAX];
-    uint32_t *flow_of; // [value_count] UINT32_MAX: none
-    uint32_t *flow_values;
+    uint32_t *flow_values; // [flow_capacity]
     weir__flow_t *flows;
+    uint32_t flow_capacity;
+    bool is_starved; // there was no memory for a flow
     uint32_t *readers;
 } assigner_t;
 
@@ -52,10 +51,10 @@ static uint32_t find_root(uint32_t *parents, uint32_t number)
     return number;
 }
 
-// Joins neighbours of one group that the same devices can run. parents, producers: [node_count],
-// [value_count].
-static void join_units(const assigner_t *assigner, uint32_t *parents, const uint32_t *producers)
+// Joins neighbours of one group that the same devices can run. parents: [node_count].
+static void join_units(const assigner_t *assigner, uint32_t *parents)
 {
+    const uint32_t *producers = assigner->at->placer->producers;
     const weir__plan_region_t *region = assigner->at->region;
     const uint32_t *groups = assigner->at->groups;
     for (uint32_t i = 0; i < region->node_count; i++)
@@ -122,21 +121,12 @@ static weir_status_t number_units(assigner_t *assigner, uint32_t *parents)
 static weir_status_t make_units(assigner_t *assigner)
 {
     weir__heap_t *heap = &assigner->plan->runtime->heap;
-    const weir__plan_region_t *region = assigner->at->region;
-    uint64_t value_count = assigner->plan->model->graph->value_count;
-    uint32_t *parents = weir__heap_alloc(heap, region->node_count * sizeof(uint32_t));
-    uint32_t *producers = weir__heap_alloc(heap, value_count * sizeof(uint32_t));
-    weir_status_t status = parents && producers ? NULL : weir__status_no_memory();
-    if (!status) {
-        memset(producers, 0xff, value_count * sizeof(uint32_t));
-        for (uint32_t i = 0; i < region->node_count; i++)
-            for (uint32_t o = 0; o < region->nodes[i].output_count; o++)
-                if (region->nodes[i].outputs[o] != WEIR__NONE)
-                    producers[region->nodes[i].outputs[o]] = i;
-        join_units(assigner, parents, producers);
-        status = number_units(assigner, parents);
-    }
-    weir__heap_free(heap, producers);
+    uint32_t *parents =
+        weir__heap_alloc(heap, (uint64_t)assigner->at->region->node_count * sizeof *parents);
+    if (!parents)
+        return weir__status_no_memory();
+    join_units(assigner, parents);
+    weir_status_t status = number_units(assigner, parents);
     weir__heap_free(heap, parents);
     return status;
 }
@@ -345,6 +335,29 @@ static uint32_t source_of(const weir__graph_t *graph, uint32_t value)
     }
 }
 
+static bool reserve_flow(assigner_t *assigner)
+{
+    weir__heap_t *heap = &assigner->plan->runtime->heap;
+    if (assigner->problem.flow_count < assigner->flow_capacity)
+        return true;
+    uint32_t capacity = WEIR_MAX(assigner->flow_capacity * 2, 64);
+    weir__flow_t *flows =
+        weir__heap_realloc(heap, assigner->flows, (uint64_t)capacity * sizeof *flows);
+    if (flows)
+        assigner->flows = flows;
+    uint32_t *values =
+        weir__heap_realloc(heap, assigner->flow_values, (uint64_t)capacity * sizeof *values);
+    if (values)
+        assigner->flow_values = values;
+    assigner->is_starved |= !flows || !values;
+    if (assigner->is_starved)
+        return false;
+    assigner->flow_capacity = capacity;
+    return true;
+}
+
+// The flow of a value; NULL: it is a constant or absent, or there is no memory. Valid until the
+// next one is made.
 static weir__flow_t *flow_of(assigner_t *assigner, uint32_t value)
 {
     const weir__graph_t *graph = assigner->plan->model->graph;
@@ -353,8 +366,10 @@ static weir__flow_t *flow_of(assigner_t *assigner, uint32_t value)
     value = source_of(graph, value);
     if (graph->values[value].constant)
         return NULL;
-    uint32_t *number = &assigner->flow_of[value];
+    uint32_t *number = &assigner->at->placer->flow_of[value];
     if (*number == UINT32_MAX) {
+        if (!reserve_flow(assigner))
+            return NULL;
         *number = assigner->problem.flow_count++;
         assigner->flow_values[*number] = value;
         assigner->flows[*number] = (weir__flow_t){.maker = UINT32_MAX,
@@ -411,7 +426,7 @@ static void unit_node_reads(assigner_t *assigner, uint32_t number, bool lists)
     }
 }
 
-static void find_flows(assigner_t *assigner)
+static weir_status_t find_flows(assigner_t *assigner)
 {
     const weir__plan_region_t *region = assigner->at->region;
     for (uint32_t i = 0; i < region->node_count; i++) {
@@ -429,6 +444,8 @@ static void find_flows(assigner_t *assigner)
     }
     for (uint32_t i = 0; i < region->source->output_count; i++)
         host_reads(assigner, region->source->outputs[i]);
+    if (assigner->is_starved)
+        return weir__status_no_memory();
     for (uint32_t f = 0; f < assigner->problem.flow_count; f++) {
         assigner->flows[f].first_reader = assigner->problem.reader_count;
         assigner->problem.reader_count += assigner->flows[f].reader_count;
@@ -437,6 +454,7 @@ static void find_flows(assigner_t *assigner)
     for (uint32_t i = 0; i < region->node_count; i++)
         if (assigner->unit_of[i] != UINT32_MAX)
             unit_node_reads(assigner, i, true);
+    return NULL;
 }
 
 // Does this node, which is in no unit, end the launch before it?
@@ -502,8 +520,9 @@ static weir_status_t add_cut(assigner_t *assigner, const weir__flow_t *flow, uin
 {
     weir__placement_t *placement = assigner->placement;
     uint32_t from = flow->maker == UINT32_MAX ? UINT32_MAX : assigner->units[flow->maker].device;
-    uint32_t memories[2] = {from == UINT32_MAX ? 0 : assigner->memories[from],
-        to == UINT32_MAX ? 0 : assigner->memories[to]};
+    const weir__placer_t *placer = assigner->at->placer;
+    uint32_t memories[2] = {from == UINT32_MAX ? 0 : placer->memories[from],
+        to == UINT32_MAX ? 0 : placer->memories[to]};
     // Between the host and a device that works in its memory nothing is cut.
     if (from == to || ((from == UINT32_MAX || to == UINT32_MAX) && memories[0] == memories[1]))
         return NULL;
@@ -517,14 +536,14 @@ static weir_status_t add_cut(assigner_t *assigner, const weir__flow_t *flow, uin
         placement->cuts = cuts;
         placement->cut_capacity = capacity;
     }
-    placement->cuts[placement->cut_count++] = (weir__cut_t){
-        .value = assigner->flow_values[flow - assigner->flows],
-        .from = from == UINT32_MAX ? NULL : placement->devices[from],
-        .to = to == UINT32_MAX ? NULL : placement->devices[to],
-        .bytes = flow->bytes,
-        .cost_ns = memories[0] == memories[1]
-                       ? 0
-                       : weir__link_ns(&assigner->links[memories[0]][memories[1]], flow->bytes)};
+    placement->cuts[placement->cut_count++] =
+        (weir__cut_t){.value = assigner->flow_values[flow - assigner->flows],
+            .from = from == UINT32_MAX ? NULL : placement->devices[from],
+            .to = to == UINT32_MAX ? NULL : placement->devices[to],
+            .bytes = flow->bytes,
+            .cost_ns = memories[0] == memories[1]
+                           ? 0
+                           : weir__link_ns(&placer->links[memories[0]][memories[1]], flow->bytes)};
     return NULL;
 }
 
@@ -548,18 +567,22 @@ static weir_status_t keep_units(assigner_t *assigner)
 {
     weir__placement_t *placement = assigner->placement;
     uint32_t count = placement->unit_count + assigner->unit_count;
-    weir__unit_t *units = weir__zone_array(&assigner->plan->zone, count, sizeof *units);
-    if (!units)
-        return weir__status_no_memory();
-    if (placement->unit_count)
-        memcpy(units, placement->units, placement->unit_count * sizeof *units);
+    if (count > placement->unit_capacity) {
+        uint32_t capacity = WEIR_MAX(count, placement->unit_capacity * 2);
+        weir__unit_t *units = weir__zone_array(&assigner->plan->zone, capacity, sizeof *units);
+        if (!units)
+            return weir__status_no_memory();
+        if (placement->unit_count)
+            memcpy(units, placement->units, placement->unit_count * sizeof *units);
+        placement->units = units;
+        placement->unit_capacity = capacity;
+    }
     for (uint32_t u = 0; u < assigner->unit_count; u++) {
         const weir__unit_t *unit = &assigner->units[u];
         for (uint32_t n = 0; n < unit->node_count; n++)
             placement->node_units[unit->nodes[n]] = placement->unit_count + u;
-        units[placement->unit_count + u] = *unit;
+        placement->units[placement->unit_count + u] = *unit;
     }
-    placement->units = units;
     placement->unit_count = count;
     return NULL;
 }
@@ -569,37 +592,32 @@ static weir_status_t keep_units(assigner_t *assigner)
 static weir_status_t reserve(assigner_t *assigner, const weir__plan_region_t *region)
 {
     weir__heap_t *heap = &assigner->plan->runtime->heap;
-    uint64_t values = assigner->plan->model->graph->value_count, nodes = region->node_count;
-    uint64_t reads = 0;
+    uint64_t nodes = region->node_count, reads = 0;
     for (uint32_t i = 0; i < region->node_count; i++)
         reads += region->nodes[i].input_count;
     assigner->unit_of = weir__heap_alloc(heap, nodes * sizeof(uint32_t));
     assigner->last_nodes = weir__heap_alloc(heap, nodes * sizeof(uint32_t));
     assigner->costs = weir__heap_calloc(heap, nodes, assigner->total * sizeof(uint64_t));
     assigner->breaks = weir__heap_calloc(heap, nodes, sizeof(bool));
-    assigner->flow_of = weir__heap_alloc(heap, values * sizeof(uint32_t));
-    assigner->flow_values = weir__heap_alloc(heap, values * sizeof(uint32_t));
-    assigner->flows = weir__heap_calloc(heap, values, sizeof *assigner->flows);
     assigner->readers = weir__heap_calloc(heap, reads, sizeof(uint32_t));
-    if (!assigner->unit_of || !assigner->last_nodes || !assigner->costs || !assigner->breaks ||
-        !assigner->flow_of || !assigner->flow_values || !assigner->flows || !assigner->readers)
-        return weir__status_no_memory();
-    memset(assigner->flow_of, 0xff, values * sizeof(uint32_t));
-    return NULL;
+    return assigner->unit_of && assigner->last_nodes && assigner->costs && assigner->breaks &&
+                   assigner->readers
+               ? NULL
+               : weir__status_no_memory();
 }
 
 static weir_status_t assign(assigner_t *assigner)
 {
     weir__heap_t *heap = &assigner->plan->runtime->heap;
+    const weir__placer_t *placer = assigner->at->placer;
     const weir__plan_region_t *region = assigner->at->region;
     WEIR_TRY(reserve(assigner, region));
     WEIR_TRY(make_units(assigner));
     add_verdicts(assigner);
     for (uint32_t u = 0; u < assigner->unit_count; u++)
         WEIR_TRY(price(assigner, u));
-    find_flows(assigner);
+    WEIR_TRY(find_flows(assigner));
     find_breaks(assigner);
-    weir__links(assigner->placement->devices, assigner->total, assigner->links, assigner->memories);
     for (uint32_t d = 0; d < assigner->total; d++)
         assigner->launch_ns[d] = weir__launch_ns(assigner->placement->devices[d]);
     assigner->problem.unit_count = assigner->unit_count;
@@ -607,8 +625,8 @@ static weir_status_t assign(assigner_t *assigner)
     assigner->problem.costs = assigner->costs;
     assigner->problem.breaks = assigner->breaks;
     assigner->problem.launch_ns = assigner->launch_ns;
-    assigner->problem.memories = assigner->memories;
-    assigner->problem.links = (const weir__link_t(*)[WEIR__MEMORIES_MAX])assigner->links;
+    assigner->problem.memories = placer->memories;
+    assigner->problem.links = (const weir__link_t(*)[WEIR__MEMORIES_MAX])placer->links;
     assigner->problem.flows = assigner->flows;
     assigner->problem.readers = assigner->readers;
     // last_nodes is needed no more: it takes the answer.
@@ -626,22 +644,19 @@ weir_status_t weir__place_assign(weir__region_placer_t *at)
 {
     weir_plan_t *plan = at->placer->plan;
     weir__heap_t *heap = &plan->runtime->heap;
-    assigner_t *assigner = weir__heap_calloc(heap, 1, sizeof *assigner); // links make it large
-    if (!assigner)
-        return weir__status_no_memory();
-    assigner->at = at;
-    assigner->plan = plan;
-    assigner->placement = at->placer->placement;
-    assigner->total = weir__placement_total(at->placer->placement);
-    weir_status_t status = assign(assigner);
-    weir__heap_free(heap, assigner->readers);
-    weir__heap_free(heap, assigner->flows);
-    weir__heap_free(heap, assigner->flow_values);
-    weir__heap_free(heap, assigner->flow_of);
-    weir__heap_free(heap, assigner->breaks);
-    weir__heap_free(heap, assigner->costs);
-    weir__heap_free(heap, assigner->last_nodes);
-    weir__heap_free(heap, assigner->unit_of);
-    weir__heap_free(heap, assigner);
+    assigner_t assigner = {.at = at,
+        .plan = plan,
+        .placement = at->placer->placement,
+        .total = weir__placement_total(at->placer->placement)};
+    weir_status_t status = assign(&assigner);
+    for (uint32_t f = 0; f < assigner.problem.flow_count; f++)
+        at->placer->flow_of[assigner.flow_values[f]] = UINT32_MAX;
+    weir__heap_free(heap, assigner.readers);
+    weir__heap_free(heap, assigner.flows);
+    weir__heap_free(heap, assigner.flow_values);
+    weir__heap_free(heap, assigner.breaks);
+    weir__heap_free(heap, assigner.costs);
+    weir__heap_free(heap, assigner.last_nodes);
+    weir__heap_free(heap, assigner.unit_of);
     return status;
 }

@@ -14,9 +14,9 @@
 
 typedef struct grouper {
     weir__region_placer_t *at;
-    uint32_t *producers; // [value_count] node number in the region, UINT32_MAX: elsewhere
-    bool *has_anchor;    // [node_count] by the number of a group
-    uint32_t *sizes;     // [node_count] members, by the number of a group
+    const uint32_t *producers; // [value_count] node number in the region, UINT32_MAX: elsewhere
+    bool *has_anchor;          // [node_count] by the number of a group
+    uint32_t *sizes;           // [node_count] members, by the number of a group
 } grouper_t;
 
 typedef struct members {
@@ -194,24 +194,15 @@ static void group_all(grouper_t *grouper)
 weir_status_t weir__place_group(weir__region_placer_t *at)
 {
     weir__heap_t *heap = &at->placer->plan->runtime->heap;
-    uint32_t value_count = at->placer->plan->model->graph->value_count;
-    grouper_t grouper = {.at = at};
-    grouper.producers = weir__heap_alloc(heap, (uint64_t)value_count * sizeof(uint32_t));
+    grouper_t grouper = {.at = at, .producers = at->placer->producers};
     grouper.has_anchor = weir__heap_calloc(heap, at->region->node_count + 1ull, sizeof(bool));
     grouper.sizes = weir__heap_calloc(heap, at->region->node_count + 1ull, sizeof(uint32_t));
     weir_status_t status = NULL;
-    if (grouper.producers && grouper.has_anchor && grouper.sizes) {
-        memset(grouper.producers, 0xff, value_count * sizeof(uint32_t));
-        for (uint32_t i = 0; i < at->region->node_count; i++)
-            for (uint32_t o = 0; o < at->region->nodes[i].output_count; o++)
-                if (at->region->nodes[i].outputs[o] != WEIR__NONE)
-                    grouper.producers[at->region->nodes[i].outputs[o]] = i;
+    if (grouper.has_anchor && grouper.sizes)
         group_all(&grouper);
-    } else {
+    else
         status = weir__status_no_memory();
-    }
     weir__heap_free(heap, grouper.sizes);
     weir__heap_free(heap, grouper.has_anchor);
-    weir__heap_free(heap, grouper.producers);
     return status;
 }

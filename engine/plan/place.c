@@ -157,6 +157,15 @@ static weir_status_t place_others(weir__region_placer_t *at, uint32_t number)
 // ---- A region
 // ------------------------------------------------------------------------------------
 
+// Notes which node of the region makes each value, or forgets it.
+static void note_producers(weir__placer_t *placer, const weir__plan_region_t *region, bool forgets)
+{
+    for (uint32_t i = 0; i < region->node_count; i++)
+        for (uint32_t o = 0; o < region->nodes[i].output_count; o++)
+            if (region->nodes[i].outputs[o] != WEIR__NONE)
+                placer->producers[region->nodes[i].outputs[o]] = forgets ? UINT32_MAX : i;
+}
+
 static weir_status_t place_nodes(weir__placer_t *placer, weir__plan_region_t *region)
 {
     weir__heap_t *heap = &placer->plan->runtime->heap;
@@ -168,6 +177,7 @@ static weir_status_t place_nodes(weir__placer_t *placer, weir__plan_region_t *re
     weir_status_t status = at.verdicts && at.groups ? NULL : weir__status_no_memory();
     if (!status) {
         memset(at.groups, 0xff, count * sizeof *at.groups);
+        note_producers(placer, region, false);
         status = weir__place_ask(&at);
     }
     if (!status)
@@ -176,6 +186,7 @@ static weir_status_t place_nodes(weir__placer_t *placer, weir__plan_region_t *re
         status = weir__place_assign(&at);
     for (uint32_t i = 0; i < region->node_count && !status; i++)
         status = place_others(&at, i);
+    note_producers(placer, region, true);
     weir__heap_free(heap, at.groups);
     weir__heap_free(heap, at.verdicts);
     return status;
@@ -240,30 +251,48 @@ static weir_status_t open_placement(
     return NULL;
 }
 
+static weir_status_t place_all(weir__placer_t *placer, const weir__region_t *source,
+    const weir__device_list_t *devices, weir__plan_region_t *out_region)
+{
+    weir_plan_t *plan = placer->plan;
+    weir__heap_t *heap = &plan->runtime->heap;
+    uint64_t value_count = plan->model->graph->value_count;
+    placer->shape_values = mark_shapes(plan);
+    placer->producers = weir__heap_alloc(heap, value_count * sizeof *placer->producers);
+    placer->flow_of = weir__heap_alloc(heap, value_count * sizeof *placer->flow_of);
+    plan->size_known = weir__zone_array(&plan->zone, value_count, sizeof *plan->size_known);
+    if (!placer->shape_values || !placer->producers || !placer->flow_of || !plan->size_known)
+        return weir__status_no_memory();
+    memset(placer->producers, 0xff, value_count * sizeof *placer->producers);
+    memset(placer->flow_of, 0xff, value_count * sizeof *placer->flow_of);
+    WEIR_TRY(open_placement(plan, devices, &plan->placement));
+    placer->placement = plan->placement;
+    weir__links(placer->placement->devices, weir__placement_total(placer->placement), placer->links,
+        placer->memories);
+    WEIR_TRY(weir__times_open(plan->runtime->cache, heap, &placer->times));
+    WEIR_TRY(weir__pins_read(placer, devices->placement));
+    WEIR_TRY(place_region(placer, source, 0, out_region));
+    return weir__pins_check(placer);
+}
+
 weir_status_t weir__plan_place(weir_plan_t *plan, const weir__region_t *source,
     const weir__device_list_t *devices, weir__plan_region_t *out_region)
 {
     weir__heap_t *heap = &plan->runtime->heap;
-    weir__placer_t placer = {.plan = plan, .required = devices->required};
-    placer.shape_values = mark_shapes(plan);
-    plan->size_known =
-        weir__zone_array(&plan->zone, plan->model->graph->value_count, sizeof *plan->size_known);
-    if (!placer.shape_values || !plan->size_known)
+    weir__placer_t *placer = weir__heap_calloc(heap, 1, sizeof *placer); // links make it large
+    if (!placer)
         return weir__status_no_memory();
-    WEIR_TRY(open_placement(plan, devices, &plan->placement));
-    placer.placement = plan->placement;
-    weir__map_init(&placer.reasons, heap);
-    weir__map_init(&placer.pin_names, heap);
-    weir_status_t status = weir__times_open(plan->runtime->cache, heap, &placer.times);
-    if (!status)
-        status = weir__pins_read(&placer, devices->placement);
-    if (!status)
-        status = place_region(&placer, source, 0, out_region);
-    if (!status)
-        status = weir__pins_check(&placer);
-    weir__times_close(placer.times);
-    weir__heap_free(heap, placer.texts);
-    weir__map_free(&placer.pin_names);
-    weir__map_free(&placer.reasons);
+    placer->plan = plan;
+    placer->required = devices->required;
+    weir__map_init(&placer->reasons, heap);
+    weir__map_init(&placer->pin_names, heap);
+    weir_status_t status = place_all(placer, source, devices, out_region);
+    weir__times_close(placer->times);
+    weir__heap_free(heap, placer->texts);
+    weir__map_free(&placer->pin_names);
+    weir__map_free(&placer->reasons);
+    weir__heap_free(heap, placer->flow_of);
+    weir__heap_free(heap, placer->producers);
+    weir__heap_free(heap, placer);
     return status;
 }

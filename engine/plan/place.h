@@ -39,7 +39,7 @@ typedef struct weir__placement {
     uint32_t device_count; // as asked for; one more is there when is_spare
     bool is_spare;         // plain C was not asked for, and has only what must stay on the host
     weir__unit_t *units;   // in order of execution, region by region
-    uint32_t unit_count;
+    uint32_t unit_count, unit_capacity;
     uint32_t *node_units; // [graph->node_count] UINT32_MAX: in none
     int64_t *sizes;       // [symbol count] nominal
     weir__cut_t *cuts;
@@ -103,6 +103,11 @@ typedef struct weir__placer {
     uint32_t pin_count;
     bool required;
     const bool *shape_values; // [graph->value_count]
+    // By value of the graph, UINT32_MAX between regions, so that a small region costs little.
+    uint32_t *producers; // the node of the region that makes it
+    uint32_t *flow_of;   // its flow
+    uint32_t memories[WEIR__MEMORIES_MAX];
+    weir__link_t links[WEIR__MEMORIES_MAX][WEIR__MEMORIES_MAX];
 } weir__placer_t;
 
 typedef struct weir__region_placer {
