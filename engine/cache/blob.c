@@ -337,8 +337,8 @@ static int store(weir__cache_t *cache, weir__hash_t key, const void *data, uint6
     return error;
 }
 
-// What is too large to be held twice is made in the file itself. Returns an errno, or sets
-// *out_status to what `fill` returned.
+// What is too large to be held twice, or finds no memory, is made in the file itself. Returns an
+// errno, or sets *out_status to what `fill` returned.
 static int fill_file(weir__cache_t *cache, weir__hash_t key, uint64_t bytes, weir__fill_fn fill,
     void *user, weir_status_t *out_status, weir__view_t *out_view)
 {
@@ -366,32 +366,36 @@ static int fill_file(weir__cache_t *cache, weir__hash_t key, uint64_t bytes, wei
     return error;
 }
 
+// Made in memory that is there, then written; when that fails, the memory is the blob.
+static weir_status_t fill_and_store(weir__cache_t *cache, weir__heap_t *heap, weir__hash_t key,
+    void *memory, uint64_t bytes, weir__fill_fn fill, void *user, weir__view_t *out_view)
+{
+    weir_status_t status = fill(user, memory, bytes);
+    int error = status ? 0 : store(cache, key, memory, bytes, out_view);
+    if (error) {
+        warn_unwritten(cache, error, bytes);
+        set_memory(out_view, heap, memory, bytes);
+    } else {
+        weir__heap_free(heap, memory);
+    }
+    return status;
+}
+
 weir_status_t weir__cache_put(weir__cache_t *cache, weir__heap_t *heap, weir__hash_t key,
     uint64_t bytes, weir__fill_fn fill, void *user, weir__view_t *out_view)
 {
     *out_view = (weir__view_t){0};
-    bool on = weir__cache_is_on(cache);
-    int error = 0;
-    if (on && bytes > IN_MEMORY_BYTES_MAX) {
-        weir_status_t status = NULL;
-        error = fill_file(cache, key, bytes, fill, user, &status, out_view);
-        if (!error)
-            return status;
-        warn_unwritten(cache, error, bytes);
-        on = false;
-    }
-    WEIR_TRY(put_in_memory(heap, bytes, fill, user, out_view));
-    if (!on)
-        return NULL;
-    weir__view_t made = *out_view;
-    error = store(cache, key, made.data, bytes, out_view);
-    if (error) {
-        warn_unwritten(cache, error, bytes);
-        *out_view = made;
-    } else {
-        weir__cache_view_release(&made);
-    }
-    return NULL;
+    if (!weir__cache_is_on(cache))
+        return put_in_memory(heap, bytes, fill, user, out_view);
+    void *memory = bytes <= IN_MEMORY_BYTES_MAX ? weir__heap_alloc(heap, bytes) : NULL;
+    if (memory)
+        return fill_and_store(cache, heap, key, memory, bytes, fill, user, out_view);
+    weir_status_t status = NULL;
+    int error = fill_file(cache, key, bytes, fill, user, &status, out_view);
+    if (!error)
+        return status;
+    warn_unwritten(cache, error, bytes);
+    return put_in_memory(heap, bytes, fill, user, out_view);
 }
 
 static weir_status_t fill_copy(void *user, void *destination, uint64_t bytes)

@@ -376,6 +376,13 @@ static void large_blob_is_made_in_its_file(void **state)
     expect_failure(weir__cache_put(cache, &folder->heap, key, bytes, refuse, NULL, &view),
         WEIR_UNSUPPORTED, "bytes");
     assert_int_equal(cache_files(folder, 0, NULL), 1);
+    // So is a small one when there is no memory to make it in.
+    folder->heap.limit_bytes = atomic_load(&folder->heap.now_bytes) + 1000;
+    assert_null(weir__cache_put(cache, &folder->heap, key, 8000, fill_counting, NULL, &view));
+    assert_true(view.mapped);
+    assert_memory_equal((const char *)view.data + 7992, &(const uint64_t){999}, sizeof(uint64_t));
+    weir__cache_view_release(&view);
+    folder->heap.limit_bytes = 0;
     weir__cache_close(cache);
 }
 
