@@ -52,23 +52,21 @@ static const weir__value_t *declared(const checker_t *checker, uint32_t input)
     return &checker->graph->values[checker->graph->main.inputs[input]];
 }
 
-// Looked up in the inputs themselves: a table would need memory in every run, or a limit. false:
-// `dim` has no name, or no input so far has it.
+// Who sets what was found when the model was loaded: a run looks nothing up and needs no memory.
+// false: `dim` has no name, or no input so far has it.
 static bool find_symbol(const checker_t *checker, int64_t dim, symbol_t *out_symbol)
 {
-    if (!symbol_name(checker, dim))
+    const weir__symbols_t *symbols = &checker->graph->symbols;
+    uint64_t number = (uint64_t)(-1 - dim);
+    if (number >= symbols->place_count || !symbols->names[number])
         return false;
-    for (uint32_t i = 0; i <= checker->fit_count; i++) {
-        const weir__type_t *type = &declared(checker, i)->type;
-        const int32_t end = i < checker->fit_count ? type->rank : checker->fit_dims;
-        for (int32_t d = 0; d < end; d++) {
-            if (type->dims[d] != dim)
-                continue;
-            *out_symbol = (symbol_t){.symbol = dim, .size = checker->inputs[i].dims[d], .input = i};
-            return true;
-        }
-    }
-    return false;
+    weir__symbol_place_t place = symbols->places[number];
+    if (place.input > checker->fit_count ||
+        (place.input == checker->fit_count && place.axis >= checker->fit_dims))
+        return false;
+    *out_symbol = (symbol_t){
+        .symbol = dim, .size = checker->inputs[place.input].dims[place.axis], .input = place.input};
+    return true;
 }
 
 // " (batch and sequence are set by "input_ids")": who set the named sizes of this type.

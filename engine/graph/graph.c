@@ -414,3 +414,24 @@ weir_status_t weir__graph_symbol(
     *slot = symbols->count;
     return NULL;
 }
+
+weir_status_t weir__graph_place_symbols(weir__graph_t *graph)
+{
+    weir__symbols_t *symbols = &graph->symbols;
+    weir_status_t status;
+    weir__symbol_place_t *places =
+        weir__graph_array(graph, symbols->count, sizeof *places, &status);
+    if (!places)
+        return status;
+    for (uint32_t i = 0; i < symbols->count; i++)
+        places[i].input = WEIR__NONE;
+    for (uint32_t i = 0; i < graph->main.input_count; i++) {
+        const weir__type_t *type = &graph->values[graph->main.inputs[i]].type;
+        for (int32_t d = 0; d < type->rank; d++)
+            if (type->dims[d] < 0 && places[-1 - type->dims[d]].input == WEIR__NONE)
+                places[-1 - type->dims[d]] = (weir__symbol_place_t){.input = i, .axis = d};
+    }
+    symbols->places = places;
+    symbols->place_count = symbols->count;
+    return NULL;
+}

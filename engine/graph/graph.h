@@ -137,6 +137,12 @@ struct weir__region {
     uint32_t output_count, output_capacity;
 };
 
+// Where a symbol stands first among the inputs of the model: in input `input`, dim `axis`.
+typedef struct weir__symbol_place {
+    uint32_t input; // WEIR__NONE: in none
+    int32_t axis;
+} weir__symbol_place_t;
+
 typedef struct weir__symbols {
     const char **names;  // [count]; NULL: made up
     uint64_t *keys;      // [count]: what made it; equal keys are the same symbol
@@ -144,6 +150,8 @@ typedef struct weir__symbols {
     uint32_t count, capacity;
     uint32_t *slots; // a hash table over keys: number + 1, 0: free
     uint32_t slot_count;
+    const weir__symbol_place_t *places; // [place_count]; younger symbols are in no input
+    uint32_t place_count;
 } weir__symbols_t;
 
 // How often each rewrite rule was applied. Filled by weir__graph_simplify().
@@ -206,6 +214,9 @@ weir_status_t weir__graph_add_constant(weir__graph_t *graph, const char *name, w
 // that the same computation on the same sizes gives the same symbol.
 weir_status_t weir__graph_symbol(
     weir__graph_t *graph, const char *name, uint64_t key, int64_t *out_dim);
+
+// Fills in symbols.places, once the inputs are there.
+weir_status_t weir__graph_place_symbols(weir__graph_t *graph);
 
 // The attribute of a node, or NULL; and its value with a default.
 const weir_attribute_t *weir__node_attribute(const weir__node_t *node, const char *name);

@@ -275,7 +275,7 @@ static weir_status_t read_all(weir__onnx_reader_t *reader, weir__span_t span)
         else
             WEIR_TRY(next_node(reader));
     }
-    return NULL;
+    return weir__graph_place_symbols(reader->context.graph);
 }
 
 weir_status_t weir__onnx_read(const void *bytes, uint64_t byte_count, const char *source_name,

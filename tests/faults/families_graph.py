@@ -244,6 +244,8 @@ def many():
     yield Case(chain([("x", "y")], ["y"] * 3000), "OK INVALID_ARGUMENT LIMIT")
     yield Case(chain([("x", "y")], inputs=[value(f"i{i}", [1]) for i in range(3000)] + X), OK)
     yield Case(chain([("x", "y")], inputs=X + [value(f"i{i}", [1]) for i in range(8192)]), LIMIT)
+    named = [value(f"i{i}", [f"n{i}_{d}" for d in range(16)]) for i in range(500)]
+    yield Case(chain([("x", "y")], inputs=X + named), OK)
     yield Case(chain([("x", "y")], ["y"] * 8193), LIMIT)
     yield Case(model(graph([node("Relu", ["x"], ["y"])], X, Y), [opset(17)] * 3000), INVALID)
     yield Case(one_node("Transpose", ["x"], a_ints("perm", range(100000))), INVALID)

@@ -278,7 +278,8 @@ def rare_fields():
     stray = field(1, "axis") + field(3, 0) + field(20, 2) + field(21, "axis")
     yield Case(model(graph([node("Softmax", ["x"], ["y"], stray)], [value("x", [2])], [value("y")])),
                "OK INVALID_ARGUMENT")
-    for dims, given, code in ((["n", "n"], "2x2", OK), (["n", "m"], "2x3", OK), (["n", 3], "2x4", INVALID)):
+    for dims, given, code in ((["n", "n"], "2x2", OK), (["n", "n"], "2x3", INVALID), (["n", "m"], "2x3", OK),
+                              (["n", 3], "2x4", INVALID)):
         body = model(graph([node("Relu", ["x"], ["y"])], [value("x", dims)], [value("y")]))
         yield Case(body, code, dims=given)
 
