@@ -37,6 +37,14 @@ static const char *const completion_faults[] = {
     "fail", "oom", "lost", "slow=5", "hang", "late=600", "double", "missing"};
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
+// Under a sanitizer, which makes each cell ten times slower, every fourth.
+#ifdef WEIR_FAULTS_SANITIZED
+#define STRIDE 4
+#else
+#define STRIDE 1
+#endif
+
+static uint32_t turn; // cells that there could have been
 static const char *called[COUNT(calls) + COUNT(voids) + COUNT(completions)]; // by the engine
 static uint32_t cell_count, phase_counts[PHASES], unmet, failures, steps[4];
 
@@ -144,6 +152,8 @@ static void play_calls(const form_t *form, const answers_t *reference, const cha
             bool is_long = whens[w] == 1 && strcmp(where, "copied") == 0 &&
                            (!strcmp(faults[f], "hang") || !strcmp(faults[f], "missing"));
             if (is_long && form != forms)
+                continue;
+            if (turn++ % STRIDE)
                 continue;
             play_cell(&cell, reference);
         }
