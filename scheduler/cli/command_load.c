@@ -105,6 +105,11 @@ static const weir__cli_option_t rows[] = {
         .kind = WEIR__CLI_OPTION_TEXT,
         FIELD(json),
         .help = "one JSON object into the file, beside the text, or on standard output alone"},
+    {.name = "--trace",
+        .value_name = "FILE.json",
+        .kind = WEIR__CLI_OPTION_TEXT,
+        FIELD(trace),
+        .help = "when each of the last 8192 requests was where, as trace events for Perfetto"},
     {.name = "--verbose", FIELD(is_verbose), .help = "what the engine logs, on stderr"},
 };
 #undef FIELD
@@ -269,6 +274,24 @@ static weir_code_t write_json(const weir__load_t *load, const weir__load_result_
         "%s cannot be written: %s; choose another file", path, strerror(error));
 }
 
+static int write_piece(void *user_data, const char *text, size_t bytes)
+{
+    return fwrite(text, 1, bytes, user_data) != bytes;
+}
+
+static weir_code_t write_trace(const weir__load_t *load, const char *path, weir__cli_fault_t *fault)
+{
+    FILE *out = fopen(path, "we");
+    weir_code_t code = WEIR_OK;
+    if (out)
+        code = weir__cli_chain_take(weir_scheduler_spans(load->scheduler, write_piece, out), fault);
+    const int error = errno;
+    if (out && fclose(out) == 0 && code == WEIR_OK)
+        return WEIR_OK;
+    return weir__cli_fault_set(fault, weir__cli_fault_errno_code(error),
+        "%s cannot be written: %s; choose another file with --trace", path, strerror(error));
+}
+
 static weir_code_t show(
     const weir__load_t *load, const weir__load_result_t *result, weir__cli_fault_t *fault)
 {
@@ -285,6 +308,8 @@ static weir_code_t show(
     const char *file = options->json && !is_stdout ? options->json : path;
     if (options->plot || (options->json && !is_stdout))
         code = write_json(load, result, file, fault);
+    if (code == WEIR_OK && options->trace)
+        code = write_trace(load, options->trace, fault);
     if (code == WEIR_OK && options->plot)
         code = weir__load_plot(file, options->plot, fault);
     if (code == WEIR_OK && result->wrong)

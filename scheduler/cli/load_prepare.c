@@ -10,7 +10,7 @@
 #include "scheduler/cli/load.h"
 
 // Memory for answers in flight, and how many requests that may be at most.
-enum { SLOTS_MAX = 4096, SLOTS_LEAST = 64, SLOTS_MIB = 512 };
+enum { SLOTS_MAX = 4096, SLOTS_LEAST = 64, SLOTS_MIB = 512, SPANS = 8192 };
 
 static weir_code_t no_memory(weir__cli_fault_t *fault)
 {
@@ -189,6 +189,7 @@ weir_code_t weir__load_prepare(
     const weir_scheduler_options_t scheduling = {.size = sizeof(scheduling),
         .requests = 2 * SLOTS_MAX,
         .spin_ns = options->spin_us.value * 1000,
+        .spans = options->trace ? SPANS : 0,
         .tenants = options->tenant_count ? options->tenants : NULL,
         .tenant_count = options->tenant_count};
     if (code == WEIR_OK)

@@ -18,6 +18,7 @@
 #include "scheduler/core/core.h"
 #include "scheduler/loop/futex.h"
 #include "scheduler/observe/observe.h"
+#include "scheduler/observe/spans.h"
 #include "scheduler/loop/ring.h"
 #include "scheduler/loop/trace.h"
 
@@ -73,6 +74,7 @@ typedef struct weir__slot {
     const weir_receipt_t *receipt; // of where it ran; NULL: it never did
     uint64_t batch;
     uint64_t started_ns;
+    uint64_t run_ns, ended_ns; // of the run that answered; for spans
     uint64_t compute_ns;
     weir_status_t own; // what became of this row in a batch that went well
 } weir__slot_t;
@@ -183,6 +185,7 @@ struct weir__instance {
     uint32_t rows, run_rows; // of requests; with the filling
     uint64_t batch;
     uint64_t started_ns, ended_ns;
+    uint64_t run_ns; // when packing was over
     weir__core_why_t why;
     weir_status_t status; // of the run
 };
@@ -252,6 +255,7 @@ struct weir_scheduler {
     atomic_uint drained_told; // a futex
     atomic_uint_fast64_t refused, finals, inline_runs, batches, batch_rows;
     weir__observe_t *observe;
+    weir__spans_t *spans; // NULL: nobody asked for them
     weir__observe_series_t **tenants; // [limits.tenant_count]
     weir__slot_t *slots;
     weir_event_t *kept;     // [requests]: FINALs for weir_wait()
@@ -434,6 +438,11 @@ void weir__turn_final(weir_scheduler_t *scheduler, uint32_t index, weir_code_t c
     weir__core_why_t why, weir_status_t status, uint64_t retry_ns);
 // Ends everything; nothing runs any more when it returns.
 void weir__turn_shut_down(weir_scheduler_t *scheduler);
+
+// ---- spans.c -----------------------------------------------------------------------------------
+// What is known of a request when its callback is about to be called.
+void weir__loop_span(const weir_scheduler_t *scheduler, const weir__slot_t *slot,
+    weir__core_why_t why, weir__span_t *out_span);
 
 // ---- wake.c ------------------------------------------------------------------------------------
 weir_status_t weir__wake_create(weir_scheduler_t *scheduler);

@@ -111,6 +111,7 @@ static weir_status_t start(weir_scheduler_t *scheduler, weir__instance_t *instan
 {
     weir__served_t *served = instance->served;
     WEIR_TRY(pack(scheduler, instance));
+    instance->run_ns = scheduler->spans ? weir_now_ns() : instance->started_ns;
     if (instance->stopped) {
         // A flag that was raised stays raised.
         weir_cancel_t *cancel;
@@ -171,6 +172,7 @@ void weir__run_dispatch(weir_scheduler_t *scheduler, const weir__core_action_t *
         slot->instance = action->instance;
         slot->batch_rows = action->rows;
         slot->started_ns = instance->started_ns;
+        slot->run_ns = slot->ended_ns = 0;
         slot->left = left_of(action->why);
         slot->receipt = &instance->placed->receipt;
         slot->own = NULL;
@@ -224,6 +226,8 @@ static void copy_out(weir__instance_t *instance, weir__slot_t *slot)
     for (uint32_t i = 0; i < served->input_count; i++)
         inputs[i] = weir__slot_input(slot, i);
     slot->compute_ns = instance->ended_ns - instance->started_ns;
+    slot->run_ns = instance->run_ns;
+    slot->ended_ns = instance->ended_ns;
     for (uint32_t i = 0; i < served->output_count; i++) {
         weir_value_t *output = &slot->outputs[i];
         weir_value_t *kept = slot->state ? weir__state_output(slot->state, i) : NULL;

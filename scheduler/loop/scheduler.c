@@ -147,6 +147,7 @@ static void free_memory(weir_scheduler_t *scheduler)
         free(scheduler->shapes[i].key);
     weir__trace_close(scheduler);
     weir__observe_free(scheduler->observe);
+    weir__spans_free(scheduler->spans);
     free(scheduler->tenants);
     free(scheduler->slots);
     free(scheduler->kept);
@@ -166,6 +167,9 @@ static void free_memory(weir_scheduler_t *scheduler)
 static weir_status_t make_series(weir_scheduler_t *scheduler)
 {
     if (weir__observe_create(&scheduler->observe) != WEIR_OK)
+        return weir__loop_no_memory();
+    if (scheduler->options.spans &&
+        weir__spans_create(scheduler->options.spans, &scheduler->spans) != WEIR_OK)
         return weir__loop_no_memory();
     scheduler->tenants = calloc(scheduler->limits.tenant_count, sizeof *scheduler->tenants);
     for (uint32_t i = 0; scheduler->tenants && i < scheduler->limits.tenant_count; i++) {

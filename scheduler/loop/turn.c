@@ -85,6 +85,9 @@ void weir__turn_final(weir_scheduler_t *scheduler, uint32_t index, weir_code_t c
     if (!event.status && slot->served->tap)
         weir__tap_take(slot->served->tap, slot, &event);
     note_end(scheduler, slot, why);
+    weir__span_t span;
+    if (scheduler->spans)
+        weir__loop_span(scheduler, slot, why, &span);
     weir_event_fn callback = slot->callback;
     void *user_data = slot->user_data;
     let_go(scheduler, slot, !event.status);
@@ -97,11 +100,15 @@ void weir__turn_final(weir_scheduler_t *scheduler, uint32_t index, weir_code_t c
         scheduler->kept[index] = event;
         atomic_store_explicit(&slot->done, 1, memory_order_release);
         weir__loop_futex_wake(&slot->done);
-        return;
+    } else {
+        slot->phase = WEIR__SLOT_FREE;
+        weir__slot_give(scheduler, index);
+        callback(&event, user_data);
     }
-    slot->phase = WEIR__SLOT_FREE;
-    weir__slot_give(scheduler, index);
-    callback(&event, user_data);
+    if (!scheduler->spans)
+        return;
+    span.returned_ns = weir_now_ns();
+    weir__spans_note(scheduler->spans, &span);
 }
 
 // ---- The core ----------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ typedef struct weir__span {
     weir__core_why_t left; // WEIR__DISPATCH_..., or NONE
     weir__core_why_t why;  // WEIR__FINAL_...
     char model[48];        // "minilm@1.2.0"
-    char device[16];
+    char device[32];
 } weir__span_t;
 
 typedef struct weir__spans weir__spans_t;

@@ -56,7 +56,7 @@ typedef struct weir_scheduler_options {
     weir_log_fn log;        // NULL: silent
     void *log_user_data;
     weir_log_level_t log_level; // the most talkative level passed on; 0: errors only
-    uint32_t reserved;          // 0
+    uint32_t spans; // of so many requests, the last, weir_scheduler_spans() knows the way; 0: none
 } weir_scheduler_options_t;
 
 // Makes a scheduler without models.
@@ -386,6 +386,14 @@ typedef int (*weir_write_fn)(void *user_data, const char *text, size_t bytes);
 // Counters, gauges and histograms as Prometheus' text format 0.0.4; docs/metrics.md names them.
 // Threads: any, `write` on the caller's. Errors: CANCELLED (`write` ended it).
 WEIR_API WEIR_MUST_USE weir_status_t weir_scheduler_metrics(
+    weir_scheduler_t *scheduler, weir_write_fn write, void *user_data);
+
+// When each of the last requests was where, as trace events for Perfetto and Chrome's tracing page,
+// in the format of `weir profile --trace`: queued, packed, run, scatter, callback, and the batches
+// that they were in. Inline runs, which have no such parts, are left out. Threads: any, `write` on
+// the caller's. Errors: UNAVAILABLE (options->spans was 0), CANCELLED
+// (`write` ended it), RESOURCE_EXHAUSTED.
+WEIR_API WEIR_MUST_USE weir_status_t weir_scheduler_spans(
     weir_scheduler_t *scheduler, weir_write_fn write, void *user_data);
 
 // Figures for a glance; the metrics have them in detail.
