@@ -33,6 +33,49 @@ size_t weir__dtype_bytes(weir_dtype_t dtype)
 
 // ---- Ports and axes ----------------------------------------------------------------------------
 
+// A model that was evicted still says what it takes: the names are copied, one after another.
+static const char *own(const char *name, char **to)
+{
+    if (!name)
+        return NULL;
+    char *here = *to;
+    size_t bytes = strlen(name) + 1;
+    memcpy(here, name, bytes);
+    *to += bytes;
+    return here;
+}
+
+static size_t names_bytes(const weir_port_t *ports, uint32_t count)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        bytes += strlen(ports[i].name) + 1;
+        for (int32_t d = 0; d < ports[i].rank; d++)
+            bytes += ports[i].dim_names[d] ? strlen(ports[i].dim_names[d]) + 1 : 0;
+    }
+    return bytes;
+}
+
+static void own_ports(weir_port_t *ports, uint32_t count, char **to)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        ports[i].name = own(ports[i].name, to);
+        for (int32_t d = 0; d < ports[i].rank; d++)
+            ports[i].dim_names[d] = own(ports[i].dim_names[d], to);
+    }
+}
+
+static bool own_names(weir__served_t *served)
+{
+    char *to = served->names = malloc(names_bytes(served->inputs, served->input_count) +
+                                      names_bytes(served->outputs, served->output_count) + 1);
+    if (!to)
+        return false;
+    own_ports(served->inputs, served->input_count, &to);
+    own_ports(served->outputs, served->output_count, &to);
+    return true;
+}
+
 static weir_status_t copy_ports(weir__served_t *served, weir_model_t *model)
 {
     served->input_count = weir_model_input_count(model);
@@ -50,7 +93,7 @@ static weir_status_t copy_ports(weir__served_t *served, weir_model_t *model)
         WEIR_TRY(weir_model_input(model, i, &served->inputs[i]));
     for (uint32_t i = 0; i < served->output_count; i++)
         WEIR_TRY(weir_model_output(model, i, &served->outputs[i]));
-    return NULL;
+    return own_names(served) ? NULL : weir__loop_no_memory();
 }
 
 static weir_status_t set_axis(const weir__served_t *served, const weir_port_t *port,
@@ -239,16 +282,15 @@ static weir_status_t device_number(
 }
 
 static weir_status_t place(
-    weir_scheduler_t *scheduler, weir__served_t *served, weir_model_t *model, const char *devices)
+    weir_scheduler_t *scheduler, weir__served_t *served, const char *devices, uint32_t index)
 {
-    if (served->placed_count == WEIR__PLACED_MAX)
+    if (index == WEIR__PLACED_MAX)
         return WEIR_FAIL(WEIR_INVALID_ARGUMENT, "%s@%s: at most %d devices", served->name,
             served->version, WEIR__PLACED_MAX);
-    weir__placed_t *placed = &served->placed[served->placed_count];
+    weir__placed_t *placed = &served->placed[index];
     memset(placed, 0, sizeof *placed);
     weir_plan_options_t options = {.size = sizeof options, .devices = devices};
-    WEIR_TRY(weir_plan_create(model, &options, &placed->plan));
-    served->placed_count++;
+    WEIR_TRY(weir_plan_create(served->model, &options, &placed->plan));
     weir_plan_node_t node = {.size = sizeof node};
     const char *name = devices;
     if (!name)
@@ -256,6 +298,11 @@ static weir_status_t place(
     pthread_mutex_lock(&scheduler->lock);
     weir_status_t status = device_number(scheduler, name, &placed->device);
     pthread_mutex_unlock(&scheduler->lock);
+    // Several instances share the team; one alone has it all.
+    uint32_t share = weir_engine_threads(scheduler->engine) / served->instances_min;
+    placed->threads = served->threads              ? served->threads
+                      : served->instances_min == 1 ? 0
+                                                   : WEIR_MAX(share, 1u);
     weir_receipt_t *receipt = &placed->receipt;
     snprintf(receipt->model, sizeof receipt->model, "%s", served->name);
     snprintf(receipt->version, sizeof receipt->version, "%s", served->version);
@@ -267,20 +314,23 @@ static weir_status_t place(
     return status;
 }
 
+// out_count: of plans that were tried, also when one fails.
 static weir_status_t place_all(
-    weir_scheduler_t *scheduler, weir__served_t *served, weir_model_t *model, const char *devices)
+    weir_scheduler_t *scheduler, weir__served_t *served, uint32_t *out_count)
 {
-    if (!devices)
-        return place(scheduler, served, model, NULL);
-    char *list = strdup(devices), *rest = NULL;
+    *out_count = 1;
+    if (!served->devices)
+        return place(scheduler, served, NULL, 0);
+    char *list = strdup(served->devices), *rest = NULL;
     if (!list)
         return weir__loop_no_memory();
     weir_status_t status = NULL;
+    *out_count = 0;
     for (char *name = strtok_r(list, ",", &rest); name && !status;
          name = strtok_r(NULL, ",", &rest))
-        status = place(scheduler, served, model, name);
+        status = place(scheduler, served, name, (*out_count)++);
     free(list);
-    if (!status && !served->placed_count)
+    if (!status && !*out_count)
         status = WEIR_FAIL(WEIR_INVALID_ARGUMENT, "%s@%s: devices is an empty list", served->name,
             served->version);
     return status;
@@ -345,33 +395,40 @@ static weir_status_t make_instances(weir_scheduler_t *scheduler, weir__served_t 
             weir__instance_t *instance;
             WEIR_TRY(weir__seat_create(scheduler, served, &served->placed[p], &instance));
         }
-    for (uint32_t i = 0; i < WEIR__INLINE_MAX; i++)
+    // What may be evicted does not run on other threads than the team's.
+    for (uint32_t i = 0; i < WEIR__INLINE_MAX && !served->path; i++)
         WEIR_TRY(weir_session_create(served->placed[0].plan, NULL, &served->inlines[i].session));
     return NULL;
+}
+
+weir_status_t weir__build_resident(
+    weir_scheduler_t *scheduler, weir__served_t *served, weir_model_t *model)
+{
+    weir_model_retain(model);
+    served->model = model;
+    uint32_t count;
+    weir_status_t status = place_all(scheduler, served, &count);
+    // Written once: whoever lists the models may be reading it.
+    if (!served->placed_count)
+        served->placed_count = WEIR_MIN(count, (uint32_t)WEIR__PLACED_MAX);
+    return status ? status : make_instances(scheduler, served);
 }
 
 weir_status_t weir__build(weir_scheduler_t *scheduler, weir__served_t *served, weir_model_t *model,
     const weir_serving_options_t *options)
 {
-    weir_model_retain(model);
-    served->model = model;
     served->info = (weir_model_info_t){.size = sizeof served->info};
     weir_model_describe(model, &served->info);
+    served->threads = options->threads;
     served->deadline_ns = options->deadline_ns;
     served->instances_min = options->instances_min ? options->instances_min : 1;
     served->instances_max = WEIR_MAX(served->instances_min, options->instances_max);
     served->series = weir__observe_add_series(
         scheduler->observe, WEIR__OBSERVE_MODEL, served->name, served->version);
-    if (!served->series)
+    served->devices = options->devices ? strdup(options->devices) : NULL;
+    if (!served->series || (options->devices && !served->devices))
         return weir__loop_no_memory();
     WEIR_TRY(copy_ports(served, model));
     WEIR_TRY(set_batching(served, options));
-    WEIR_TRY(place_all(scheduler, served, model, options->devices));
-    // Several instances share the team; one alone has it all.
-    uint32_t threads = weir_engine_threads(scheduler->engine) / served->instances_min;
-    for (uint32_t i = 0; i < served->placed_count; i++)
-        served->placed[i].threads = options->threads             ? options->threads
-                                    : served->instances_min == 1 ? 0
-                                                                 : WEIR_MAX(threads, 1u);
-    return make_instances(scheduler, served);
+    return weir__build_resident(scheduler, served, model);
 }

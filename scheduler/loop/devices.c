@@ -101,6 +101,8 @@ static bool takes_instances(const weir_scheduler_t *scheduler, const weir__place
 // One more, on the device that has fewest.
 static void scale_up(weir_scheduler_t *scheduler, weir__served_t *served)
 {
+    if (atomic_load(&served->residency) != WEIR__RESIDENT)
+        return;
     weir__placed_t *best = NULL;
     for (uint32_t p = 0; p < served->placed_count; p++) {
         weir__placed_t *placed = &served->placed[p];
@@ -123,7 +125,8 @@ static void bring_back(weir_scheduler_t *scheduler, uint32_t index)
                                    .count = device->slots});
     for (uint32_t m = 0; m < scheduler->options.models; m++) {
         weir__served_t *served = &scheduler->models[m];
-        if (!served->in_core || atomic_load(&served->state) != WEIR__SERVED_SERVING)
+        if (!served->in_core || atomic_load(&served->state) != WEIR__SERVED_SERVING ||
+            atomic_load(&served->residency) != WEIR__RESIDENT)
             continue;
         for (uint32_t p = 0; p < served->placed_count; p++)
             while (served->placed[p].device == index &&
@@ -161,4 +164,6 @@ void weir__chores(weir_scheduler_t *scheduler)
         }
         weir__served_settle(scheduler, served);
     }
+    if (scheduler->loads_waiting)
+        weir__ledger_retry(scheduler);
 }

@@ -44,9 +44,10 @@ typedef struct weir__instance weir__instance_t;
 
 typedef enum weir__slot_phase {
     WEIR__SLOT_FREE,
-    WEIR__SLOT_HELD, // waits for the request before it of its state, or for its model
-    WEIR__SLOT_CORE, // the core has it
-    WEIR__SLOT_ENDED // its FINAL waits for weir_wait()
+    WEIR__SLOT_HELD,    // waits for the request before it of its state
+    WEIR__SLOT_LOADING, // waits for its model
+    WEIR__SLOT_CORE,    // the core has it
+    WEIR__SLOT_ENDED    // its FINAL waits for weir_wait()
 } weir__slot_phase_t;
 
 typedef struct weir__slot {
@@ -102,6 +103,8 @@ typedef enum weir__served_state {
     WEIR__SERVED_REMOVED
 } weir__served_state_t;
 
+typedef enum weir__residency { WEIR__RESIDENT, WEIR__COLD, WEIR__LOADING } weir__residency_t;
+
 // A plan of a model on a device.
 typedef struct weir__placed {
     weir_plan_t *plan;
@@ -145,6 +148,13 @@ struct weir__served {
     uint32_t instances_max, instances_min;
     uint64_t deadline_ns;
     char batching[160];
+    char *names;   // of the ports
+    char *devices; // as the options say; NULL: the engine's order
+    uint32_t threads;
+    // Of a model that is loaded when needed (ledger.c).
+    char *path; // NULL: it is always there
+    atomic_uint residency;
+    uint64_t charge_bytes, reload_ns;
     weir__placed_t placed[WEIR__PLACED_MAX];
     uint32_t placed_count;
     weir__inline_t inlines[WEIR__INLINE_MAX];
@@ -156,7 +166,10 @@ struct weir__served {
     uint32_t running_count; // requests in batches that run
     uint32_t batch_count;   // those batches
     uint32_t instance_count;
-    bool in_core, wants_up;
+    uint32_t first_waiting, last_waiting; // requests, while it is not resident
+    double rate;                          // of requests, decaying
+    uint64_t rate_ns;                     // when it was that
+    bool in_core, wants_up, wants_load;
 };
 
 // ---- Instances (run.c) -------------------------------------------------------------------------
@@ -232,7 +245,8 @@ typedef struct weir__command {
     weir__sample_t *samples;
 } weir__command_t;
 
-typedef struct weir__wake weir__wake_t; // wake.c: libuv's handles, the loop's thread
+typedef struct weir__loader weir__loader_t; // ledger.c: the thread that loads and frees models
+typedef struct weir__wake weir__wake_t;     // wake.c: libuv's handles, the loop's thread
 
 struct weir_scheduler {
     weir_engine_t *engine;
@@ -255,13 +269,15 @@ struct weir_scheduler {
     atomic_uint drained_told; // a futex
     atomic_uint_fast64_t refused, finals, inline_runs, batches, batch_rows;
     weir__observe_t *observe;
-    weir__spans_t *spans; // NULL: nobody asked for them
+    weir__spans_t *spans;             // NULL: nobody asked for them
     weir__observe_series_t **tenants; // [limits.tenant_count]
     weir__slot_t *slots;
     weir_event_t *kept;     // [requests]: FINALs for weir_wait()
     weir__served_t *models; // [options.models]
     atomic_uint model_high; // models[] in use are below
     // Under `lock`.
+    weir__loader_t *loader;
+    atomic_uint_fast64_t memory_bytes; // memory_used, for whoever asks
     pthread_mutex_t lock;
     weir__command_t *commands, **commands_end;
     char (*labels)[WEIR__VERSION_BYTES]; // [WEIR__LABELS_MAX], only ever added to
@@ -284,9 +300,12 @@ struct weir_scheduler {
     atomic_ulong thread;         // whoever runs the loop, while it does; 0: nobody
     uint64_t ending_batch;       // whose FINALs are being made,
     weir_status_t ending_status; // and how it ended
-    weir_state_t *ready_states;  // whose next request may go on
-    weir__command_t *later;      // commands that wait for requests before them
-    uint32_t running_count;      // instances
+    uint64_t held_due_ns;        // the earliest deadline of requests that the core does not know
+    uint64_t memory_used;        // reserved for models
+    uint32_t loads_waiting;
+    weir_state_t *ready_states; // whose next request may go on
+    weir__command_t *later;     // commands that wait for requests before them
+    uint32_t running_count;     // instances
     bool chores, drained, drain_asked;
     weir_drained_fn drained_fn;
     void *drained_user_data;
@@ -335,6 +354,9 @@ static inline void weir__served_gauges(weir__served_t *served)
 // ---- build.c: a served model from a weir_model_t -----------------------------------------------
 weir_status_t weir__build(weir_scheduler_t *scheduler, weir__served_t *served, weir_model_t *model,
     const weir_serving_options_t *options);
+// Its plans and instances: at first, and each time that it is loaded again.
+weir_status_t weir__build_resident(
+    weir_scheduler_t *scheduler, weir__served_t *served, weir_model_t *model);
 // Takes a place for an instance and makes it. The caller's thread or the loop.
 weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *served,
     weir__placed_t *placed, weir__instance_t **out_instance);
@@ -378,6 +400,25 @@ void weir__run_dispatch(weir_scheduler_t *scheduler, const weir__core_action_t *
 void weir__run_stop(weir_scheduler_t *scheduler, uint32_t instance);
 // A run has ended: answers are copied out, the core hears of it.
 void weir__run_ended(weir_scheduler_t *scheduler, uint32_t instance);
+
+// ---- ledger.c ----------------------------------------------------------------------------------
+weir_status_t weir__loader_create(weir_scheduler_t *scheduler);
+void weir__loader_free(weir_scheduler_t *scheduler);   // while there still is a loop
+void weir__loader_forget(weir_scheduler_t *scheduler); // when there is none
+// What a model costs that has just been built; frees what is loaded again when needed.
+weir_status_t weir__ledger_add(
+    weir_scheduler_t *scheduler, weir__served_t *served, uint64_t bytes_before, uint64_t begin_ns);
+// The loop, as all that follows: a model is served, and is no more.
+void weir__ledger_charge(weir_scheduler_t *scheduler, weir__served_t *served);
+void weir__ledger_remove(weir_scheduler_t *scheduler, weir__served_t *served);
+// true: the request may go on; else it waits for its model.
+bool weir__ledger_enter(weir_scheduler_t *scheduler, uint32_t slot);
+void weir__ledger_drop(weir_scheduler_t *scheduler, uint32_t slot); // one that waits
+// Memory may be free for who waits for it.
+void weir__ledger_retry(weir_scheduler_t *scheduler);
+bool weir__ledger_has_loaded(weir_scheduler_t *scheduler);
+// Takes what has been loaded. true: there was something.
+bool weir__ledger_take(weir_scheduler_t *scheduler);
 
 // ---- devices.c ---------------------------------------------------------------------------------
 // What the core says of a device or an instance.
@@ -430,6 +471,13 @@ weir_status_t weir__submit_check(
 // ---- turn.c ------------------------------------------------------------------------------------
 // One event to the core, and all that it says.
 void weir__turn_feed(weir_scheduler_t *scheduler, const weir__core_event_t *event);
+// A request that waited outside of the core goes on.
+void weir__turn_arrive(weir_scheduler_t *scheduler, uint32_t index);
+// When the loop wants to be awake at the latest.
+static inline uint64_t weir__turn_due(const weir_scheduler_t *scheduler)
+{
+    return WEIR_MIN(scheduler->timer_ns, scheduler->held_due_ns);
+}
 // Does all there is to do.
 void weir__turn(weir_scheduler_t *scheduler);
 // May the loop sleep now? If not, there is more to do. Until weir__turn() it counts as asleep.

@@ -114,8 +114,10 @@ static bool make_tables(weir_scheduler_t *scheduler)
         scheduler->instances[i].index = i;
         scheduler->instances[i].scheduler = scheduler;
     }
-    for (uint32_t i = 0; i < options->models; i++)
+    for (uint32_t i = 0; i < options->models; i++) {
         atomic_init(&scheduler->models[i].label, WEIR__NO_INDEX);
+        scheduler->models[i].first_waiting = WEIR__NO_INDEX;
+    }
     weir__slots_init(scheduler);
     return true;
 }
@@ -145,6 +147,7 @@ static void free_memory(weir_scheduler_t *scheduler)
             weir__served_clear(scheduler, &scheduler->models[i]);
     for (uint32_t i = 0; scheduler->shapes && i < scheduler->options.shapes; i++)
         free(scheduler->shapes[i].key);
+    weir__loader_forget(scheduler);
     weir__trace_close(scheduler);
     weir__observe_free(scheduler->observe);
     weir__spans_free(scheduler->spans);
@@ -214,7 +217,7 @@ weir_status_t weir_scheduler_create(weir_engine_t *engine, const weir_scheduler_
     scheduler->engine = engine;
     scheduler->options = known;
     scheduler->limits = make_limits(&known);
-    scheduler->timer_ns = WEIR__CORE_NEVER;
+    scheduler->timer_ns = scheduler->held_due_ns = WEIR__CORE_NEVER;
     scheduler->commands_end = &scheduler->commands;
     pthread_mutex_init(&scheduler->lock, NULL);
     weir_status_t status = make_tables(scheduler) ? NULL : weir__loop_no_memory();
@@ -228,8 +231,10 @@ weir_status_t weir_scheduler_create(weir_engine_t *engine, const weir_scheduler_
         tell_tenants(scheduler); // before there is a loop, so from here
         scheduler->options.tenants = NULL;
         scheduler->options.trace_path = NULL;
-        status = weir__wake_create(scheduler);
+        status = weir__loader_create(scheduler);
     }
+    if (!status)
+        status = weir__wake_create(scheduler);
     if (status) {
         free_memory(scheduler);
         return status;
@@ -242,6 +247,7 @@ void weir_scheduler_free(weir_scheduler_t *scheduler)
 {
     if (!scheduler)
         return;
+    weir__loader_free(scheduler);
     weir__wake_free(scheduler);
     free_memory(scheduler);
 }
@@ -297,7 +303,8 @@ void weir_scheduler_describe(const weir_scheduler_t *scheduler, weir_scheduler_i
         .ended = atomic_load(&scheduler->finals),
         .batches = atomic_load(&scheduler->batches),
         .batch_rows = atomic_load(&scheduler->batch_rows),
-        .inline_runs = atomic_load(&scheduler->inline_runs)};
+        .inline_runs = atomic_load(&scheduler->inline_runs),
+        .memory_bytes = atomic_load(&scheduler->memory_bytes)};
     memcpy(out_info, &info, WEIR_MIN(out_info->size, sizeof info));
 }
 

@@ -261,6 +261,25 @@ static void give_up(weir_scheduler_t *scheduler, weir__served_t *served)
     atomic_store(&served->state, WEIR__SERVED_EMPTY);
 }
 
+static weir_status_t build_and_probe(weir_scheduler_t *scheduler, weir__served_t *served,
+    weir_model_t *model, const weir_serving_options_t *options, weir__command_t *command)
+{
+    uint64_t before, peak, begin_ns = weir_now_ns();
+    weir_engine_memory(scheduler->engine, &before, &peak);
+    weir_model_t *loaded = NULL;
+    if (!model) {
+        served->path = strdup(options->path);
+        if (!served->path)
+            return weir__loop_no_memory();
+        WEIR_TRY(weir_model_load(scheduler->engine, options->path, NULL, &loaded));
+    }
+    weir_status_t status = weir__build(scheduler, served, model ? model : loaded, options);
+    weir_model_free(loaded); // `served` has its own reference
+    if (!status)
+        status = weir__probe(scheduler, served, options, command);
+    return status ? status : weir__ledger_add(scheduler, served, before, begin_ns);
+}
+
 weir_status_t weir_scheduler_add(weir_scheduler_t *scheduler, const char *name, const char *version,
     weir_model_t *model, const weir_serving_options_t *options)
 {
@@ -268,8 +287,10 @@ weir_status_t weir_scheduler_add(weir_scheduler_t *scheduler, const char *name, 
     if (options)
         memcpy(&known, options, WEIR_MIN(options->size, sizeof known));
     WEIR_TRY(check_names(name, version));
-    if (!model)
-        return WEIR_FAIL(WEIR_INVALID_ARGUMENT, "%s@%s: no model is given", name, version);
+    if ((model != NULL) == (known.path != NULL))
+        return WEIR_FAIL(WEIR_INVALID_ARGUMENT,
+            "%s@%s: either a model is given, or a path to load it from when it is needed", name,
+            version);
     weir__command_t *command = calloc(1, sizeof *command);
     if (!command)
         return weir__loop_no_memory();
@@ -278,9 +299,7 @@ weir_status_t weir_scheduler_add(weir_scheduler_t *scheduler, const char *name, 
     weir_status_t status = take_place(scheduler, name, version, &served);
     pthread_mutex_unlock(&scheduler->lock);
     if (!status)
-        status = weir__build(scheduler, served, model, &known);
-    if (!status)
-        status = weir__probe(scheduler, served, &known, command);
+        status = build_and_probe(scheduler, served, model, &known, command);
     if (!status && known.label) {
         pthread_mutex_lock(&scheduler->lock);
         status = set_label(scheduler, served, known.label);
@@ -355,9 +374,20 @@ void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
     served->series = NULL;
     for (uint32_t i = 0; i < WEIR__INLINE_MAX; i++)
         weir_session_free(served->inlines[i].session);
-    for (uint32_t i = 0; i < served->placed_count; i++)
+    for (uint32_t i = 0; i < WEIR__PLACED_MAX; i++) {
         weir_plan_free(served->placed[i].plan);
+        served->placed[i].plan = NULL;
+    }
     weir_model_free(served->model);
+    free(served->names);
+    free(served->devices);
+    free(served->path);
+    served->names = served->devices = served->path = NULL;
+    served->charge_bytes = 0;
+    served->first_waiting = served->last_waiting = WEIR__NO_INDEX;
+    served->wants_load = false;
+    served->rate = 0;
+    atomic_store(&served->residency, WEIR__RESIDENT);
     free(served->inputs);
     free(served->outputs);
     free(served->input_axes);
@@ -382,7 +412,8 @@ void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
 void weir__served_settle(weir_scheduler_t *scheduler, weir__served_t *served)
 {
     if (atomic_load(&served->state) != WEIR__SERVED_REMOVED || !served->in_core ||
-        served->in_loop || served->instance_count)
+        served->in_loop || served->instance_count ||
+        atomic_load(&served->residency) == WEIR__LOADING)
         return;
     // Somebody may just be looking at it, or a state may keep it: again at the next turn.
     if (atomic_load(&served->pins)) {
@@ -390,6 +421,7 @@ void weir__served_settle(weir_scheduler_t *scheduler, weir__served_t *served)
         return;
     }
     weir__shapes_forget(scheduler, served);
+    weir__ledger_remove(scheduler, served);
     pthread_mutex_lock(&scheduler->lock);
     weir__served_clear(scheduler, served);
     atomic_store(&served->state, WEIR__SERVED_EMPTY);
@@ -409,7 +441,8 @@ int weir_scheduler_served(weir_scheduler_t *scheduler, uint32_t index, weir_serv
         }
         weir_served_t info = {.size = out_served->size,
             .max_batch = served->max_batch,
-            .resident = 1,
+            .resident = atomic_load(&served->residency) == WEIR__RESIDENT,
+            .memory_bytes = served->charge_bytes,
             .instances = served->placed_count * served->instances_min};
         snprintf(info.name, sizeof info.name, "%s", served->name);
         snprintf(info.version, sizeof info.version, "%s", served->version);

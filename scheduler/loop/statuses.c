@@ -36,6 +36,7 @@ static const said_t table[] = {
     SAID(UNAVAILABLE, REFUSE_NO_INSTANCE,
         "no device that works has an instance of this model now: try again after "
         "retry_after_ns"),
+    SAID(UNAVAILABLE, REFUSE_MODEL, "the model could not be loaded: the log says why"),
     SAID(UNAVAILABLE, FINAL_STRANDED,
         "its devices were lost, and none came back in time: try again later"),
     SAID(DRAINING, REFUSE_DRAINING, "the scheduler is shutting down and takes nothing new"),

@@ -180,7 +180,7 @@ static weir__inline_t *take_inline(weir__served_t *served)
 static weir__inline_t *may_run_inline(
     weir_scheduler_t *scheduler, weir__served_t *served, const weir_request_t *request)
 {
-    if (!(request->flags & WEIR_REQUEST_INLINE) || request->state ||
+    if (!(request->flags & WEIR_REQUEST_INLINE) || request->state || served->path ||
         atomic_load_explicit(&scheduler->in_flight, memory_order_relaxed) ||
         atomic_load_explicit(&served->tapped, memory_order_relaxed))
         return NULL;

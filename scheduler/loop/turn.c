@@ -54,7 +54,7 @@ static void let_go(weir_scheduler_t *scheduler, weir__slot_t *slot, bool well)
     if (slot->shape != WEIR__NO_INDEX)
         weir__shape_release(scheduler, slot->shape);
     if (slot->state) {
-        if (slot->phase == WEIR__SLOT_CORE)
+        if (slot->phase != WEIR__SLOT_HELD)
             weir__state_leave(scheduler, slot->state, well);
         weir__state_release(slot->state);
     }
@@ -64,6 +64,8 @@ static void let_go(weir_scheduler_t *scheduler, weir__slot_t *slot, bool well)
     weir__served_gauges(served);
     weir__served_unpin(served);
     weir__served_settle(scheduler, served);
+    if (scheduler->loads_waiting && !served->in_loop)
+        scheduler->chores = true; // it may be evicted now
 }
 
 // The one place where a request that was accepted ends.
@@ -185,7 +187,7 @@ static bool is_cancelled(const weir__slot_t *slot)
            atomic_load_explicit(&slot->generation, memory_order_relaxed);
 }
 
-static void arrive(weir_scheduler_t *scheduler, uint32_t index)
+void weir__turn_arrive(weir_scheduler_t *scheduler, uint32_t index)
 {
     weir__slot_t *slot = &scheduler->slots[index];
     weir__served_t *served = slot->served;
@@ -232,8 +234,30 @@ static void receive(weir_scheduler_t *scheduler, uint32_t index)
     slot->batch = slot->compute_ns = 0;
     slot->phase = WEIR__SLOT_HELD;
     slot->served->held_count++;
-    if (!slot->state || weir__state_enter(scheduler, slot->state, index))
-        arrive(scheduler, index);
+    if (slot->deadline_ns && slot->deadline_ns < scheduler->held_due_ns &&
+        (slot->state || slot->served->path))
+        scheduler->held_due_ns = slot->deadline_ns;
+    if ((!slot->state || weir__state_enter(scheduler, slot->state, index)) &&
+        weir__ledger_enter(scheduler, index))
+        weir__turn_arrive(scheduler, index);
+}
+
+// Ends a request that the core does not know.
+static void end_held(
+    weir_scheduler_t *scheduler, uint32_t index, weir_code_t code, weir__core_why_t why)
+{
+    weir__slot_t *slot = &scheduler->slots[index];
+    if (slot->phase == WEIR__SLOT_HELD)
+        weir__state_drop(scheduler, slot->state, index);
+    else
+        weir__ledger_drop(scheduler, index);
+    slot->served->held_count--;
+    weir__turn_final(scheduler, index, code, why, NULL, 0);
+}
+
+static bool is_held(const weir__slot_t *slot)
+{
+    return slot->phase == WEIR__SLOT_HELD || slot->phase == WEIR__SLOT_LOADING;
 }
 
 static void cancel(weir_scheduler_t *scheduler, uint32_t index)
@@ -241,13 +265,28 @@ static void cancel(weir_scheduler_t *scheduler, uint32_t index)
     weir__slot_t *slot = &scheduler->slots[index];
     if (!is_cancelled(slot))
         return;
-    if (slot->phase == WEIR__SLOT_CORE) {
+    if (slot->phase == WEIR__SLOT_CORE)
         weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_CANCEL,
                                        .ticket = weir__slot_ticket(scheduler, index)});
-    } else if (slot->phase == WEIR__SLOT_HELD) {
-        weir__state_drop(scheduler, slot->state, index);
-        slot->served->held_count--;
-        weir__turn_final(scheduler, index, WEIR_CANCELLED, WEIR__FINAL_CANCELLED, NULL, 0);
+    else if (is_held(slot))
+        end_held(scheduler, index, WEIR_CANCELLED, WEIR__FINAL_CANCELLED);
+}
+
+// Deadlines of requests that the core does not know; `all`: they end whatever theirs is.
+static void expire_held(weir_scheduler_t *scheduler, bool all)
+{
+    uint64_t now_ns = scheduler->now_ns = weir_now_ns();
+    scheduler->held_due_ns = WEIR__CORE_NEVER;
+    for (uint32_t i = 0; i < scheduler->options.requests; i++) {
+        const weir__slot_t *slot = &scheduler->slots[i];
+        if (!is_held(slot) || (!all && !slot->deadline_ns))
+            continue;
+        if (all)
+            end_held(scheduler, i, WEIR_DRAINING, WEIR__FINAL_DRAINED);
+        else if (slot->deadline_ns <= now_ns)
+            end_held(scheduler, i, WEIR_DEADLINE_EXCEEDED, WEIR__FINAL_EXPIRED_QUEUED);
+        else if (slot->deadline_ns < scheduler->held_due_ns)
+            scheduler->held_due_ns = slot->deadline_ns;
     }
 }
 
@@ -287,6 +326,7 @@ static void add(weir_scheduler_t *scheduler, const weir__command_t *command)
         scheduler->key_capacity = capacity;
     }
     served->in_core = true;
+    weir__ledger_charge(scheduler, served);
     for (uint32_t p = 0; p < served->placed_count; p++)
         weir__device_tell_new(scheduler, served->placed[p].device);
     weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_MODEL_ADD,
@@ -424,7 +464,8 @@ static bool go_on_with_states(weir_scheduler_t *scheduler)
 {
     bool worked = false;
     for (uint32_t index; (index = weir__state_next(scheduler)) != WEIR__NO_INDEX; worked = true)
-        arrive(scheduler, index);
+        if (weir__ledger_enter(scheduler, index))
+            weir__turn_arrive(scheduler, index);
     return worked;
 }
 
@@ -444,6 +485,9 @@ static bool pass(weir_scheduler_t *scheduler)
     bool worked = take_ended(scheduler);
     worked |= take_submitted(scheduler);
     worked |= go_on_with_states(scheduler);
+    worked |= weir__ledger_take(scheduler);
+    if (scheduler->held_due_ns != WEIR__CORE_NEVER && scheduler->held_due_ns <= weir_now_ns())
+        expire_held(scheduler, false);
     if (atomic_load_explicit(&scheduler->scan_cancels, memory_order_relaxed) &&
         atomic_exchange(&scheduler->scan_cancels, 0))
         for (uint32_t i = 0; i < scheduler->options.requests; i++)
@@ -482,10 +526,10 @@ bool weir__turn_rest(weir_scheduler_t *scheduler)
     // A put that does not see `sleeping` comes before this fence, and is seen here.
     atomic_store(&scheduler->sleeping, 1);
     atomic_thread_fence(memory_order_seq_cst);
-    bool rest = weir__ring_is_empty(&scheduler->submitted) &&
-                weir__ring_is_empty(&scheduler->ended) &&
-                !atomic_load(&scheduler->commands_waiting) &&
-                !atomic_load(&scheduler->scan_cancels) && !scheduler->ready_states;
+    bool rest =
+        weir__ring_is_empty(&scheduler->submitted) && weir__ring_is_empty(&scheduler->ended) &&
+        !atomic_load(&scheduler->commands_waiting) && !atomic_load(&scheduler->scan_cancels) &&
+        !scheduler->ready_states && !weir__ledger_has_loaded(scheduler);
     if (!rest)
         atomic_store(&scheduler->sleeping, 0);
     return rest;
@@ -497,6 +541,7 @@ void weir__turn_shut_down(weir_scheduler_t *scheduler)
     atomic_store(&scheduler->draining, 1);
     weir__turn(scheduler);
     weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_DRAIN, .deadline_ns = 1});
+    expire_held(scheduler, true);
     // What runs has been stopped; without work of its own the thread waits for it.
     while (atomic_load(&scheduler->in_flight) || scheduler->running_count) {
         unsigned seen = atomic_load(&scheduler->ended_count);

@@ -33,7 +33,7 @@ struct weir__wake {
 
 static void arm(weir__wake_t *wake)
 {
-    uint64_t due_ns = wake->scheduler->timer_ns;
+    uint64_t due_ns = weir__turn_due(wake->scheduler);
     if (due_ns == wake->armed_ns)
         return;
     // A timer of zero is none; what is due already fires at once.
@@ -84,7 +84,7 @@ static void on_prepare(uv_prepare_t *handle)
     uint64_t until_ns = weir_now_ns() + scheduler->options.spin_ns, now_ns;
     while ((now_ns = weir_now_ns()) < until_ns) {
         if (weir__ring_is_empty(&scheduler->submitted) && weir__ring_is_empty(&scheduler->ended) &&
-            scheduler->timer_ns > now_ns)
+            weir__turn_due(scheduler) > now_ns)
             continue;
         weir__turn(scheduler);
         until_ns = weir_now_ns() + scheduler->options.spin_ns;

@@ -1,0 +1,433 @@
+// scheduler/loop/ledger.c: many models under one bound of memory: who is resident, who is evicted.
+//
+// A model that was given by path is loaded by a request that needs it. Its memory is reserved
+// before that, and where there is not enough the least valuable models go: reload time x rate of
+// requests / bytes, never one in use. (The idea: GreedyDual-Size-Frequency, L. Cherkasova, 1998.)
+// One thread loads and frees, in order, so that what was evicted is gone before its memory is
+// needed.
+//
+// What must not be here: a load on the loop.
+#include "scheduler/loop/loop.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RATE_HALF_NS 60e9 // after a minute a request counts half
+
+// What the thread is to do: free the one, load the other.
+typedef struct job {
+    struct job *next;
+    weir__served_t *served; // NULL: only frees
+    weir_model_t *old_model;
+    weir_plan_t *old_plans[WEIR__PLACED_MAX];
+    weir_status_t status;
+} job_t;
+
+struct weir__loader {
+    pthread_t thread;
+    pthread_cond_t wake;
+    bool started, stop;
+    job_t *jobs, **jobs_end;
+    job_t *done, **done_end;
+    atomic_uint done_waiting;
+};
+
+// ---- The thread --------------------------------------------------------------------------------
+
+static void free_old(job_t *job)
+{
+    for (uint32_t i = 0; i < WEIR__PLACED_MAX; i++)
+        weir_plan_free(job->old_plans[i]);
+    weir_model_free(job->old_model);
+    job->old_model = NULL;
+    memset(job->old_plans, 0, sizeof job->old_plans);
+}
+
+static weir_status_t load(weir_scheduler_t *scheduler, weir__served_t *served)
+{
+    weir_model_t *model;
+    WEIR_TRY(weir_model_load(scheduler->engine, served->path, NULL, &model));
+    weir_model_info_t info = {.size = sizeof info};
+    weir_model_describe(model, &info);
+    weir_status_t status =
+        strcmp(info.digest, served->info.digest) != 0
+            ? WEIR_FAIL(WEIR_DATA_LOSS, "%s is another model now: add it as a version of its own",
+                  served->path)
+            : weir__build_resident(scheduler, served, model);
+    weir_model_free(model);
+    return status;
+}
+
+static void *run_loader(void *user_data)
+{
+    weir_scheduler_t *scheduler = user_data;
+    weir__loader_t *loader = scheduler->loader;
+    pthread_mutex_lock(&scheduler->lock);
+    for (;;) {
+        while (!loader->jobs && !loader->stop)
+            pthread_cond_wait(&loader->wake, &scheduler->lock);
+        job_t *job = loader->jobs;
+        if (!job)
+            break;
+        loader->jobs = job->next;
+        if (!loader->jobs)
+            loader->jobs_end = &loader->jobs;
+        bool stop = loader->stop;
+        pthread_mutex_unlock(&scheduler->lock);
+        free_old(job);
+        if (job->served)
+            job->status = stop ? weir__loop_status(WEIR_DRAINING, WEIR__REFUSE_DRAINING)
+                               : load(scheduler, job->served);
+        pthread_mutex_lock(&scheduler->lock);
+        job->next = NULL;
+        *loader->done_end = job;
+        loader->done_end = &job->next;
+        atomic_store(&loader->done_waiting, 1);
+        weir__wake(scheduler);
+    }
+    pthread_mutex_unlock(&scheduler->lock);
+    return NULL;
+}
+
+weir_status_t weir__loader_create(weir_scheduler_t *scheduler)
+{
+    weir__loader_t *loader = calloc(1, sizeof *loader);
+    if (!loader)
+        return weir__loop_no_memory();
+    loader->jobs_end = &loader->jobs;
+    loader->done_end = &loader->done;
+    pthread_cond_init(&loader->wake, NULL);
+    scheduler->loader = loader;
+    return NULL;
+}
+
+// The thread is started by the first model that needs it. Under the lock.
+static weir_status_t start_loader(weir_scheduler_t *scheduler)
+{
+    weir__loader_t *loader = scheduler->loader;
+    if (loader->started)
+        return NULL;
+    int error = pthread_create(&loader->thread, NULL, run_loader, scheduler);
+    if (error)
+        return WEIR_FAIL(
+            WEIR_RESOURCE_EXHAUSTED, "the thread that loads models: %s", strerror(error));
+    (void)pthread_setname_np(loader->thread, "weir-loader");
+    loader->started = true;
+    return NULL;
+}
+
+void weir__loader_free(weir_scheduler_t *scheduler)
+{
+    weir__loader_t *loader = scheduler->loader;
+    if (!loader || !loader->started)
+        return;
+    pthread_mutex_lock(&scheduler->lock);
+    loader->stop = true;
+    pthread_cond_signal(&loader->wake);
+    pthread_mutex_unlock(&scheduler->lock);
+    pthread_join(loader->thread, NULL);
+    loader->started = false;
+}
+
+void weir__loader_forget(weir_scheduler_t *scheduler)
+{
+    weir__loader_t *loader = scheduler->loader;
+    if (!loader)
+        return;
+    for (job_t *lists[] = {loader->jobs, loader->done}, **list = lists; list < lists + 2; list++)
+        while (*list) {
+            job_t *job = *list;
+            *list = job->next;
+            free_old(job);
+            weir_status_free(job->status);
+            free(job);
+        }
+    pthread_cond_destroy(&loader->wake);
+    free(loader);
+}
+
+static void post(weir_scheduler_t *scheduler, job_t *job)
+{
+    weir__loader_t *loader = scheduler->loader;
+    pthread_mutex_lock(&scheduler->lock);
+    *loader->jobs_end = job;
+    loader->jobs_end = &job->next;
+    pthread_cond_signal(&loader->wake);
+    pthread_mutex_unlock(&scheduler->lock);
+}
+
+// ---- The books ---------------------------------------------------------------------------------
+
+static void charge(weir_scheduler_t *scheduler, uint64_t bytes)
+{
+    scheduler->memory_used += bytes;
+    atomic_store(&scheduler->memory_bytes, scheduler->memory_used);
+    weir__observe_set(&scheduler->observe->scheduler.memory_bytes, scheduler->memory_used);
+}
+
+static void discharge(weir_scheduler_t *scheduler, uint64_t bytes)
+{
+    scheduler->memory_used -= bytes;
+    atomic_store(&scheduler->memory_bytes, scheduler->memory_used);
+    weir__observe_set(&scheduler->observe->scheduler.memory_bytes, scheduler->memory_used);
+}
+
+static double decayed(const weir__served_t *served, uint64_t now_ns)
+{
+    double halves = (double)(now_ns - served->rate_ns) / RATE_HALF_NS;
+    double rate = served->rate;
+    for (; halves >= 1 && rate > 0; halves -= 1)
+        rate /= 2;
+    return rate * (1 - halves / 2); // straight between the halves: exact enough to compare
+}
+
+static double worth(const weir__served_t *served, uint64_t now_ns)
+{
+    return decayed(served, now_ns) * (double)served->reload_ns /
+           (double)(served->charge_bytes ? served->charge_bytes : 1);
+}
+
+// On the loop. Its instances are idle, since nothing of it is in flight.
+static bool evict(weir_scheduler_t *scheduler, weir__served_t *served)
+{
+    job_t *job = calloc(1, sizeof *job);
+    if (!job)
+        return false;
+    for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
+        if (scheduler->instances[i].served == served && scheduler->instances[i].known)
+            weir__turn_feed(scheduler,
+                &(weir__core_event_t){.kind = WEIR__EVENT_INSTANCE_REMOVE, .instance = i});
+    for (uint32_t i = 0; i < WEIR__PLACED_MAX; i++) {
+        job->old_plans[i] = served->placed[i].plan;
+        served->placed[i].plan = NULL;
+    }
+    job->old_model = served->model;
+    served->model = NULL;
+    atomic_store(&served->residency, WEIR__COLD);
+    weir__observe_set(&served->series->memory_bytes, 0);
+    discharge(scheduler, served->charge_bytes);
+    weir__loop_log(scheduler, WEIR_LOG_INFO, 0, "%s@%s is evicted: %llu bytes", served->name,
+        served->version, (unsigned long long)served->charge_bytes);
+    post(scheduler, job);
+    return true;
+}
+
+static weir__served_t *least_worth(const weir_scheduler_t *scheduler)
+{
+    weir__served_t *least = NULL;
+    for (uint32_t i = 0; i < scheduler->options.models; i++) {
+        weir__served_t *served = &scheduler->models[i];
+        if (!served->in_core || !served->path || served->in_loop || served->instance_count == 0 ||
+            atomic_load(&served->residency) != WEIR__RESIDENT)
+            continue;
+        if (!least || worth(served, scheduler->now_ns) < worth(least, scheduler->now_ns))
+            least = served;
+    }
+    return least;
+}
+
+static bool reserve(weir_scheduler_t *scheduler, const weir__served_t *served)
+{
+    uint64_t most = scheduler->options.memory_bytes;
+    while (most && scheduler->memory_used + served->charge_bytes > most) {
+        weir__served_t *victim = least_worth(scheduler);
+        if (!victim || !evict(scheduler, victim))
+            return false;
+    }
+    charge(scheduler, served->charge_bytes);
+    return true;
+}
+
+static bool begin_load(weir_scheduler_t *scheduler, weir__served_t *served)
+{
+    job_t *job = calloc(1, sizeof *job);
+    if (!job || !reserve(scheduler, served)) {
+        free(job);
+        return false;
+    }
+    job->served = served;
+    atomic_store(&served->residency, WEIR__LOADING);
+    post(scheduler, job);
+    return true;
+}
+
+// ---- Requests that wait for a model; the loop --------------------------------------------------
+
+bool weir__ledger_enter(weir_scheduler_t *scheduler, uint32_t index)
+{
+    weir__slot_t *slot = &scheduler->slots[index];
+    weir__served_t *served = slot->served;
+    if (!served->path)
+        return true;
+    uint64_t now_ns = weir_now_ns();
+    served->rate = decayed(served, now_ns) + 1;
+    served->rate_ns = now_ns;
+    if (atomic_load(&served->residency) == WEIR__RESIDENT)
+        return true;
+    slot->phase = WEIR__SLOT_LOADING;
+    slot->next_held = WEIR__NO_INDEX;
+    if (served->first_waiting == WEIR__NO_INDEX)
+        served->first_waiting = index;
+    else
+        scheduler->slots[served->last_waiting].next_held = index;
+    served->last_waiting = index;
+    if (atomic_load(&served->residency) == WEIR__COLD && !served->wants_load &&
+        !begin_load(scheduler, served)) {
+        served->wants_load = true;
+        scheduler->loads_waiting++;
+    }
+    return false;
+}
+
+void weir__ledger_drop(weir_scheduler_t *scheduler, uint32_t index)
+{
+    weir__served_t *served = scheduler->slots[index].served;
+    uint32_t before = WEIR__NO_INDEX, at = served->first_waiting;
+    while (at != WEIR__NO_INDEX && at != index) {
+        before = at;
+        at = scheduler->slots[at].next_held;
+    }
+    if (at == WEIR__NO_INDEX)
+        return;
+    uint32_t next = scheduler->slots[index].next_held;
+    if (before == WEIR__NO_INDEX)
+        served->first_waiting = next;
+    else
+        scheduler->slots[before].next_held = next;
+    if (served->last_waiting == index)
+        served->last_waiting = before;
+}
+
+void weir__ledger_retry(weir_scheduler_t *scheduler)
+{
+    for (uint32_t i = 0; i < scheduler->options.models; i++) {
+        weir__served_t *served = &scheduler->models[i];
+        if (!served->wants_load)
+            continue;
+        bool wanted = served->first_waiting != WEIR__NO_INDEX;
+        if (wanted && !begin_load(scheduler, served))
+            continue;
+        served->wants_load = false;
+        scheduler->loads_waiting--;
+    }
+}
+
+bool weir__ledger_has_loaded(weir_scheduler_t *scheduler)
+{
+    return atomic_load(&scheduler->loader->done_waiting) != 0;
+}
+
+static void end_load(weir_scheduler_t *scheduler, weir__served_t *served, weir_status_t status)
+{
+    if (status) {
+        weir__loop_log(scheduler, WEIR_LOG_ERROR, 0, "%s@%s could not be loaded: %s", served->name,
+            served->version, weir_status_text(status));
+        for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
+            if (scheduler->instances[i].served == served)
+                weir__seat_free(scheduler, &scheduler->instances[i]);
+        for (uint32_t i = 0; i < WEIR__PLACED_MAX; i++) {
+            weir_plan_free(served->placed[i].plan);
+            served->placed[i].plan = NULL;
+        }
+        weir_model_free(served->model);
+        served->model = NULL;
+        discharge(scheduler, served->charge_bytes);
+        atomic_store(&served->residency, WEIR__COLD);
+    } else {
+        atomic_store(&served->residency, WEIR__RESIDENT);
+        weir__observe_add(WEIR__OBSERVE_LOOP, &served->series->loads, 1);
+        weir__observe_set(&served->series->memory_bytes, served->charge_bytes);
+        for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
+            if (scheduler->instances[i].served == served && !scheduler->instances[i].known)
+                weir__seat_tell(scheduler, &scheduler->instances[i]);
+    }
+    while (served->first_waiting != WEIR__NO_INDEX) {
+        uint32_t index = served->first_waiting;
+        weir__ledger_drop(scheduler, index);
+        if (!status) {
+            weir__turn_arrive(scheduler, index);
+            continue;
+        }
+        served->held_count--;
+        weir__turn_final(scheduler, index, WEIR_UNAVAILABLE, WEIR__REFUSE_MODEL, NULL,
+            scheduler->limits.retry_ns);
+    }
+    weir__served_settle(scheduler, served);
+}
+
+bool weir__ledger_take(weir_scheduler_t *scheduler)
+{
+    weir__loader_t *loader = scheduler->loader;
+    if (!atomic_load_explicit(&loader->done_waiting, memory_order_acquire))
+        return false;
+    pthread_mutex_lock(&scheduler->lock);
+    job_t *job = loader->done;
+    loader->done = NULL;
+    loader->done_end = &loader->done;
+    atomic_store(&loader->done_waiting, 0);
+    pthread_mutex_unlock(&scheduler->lock);
+    while (job) {
+        job_t *next = job->next;
+        if (job->served)
+            end_load(scheduler, job->served, job->status);
+        weir_status_free(job->status);
+        free(job);
+        job = next;
+    }
+    if (scheduler->loads_waiting)
+        weir__ledger_retry(scheduler);
+    return true;
+}
+
+// ---- Models come and go ------------------------------------------------------------------------
+
+// On the thread that adds the model. The books are the loop's: what is always there is charged by
+// the command that adds it.
+weir_status_t weir__ledger_add(
+    weir_scheduler_t *scheduler, weir__served_t *served, uint64_t bytes_before, uint64_t begin_ns)
+{
+    uint64_t now_bytes, peak_bytes, most = scheduler->options.memory_bytes;
+    weir_engine_memory(scheduler->engine, &now_bytes, &peak_bytes);
+    served->charge_bytes = now_bytes > bytes_before ? now_bytes - bytes_before : 0;
+    served->reload_ns = weir_now_ns() - begin_ns;
+    if (most && served->charge_bytes > most)
+        return WEIR_FAIL(WEIR_RESOURCE_EXHAUSTED,
+            "%s@%s takes %llu bytes, all models together may take %llu (memory_bytes)",
+            served->name, served->version, (unsigned long long)served->charge_bytes,
+            (unsigned long long)most);
+    if (!served->path)
+        return NULL;
+    pthread_mutex_lock(&scheduler->lock);
+    weir_status_t status = start_loader(scheduler);
+    pthread_mutex_unlock(&scheduler->lock);
+    WEIR_TRY(status);
+    for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
+        if (scheduler->instances[i].served == served)
+            weir__seat_free(scheduler, &scheduler->instances[i]);
+    for (uint32_t i = 0; i < WEIR__PLACED_MAX; i++) {
+        weir_plan_free(served->placed[i].plan);
+        served->placed[i].plan = NULL;
+    }
+    weir_model_free(served->model);
+    served->model = NULL;
+    atomic_store(&served->residency, WEIR__COLD);
+    return NULL;
+}
+
+void weir__ledger_charge(weir_scheduler_t *scheduler, weir__served_t *served)
+{
+    if (served->path)
+        return;
+    charge(scheduler, served->charge_bytes);
+    weir__observe_set(&served->series->memory_bytes, served->charge_bytes);
+    if (scheduler->options.memory_bytes && scheduler->memory_used > scheduler->options.memory_bytes)
+        weir__loop_log(scheduler, WEIR_LOG_WARNING, 0,
+            "%s@%s: models that are always there take %llu bytes, more than memory_bytes",
+            served->name, served->version, (unsigned long long)scheduler->memory_used);
+}
+
+void weir__ledger_remove(weir_scheduler_t *scheduler, weir__served_t *served)
+{
+    if (!served->path || atomic_load(&served->residency) == WEIR__RESIDENT)
+        discharge(scheduler, served->charge_bytes);
+}
