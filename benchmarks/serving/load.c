@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "benchmarks/serving/serving.h"
 
@@ -25,12 +26,14 @@ typedef struct stream {
     double qps;
     uint64_t slo_ns; // 0: no deadline
     uint32_t tenant;
+    double until; // part of the time after which no more come; 0: to the end
     // Counted.
     uint64_t offered, in_slo, answered, refused, other, wrong;
     uint64_t latency_count;
     uint64_t *latencies_ns;    // [LATENCIES_MAX]
     uint32_t ticks[TICKS_MAX]; // answers in time, by when they were due
-    uint64_t next_ns;
+    uint32_t offered_ticks[TICKS_MAX];
+    uint64_t next_ns, end_ns;
 } stream_t;
 
 typedef struct slot {
@@ -124,6 +127,9 @@ static void collect(traffic_t *it)
 static void submit(traffic_t *it, stream_t *stream, uint64_t now_ns)
 {
     stream->offered++;
+    const uint64_t tick = (stream->next_ns - it->start_ns) / TICK_NS;
+    if (tick < TICKS_MAX)
+        stream->offered_ticks[tick]++;
     slot_t *slot = it->free;
     if (!slot) {
         stream->refused++;
@@ -162,8 +168,14 @@ static void run_traffic(traffic_t *it, double seconds)
     it->start_ns = serving_now_ns();
     const uint64_t end_ns = it->start_ns + (uint64_t)(seconds * SECOND_NS);
     it->slow_ns = it->slow_ns ? it->start_ns + (end_ns - it->start_ns) / 2 : 0;
-    for (uint32_t i = 0; i < it->stream_count; i++)
-        it->streams[i].next_ns = it->start_ns + gap_ns(it, it->streams[i].qps);
+    for (uint32_t i = 0; i < it->stream_count; i++) {
+        stream_t *stream = &it->streams[i];
+        stream->next_ns = it->start_ns + gap_ns(it, stream->qps);
+        stream->end_ns = end_ns;
+        if (stream->until > 0)
+            stream->end_ns =
+                it->start_ns + (uint64_t)(stream->until * (double)(end_ns - it->start_ns));
+    }
     for (;;) {
         stream_t *next = &it->streams[0];
         for (uint32_t i = 1; i < it->stream_count; i++)
@@ -179,6 +191,8 @@ static void run_traffic(traffic_t *it, double seconds)
         }
         submit(it, next, now_ns);
         next->next_ns += gap_ns(it, next->qps);
+        if (next->next_ns >= next->end_ns)
+            next->next_ns = UINT64_MAX;
     }
     while (it->in_flight) {
         serving_sleep_until(serving_now_ns() + WEIR_MS);
@@ -224,7 +238,30 @@ static stream_t *add_stream(traffic_t *it, double qps, uint64_t slo_ns, uint32_t
         .latencies_ns = malloc(LATENCIES_MAX * sizeof(uint64_t))};
     if (!stream->latencies_ns)
         abort();
+    memset(stream->latencies_ns, 0, LATENCIES_MAX * sizeof(uint64_t)); // so that it is resident now
     return stream;
+}
+
+// As new, for the next run.
+static void reset_stream(stream_t *stream)
+{
+    const stream_t asked = {.qps = stream->qps,
+        .slo_ns = stream->slo_ns,
+        .tenant = stream->tenant,
+        .until = stream->until,
+        .latencies_ns = stream->latencies_ns};
+    *stream = asked;
+}
+
+static uint64_t resident_bytes(void)
+{
+    unsigned long long pages = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file && fscanf(file, "%llu %llu", &pages, &resident) != 2)
+        resident = 0;
+    if (file)
+        (void)fclose(file);
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static void close_traffic(traffic_t *it)
@@ -293,6 +330,35 @@ static void steady(serving_t *bench, double load)
     close_traffic(it);
 }
 
+// Three times what it can do, then half of that again: is it well a second later, and has it grown?
+static void falling(serving_t *bench)
+{
+    traffic_t *it = open_traffic(bench, ROWS);
+    const double batch_ns = full_batch_ns(it, ROWS), capacity = ROWS * 1e9 / batch_ns;
+    const double seconds = bench->seconds < 4 ? 4 : bench->seconds;
+    const uint64_t ticks = (uint64_t)(seconds * SECOND_NS / TICK_NS), half = ticks / 2;
+    const uint64_t slo_ns = (uint64_t)(2.5 * batch_ns);
+    stream_t *base = add_stream(it, capacity / 2, slo_ns, 0);
+    stream_t *storm = add_stream(it, 2.5 * capacity, slo_ns, 0);
+    storm->until = 0.5;
+    run_traffic(it, 0.5); // everything has been touched once
+    reset_stream(base);
+    reset_stream(storm);
+    const uint64_t resident = resident_bytes();
+    run_traffic(it, seconds);
+    const double growth = (double)resident_bytes() - (double)resident;
+    uint64_t offered = 0, in_slo = 0;
+    for (uint64_t i = half + SECOND_NS / TICK_NS; i < ticks && i < TICKS_MAX; i++) {
+        offered += base->offered_ticks[i];
+        in_slo += base->ticks[i];
+    }
+    serving_row(bench, "3x, then 0.5x", "goodput of offered, after 1 s",
+        offered ? (double)in_slo / (double)offered : 0, "", SERVING_AT_LEAST, 0.99);
+    serving_row(bench, "3x, then 0.5x", "resident memory grew by", growth / 1048576, "MiB",
+        SERVING_AT_MOST, 1);
+    close_traffic(it);
+}
+
 // Half of the time at full speed, half at half the speed, twice the first capacity offered
 // throughout.
 static void slower(serving_t *bench)
@@ -321,6 +387,7 @@ void serving_overload(serving_t *bench)
 {
     steady(bench, 2);
     steady(bench, 3);
+    falling(bench);
     slower(bench);
 }
 
