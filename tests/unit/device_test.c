@@ -397,6 +397,47 @@ static void out_of_memory_passes(void **state)
     }
 }
 
+// Plan, session and a run, of which the `nth` allocation fails. true: it was met.
+static bool fail_allocation(const char *options, long nth)
+{
+    world_t world;
+    float x[2 * SIDE], y[2 * SIDE];
+    fill_floats(x, 2 * SIDE, 5);
+    open_model(&world, &device_graphs[4], options);
+    atomic_store(&world.failing_in, nth);
+    weir_status_t status = plan_chaos(&world, &device_graphs[4], "chaos,cpu", true);
+    if (!status)
+        status = weir_session_create(world.plan, NULL, &world.session);
+    if (!status)
+        status = run_once(&world, x, y);
+    bool met = atomic_load(&world.failing_in) <= 0;
+    atomic_store(&world.failing_in, 0);
+    if (status)
+        assert_int_equal(weir_status_code(status), WEIR_RESOURCE_EXHAUSTED);
+    weir_status_free(status);
+    if (!world.plan)
+        expect_ok(plan_chaos(&world, &device_graphs[4], "chaos,cpu", true));
+    if (!world.session)
+        expect_ok(weir_session_create(world.plan, NULL, &world.session));
+    expect_ok(run_once(&world, x, y));
+    world_close(&world);
+    return met;
+}
+
+// Goal:   no memory for the engine, or for the device's own, at whatever allocation: an error that
+//         says so, nothing left, and the next attempt succeeds.
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    static const char *const options[] = {"chaos.level=2", "chaos.level=1", "chaos.pinned=0"};
+    for (size_t o = 0; o < sizeof options / sizeof options[0]; o++) {
+        long nth = 1;
+        while (fail_allocation(options[o], nth))
+            nth++;
+        assert_true(nth > 50);
+    }
+}
+
 // Goal:   a lost device ends its runs, refuses what is asked of it, leaves others alone; reopened,
 //         it takes new plans, and what was made before goes without harm.
 static void a_lost_device_comes_back(void **state)
@@ -568,6 +609,7 @@ int main(void)
         cmocka_unit_test(profiles_show_what_devices_did),
         cmocka_unit_test(failures_pass),
         cmocka_unit_test(out_of_memory_passes),
+        cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(a_lost_device_comes_back),
         cmocka_unit_test(a_hanging_device_is_set_aside),
         cmocka_unit_test(many_runs_at_once),
