@@ -4,6 +4,11 @@
 // kept until its run has ended, whatever the core thinks of it, and its memory is never used again.
 #include "scheduler/loop/loop.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#define REOPEN_NS (1000 * WEIR_MS) // between attempts to open a device that is away
+
 void weir__device_tell_new(weir_scheduler_t *scheduler, uint32_t index)
 {
     weir__loop_device_t *device = &scheduler->devices[index];
@@ -92,10 +97,14 @@ static bool add_instance(
     return true;
 }
 
+static bool is_away(const weir__loop_device_t *device)
+{
+    return device->state == WEIR__DEVICE_QUARANTINED || device->state == WEIR__DEVICE_LOST;
+}
+
 static bool takes_instances(const weir_scheduler_t *scheduler, const weir__placed_t *placed)
 {
-    weir__device_state_t state = scheduler->devices[placed->device].state;
-    return state != WEIR__DEVICE_LOST && state != WEIR__DEVICE_QUARANTINED;
+    return !is_away(&scheduler->devices[placed->device]);
 }
 
 // One more, on the device that has fewest.
@@ -114,26 +123,140 @@ static void scale_up(weir_scheduler_t *scheduler, weir__served_t *served)
         (void)add_instance(scheduler, served, best);
 }
 
-// Nothing that was given up works there any more: the device may show that it is right again.
-static void bring_back(weir_scheduler_t *scheduler, uint32_t index)
+static void forbid_inline(weir_scheduler_t *scheduler, uint32_t device)
+{
+    for (uint32_t m = 0; m < scheduler->options.models; m++)
+        if (scheduler->models[m].in_core && scheduler->models[m].placed[0].device == device)
+            atomic_store(&scheduler->models[m].no_inline, 1);
+}
+
+void weir__device_lost(weir_scheduler_t *scheduler, uint32_t index)
 {
     weir__loop_device_t *device = &scheduler->devices[index];
-    device->state = WEIR__DEVICE_PROBATION;
+    device->state = WEIR__DEVICE_LOST;
+    weir__observe_set(&device->series->state, WEIR__DEVICE_LOST);
+    weir__loop_log(scheduler, WEIR_LOG_WARNING, 0, "device \"%s\" is lost", device->name);
+    forbid_inline(scheduler, index);
+    scheduler->chores = true;
     weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_DEVICE_STATE,
                                    .device = index,
+                                   .state = WEIR__DEVICE_LOST,
+                                   .count = device->slots});
+}
+
+// ---- A device comes back -----------------------------------------------------------------------
+
+// Nothing that was given up works there any more: it is opened anew, which may take long.
+static void reopen(weir_scheduler_t *scheduler, uint32_t index)
+{
+    weir__loop_device_t *device = &scheduler->devices[index];
+    if (!is_away(device) || device->held_count || device->returning ||
+        atomic_load(&scheduler->closing))
+        return;
+    if (device->retry_ns > weir_now_ns()) {
+        scheduler->held_due_ns = WEIR_MIN(scheduler->held_due_ns, device->retry_ns);
+        scheduler->chores = true;
+        return;
+    }
+    weir__job_t *job = calloc(1, sizeof *job);
+    weir_status_t status = job ? weir__loader_start(scheduler) : weir__loop_no_memory();
+    if (status) {
+        weir__loop_log(scheduler, WEIR_LOG_ERROR, 0, "device \"%s\" stays away: %s", device->name,
+            weir_status_text(status));
+        weir_status_free(status);
+        free(job);
+        device->retry_ns = weir_now_ns() + REOPEN_NS;
+        return;
+    }
+    job->kind = WEIR__JOB_REOPEN;
+    job->device = index;
+    memcpy(job->device_name, device->name, sizeof job->device_name);
+    device->returning = true;
+    weir__loader_post(scheduler, job);
+}
+
+static bool is_there(const weir__served_t *served)
+{
+    return served->in_core && atomic_load(&served->state) == WEIR__SERVED_SERVING &&
+           atomic_load(&served->residency) == WEIR__RESIDENT;
+}
+
+static void fill_up(weir_scheduler_t *scheduler, weir__served_t *served, weir__placed_t *placed)
+{
+    while (
+        placed->instance_count < served->instances_min && add_instance(scheduler, served, placed))
+        ;
+}
+
+// A plan that was made before the device was opened does not run there any more.
+static void plan_again(weir_scheduler_t *scheduler, weir__served_t *served, uint32_t placed)
+{
+    weir__job_t *job = calloc(1, sizeof *job);
+    if (!job)
+        return;
+    job->kind = WEIR__JOB_PLAN;
+    job->served = served;
+    job->placed = placed;
+    job->model = served->model;
+    weir_model_retain(job->model);
+    memcpy(job->device_name, scheduler->devices[served->placed[placed].device].name,
+        sizeof job->device_name);
+    atomic_fetch_add(&served->pins, 1);
+    weir__loader_post(scheduler, job);
+}
+
+void weir__device_reopened(weir_scheduler_t *scheduler, const weir__job_t *job)
+{
+    weir__loop_device_t *device = &scheduler->devices[job->device];
+    // One that works on host memory cannot be opened anew, and its plans are as good as before.
+    bool same = weir_status_code(job->status) == WEIR_INVALID_ARGUMENT;
+    device->returning = false;
+    if (job->status && !same) {
+        weir__loop_log(scheduler, WEIR_LOG_WARNING, 0, "device \"%s\" is not back: %s",
+            device->name, weir_status_text(job->status));
+        device->retry_ns = weir_now_ns() + REOPEN_NS;
+        scheduler->chores = true;
+        return;
+    }
+    device->state = WEIR__DEVICE_PROBATION;
+    device->retry_ns = 0;
+    weir__observe_set(&device->series->state, WEIR__DEVICE_PROBATION);
+    weir__loop_log(
+        scheduler, WEIR_LOG_INFO, 0, "device \"%s\" is back, on probation", device->name);
+    weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_DEVICE_STATE,
+                                   .device = job->device,
                                    .state = WEIR__DEVICE_PROBATION,
                                    .count = device->slots});
     for (uint32_t m = 0; m < scheduler->options.models; m++) {
         weir__served_t *served = &scheduler->models[m];
-        if (!served->in_core || atomic_load(&served->state) != WEIR__SERVED_SERVING ||
-            atomic_load(&served->residency) != WEIR__RESIDENT)
-            continue;
-        for (uint32_t p = 0; p < served->placed_count; p++)
-            while (served->placed[p].device == index &&
-                   served->placed[p].instance_count < served->instances_min &&
-                   add_instance(scheduler, served, &served->placed[p]))
-                ;
+        for (uint32_t p = 0; is_there(served) && p < served->placed_count; p++) {
+            if (served->placed[p].device != job->device)
+                continue;
+            if (same)
+                fill_up(scheduler, served, &served->placed[p]);
+            else
+                plan_again(scheduler, served, p);
+            if (!same)
+                forbid_inline(scheduler, job->device);
+        }
     }
+}
+
+void weir__device_planned(weir_scheduler_t *scheduler, weir__job_t *job)
+{
+    weir__served_t *served = job->served;
+    weir__placed_t *placed = &served->placed[job->placed];
+    if (job->status) {
+        weir__loop_log(scheduler, WEIR_LOG_WARNING, 0, "%s@%s on device \"%s\": %s", served->name,
+            served->version, job->device_name, weir_status_text(job->status));
+    } else if (is_there(served) && takes_instances(scheduler, placed)) {
+        weir_plan_t *old = placed->plan;
+        placed->plan = job->plan;
+        job->plan = old; // goes with the job
+        fill_up(scheduler, served, placed);
+    }
+    weir__served_unpin(served);
+    weir__served_settle(scheduler, served);
 }
 
 void weir__chores(weir_scheduler_t *scheduler)
@@ -151,9 +274,7 @@ void weir__chores(weir_scheduler_t *scheduler)
     uint32_t device_count = scheduler->device_count;
     pthread_mutex_unlock(&scheduler->lock);
     for (uint32_t d = 0; d < device_count; d++)
-        if (scheduler->devices[d].state == WEIR__DEVICE_QUARANTINED &&
-            !scheduler->devices[d].held_count)
-            bring_back(scheduler, d);
+        reopen(scheduler, d);
     for (uint32_t m = 0; m < scheduler->options.models; m++) {
         weir__served_t *served = &scheduler->models[m];
         if (!served->in_core)

@@ -3,158 +3,13 @@
 // A model that was given by path is loaded by a request that needs it. Its memory is reserved
 // before that, and where there is not enough the least valuable models go: reload time x rate of
 // requests / bytes, never one in use. (The idea: GreedyDual-Size-Frequency, L. Cherkasova, 1998.)
-// One thread loads and frees, in order, so that what was evicted is gone before its memory is
-// needed.
 //
 // What must not be here: a load on the loop.
 #include "scheduler/loop/loop.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #define RATE_HALF_NS 60e9 // after a minute a request counts half
-
-// What the thread is to do: free the one, load the other.
-typedef struct job {
-    struct job *next;
-    weir__served_t *served; // NULL: only frees
-    weir_model_t *old_model;
-    weir_plan_t *old_plans[WEIR__PLACED_MAX];
-    weir_status_t status;
-} job_t;
-
-struct weir__loader {
-    pthread_t thread;
-    pthread_cond_t wake;
-    bool started, stop;
-    job_t *jobs, **jobs_end;
-    job_t *done, **done_end;
-    atomic_uint done_waiting;
-};
-
-// ---- The thread --------------------------------------------------------------------------------
-
-static void free_old(job_t *job)
-{
-    for (uint32_t i = 0; i < WEIR__PLACED_MAX; i++)
-        weir_plan_free(job->old_plans[i]);
-    weir_model_free(job->old_model);
-    job->old_model = NULL;
-    memset(job->old_plans, 0, sizeof job->old_plans);
-}
-
-static weir_status_t load(weir_scheduler_t *scheduler, weir__served_t *served)
-{
-    weir_model_t *model;
-    WEIR_TRY(weir_model_load(scheduler->engine, served->path, NULL, &model));
-    weir_model_info_t info = {.size = sizeof info};
-    weir_model_describe(model, &info);
-    weir_status_t status =
-        strcmp(info.digest, served->info.digest) != 0
-            ? WEIR_FAIL(WEIR_DATA_LOSS, "%s is another model now: add it as a version of its own",
-                  served->path)
-            : weir__build_resident(scheduler, served, model);
-    weir_model_free(model);
-    return status;
-}
-
-static void *run_loader(void *user_data)
-{
-    weir_scheduler_t *scheduler = user_data;
-    weir__loader_t *loader = scheduler->loader;
-    pthread_mutex_lock(&scheduler->lock);
-    for (;;) {
-        while (!loader->jobs && !loader->stop)
-            pthread_cond_wait(&loader->wake, &scheduler->lock);
-        job_t *job = loader->jobs;
-        if (!job)
-            break;
-        loader->jobs = job->next;
-        if (!loader->jobs)
-            loader->jobs_end = &loader->jobs;
-        bool stop = loader->stop;
-        pthread_mutex_unlock(&scheduler->lock);
-        free_old(job);
-        if (job->served)
-            job->status = stop ? weir__loop_status(WEIR_DRAINING, WEIR__REFUSE_DRAINING)
-                               : load(scheduler, job->served);
-        pthread_mutex_lock(&scheduler->lock);
-        job->next = NULL;
-        *loader->done_end = job;
-        loader->done_end = &job->next;
-        atomic_store(&loader->done_waiting, 1);
-        weir__wake(scheduler);
-    }
-    pthread_mutex_unlock(&scheduler->lock);
-    return NULL;
-}
-
-weir_status_t weir__loader_create(weir_scheduler_t *scheduler)
-{
-    weir__loader_t *loader = calloc(1, sizeof *loader);
-    if (!loader)
-        return weir__loop_no_memory();
-    loader->jobs_end = &loader->jobs;
-    loader->done_end = &loader->done;
-    pthread_cond_init(&loader->wake, NULL);
-    scheduler->loader = loader;
-    return NULL;
-}
-
-// The thread is started by the first model that needs it. Under the lock.
-static weir_status_t start_loader(weir_scheduler_t *scheduler)
-{
-    weir__loader_t *loader = scheduler->loader;
-    if (loader->started)
-        return NULL;
-    int error = pthread_create(&loader->thread, NULL, run_loader, scheduler);
-    if (error)
-        return WEIR_FAIL(
-            WEIR_RESOURCE_EXHAUSTED, "the thread that loads models: %s", strerror(error));
-    (void)pthread_setname_np(loader->thread, "weir-loader");
-    loader->started = true;
-    return NULL;
-}
-
-void weir__loader_free(weir_scheduler_t *scheduler)
-{
-    weir__loader_t *loader = scheduler->loader;
-    if (!loader || !loader->started)
-        return;
-    pthread_mutex_lock(&scheduler->lock);
-    loader->stop = true;
-    pthread_cond_signal(&loader->wake);
-    pthread_mutex_unlock(&scheduler->lock);
-    pthread_join(loader->thread, NULL);
-    loader->started = false;
-}
-
-void weir__loader_forget(weir_scheduler_t *scheduler)
-{
-    weir__loader_t *loader = scheduler->loader;
-    if (!loader)
-        return;
-    for (job_t *lists[] = {loader->jobs, loader->done}, **list = lists; list < lists + 2; list++)
-        while (*list) {
-            job_t *job = *list;
-            *list = job->next;
-            free_old(job);
-            weir_status_free(job->status);
-            free(job);
-        }
-    pthread_cond_destroy(&loader->wake);
-    free(loader);
-}
-
-static void post(weir_scheduler_t *scheduler, job_t *job)
-{
-    weir__loader_t *loader = scheduler->loader;
-    pthread_mutex_lock(&scheduler->lock);
-    *loader->jobs_end = job;
-    loader->jobs_end = &job->next;
-    pthread_cond_signal(&loader->wake);
-    pthread_mutex_unlock(&scheduler->lock);
-}
 
 // ---- The books ---------------------------------------------------------------------------------
 
@@ -190,7 +45,7 @@ static double worth(const weir__served_t *served, uint64_t now_ns)
 // On the loop. Its instances are idle, since nothing of it is in flight.
 static bool evict(weir_scheduler_t *scheduler, weir__served_t *served)
 {
-    job_t *job = calloc(1, sizeof *job);
+    weir__job_t *job = calloc(1, sizeof *job);
     if (!job)
         return false;
     for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
@@ -208,7 +63,7 @@ static bool evict(weir_scheduler_t *scheduler, weir__served_t *served)
     discharge(scheduler, served->charge_bytes);
     weir__loop_log(scheduler, WEIR_LOG_INFO, 0, "%s@%s is evicted: %llu bytes", served->name,
         served->version, (unsigned long long)served->charge_bytes);
-    post(scheduler, job);
+    weir__loader_post(scheduler, job);
     return true;
 }
 
@@ -240,14 +95,15 @@ static bool reserve(weir_scheduler_t *scheduler, const weir__served_t *served)
 
 static bool begin_load(weir_scheduler_t *scheduler, weir__served_t *served)
 {
-    job_t *job = calloc(1, sizeof *job);
+    weir__job_t *job = calloc(1, sizeof *job);
     if (!job || !reserve(scheduler, served)) {
         free(job);
         return false;
     }
+    job->kind = WEIR__JOB_LOAD;
     job->served = served;
     atomic_store(&served->residency, WEIR__LOADING);
-    post(scheduler, job);
+    weir__loader_post(scheduler, job);
     return true;
 }
 
@@ -312,12 +168,7 @@ void weir__ledger_retry(weir_scheduler_t *scheduler)
     }
 }
 
-bool weir__ledger_has_loaded(weir_scheduler_t *scheduler)
-{
-    return atomic_load(&scheduler->loader->done_waiting) != 0;
-}
-
-static void end_load(weir_scheduler_t *scheduler, weir__served_t *served, weir_status_t status)
+void weir__ledger_loaded(weir_scheduler_t *scheduler, weir__served_t *served, weir_status_t status)
 {
     if (status) {
         weir__loop_log(scheduler, WEIR_LOG_ERROR, 0, "%s@%s could not be loaded: %s", served->name,
@@ -355,30 +206,6 @@ static void end_load(weir_scheduler_t *scheduler, weir__served_t *served, weir_s
     weir__served_settle(scheduler, served);
 }
 
-bool weir__ledger_take(weir_scheduler_t *scheduler)
-{
-    weir__loader_t *loader = scheduler->loader;
-    if (!atomic_load_explicit(&loader->done_waiting, memory_order_acquire))
-        return false;
-    pthread_mutex_lock(&scheduler->lock);
-    job_t *job = loader->done;
-    loader->done = NULL;
-    loader->done_end = &loader->done;
-    atomic_store(&loader->done_waiting, 0);
-    pthread_mutex_unlock(&scheduler->lock);
-    while (job) {
-        job_t *next = job->next;
-        if (job->served)
-            end_load(scheduler, job->served, job->status);
-        weir_status_free(job->status);
-        free(job);
-        job = next;
-    }
-    if (scheduler->loads_waiting)
-        weir__ledger_retry(scheduler);
-    return true;
-}
-
 // ---- Models come and go ------------------------------------------------------------------------
 
 // On the thread that adds the model. The books are the loop's: what is always there is charged by
@@ -397,10 +224,7 @@ weir_status_t weir__ledger_add(
             (unsigned long long)most);
     if (!served->path)
         return NULL;
-    pthread_mutex_lock(&scheduler->lock);
-    weir_status_t status = start_loader(scheduler);
-    pthread_mutex_unlock(&scheduler->lock);
-    WEIR_TRY(status);
+    WEIR_TRY(weir__loader_start(scheduler));
     for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
         if (scheduler->instances[i].served == served)
             weir__seat_free(scheduler, &scheduler->instances[i]);

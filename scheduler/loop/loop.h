@@ -129,6 +129,7 @@ struct weir__served {
     atomic_uint pins; // requests, states, taps, and submitters who just look
     atomic_uint label;
     atomic_uint tapped;
+    atomic_uint no_inline; // its first device was lost once: those sessions are of no use
     uint32_t index;
     uint32_t core_version; // which use of this place it is
     char name[WEIR__NAME_BYTES];
@@ -211,6 +212,8 @@ typedef struct weir__loop_device {
     uint32_t slots;      // batches at a time
     uint32_t held_count; // given-up instances whose runs have not ended
     bool told;           // the core knows it
+    bool returning;      // the loader opens it again
+    uint64_t retry_ns;   // when that is tried again; 0: at once
     uint32_t running_count;
     weir__observe_series_t *series;
 } weir__loop_device_t;
@@ -401,10 +404,37 @@ void weir__run_stop(weir_scheduler_t *scheduler, uint32_t instance);
 // A run has ended: answers are copied out, the core hears of it.
 void weir__run_ended(weir_scheduler_t *scheduler, uint32_t instance);
 
-// ---- ledger.c ----------------------------------------------------------------------------------
+// ---- loader.c ----------------------------------------------------------------------------------
+typedef enum weir__job_kind {
+    WEIR__JOB_FREE,   // only what is old
+    WEIR__JOB_LOAD,   // served
+    WEIR__JOB_REOPEN, // device
+    WEIR__JOB_PLAN    // served, placed, model: a new plan, since the device was opened anew
+} weir__job_kind_t;
+
+typedef struct weir__job {
+    struct weir__job *next;
+    weir__job_kind_t kind;
+    weir__served_t *served;
+    uint32_t placed, device;
+    char device_name[32];
+    weir_model_t *model; // a reference, for PLAN
+    weir_model_t *old_model;
+    weir_plan_t *old_plans[WEIR__PLACED_MAX];
+    weir_plan_t *plan; // made
+    weir_status_t status;
+} weir__job_t;
+
 weir_status_t weir__loader_create(weir_scheduler_t *scheduler);
+weir_status_t weir__loader_start(weir_scheduler_t *scheduler); // the thread, if there is none
+void weir__loader_post(weir_scheduler_t *scheduler, weir__job_t *job); // taken over
 void weir__loader_free(weir_scheduler_t *scheduler);   // while there still is a loop
 void weir__loader_forget(weir_scheduler_t *scheduler); // when there is none
+bool weir__loader_has_done(weir_scheduler_t *scheduler);
+// The loop: what follows from jobs that are done. true: there was one.
+bool weir__loader_take(weir_scheduler_t *scheduler);
+
+// ---- ledger.c ----------------------------------------------------------------------------------
 // What a model costs that has just been built; frees what is loaded again when needed.
 weir_status_t weir__ledger_add(
     weir_scheduler_t *scheduler, weir__served_t *served, uint64_t bytes_before, uint64_t begin_ns);
@@ -416,16 +446,19 @@ bool weir__ledger_enter(weir_scheduler_t *scheduler, uint32_t slot);
 void weir__ledger_drop(weir_scheduler_t *scheduler, uint32_t slot); // one that waits
 // Memory may be free for who waits for it.
 void weir__ledger_retry(weir_scheduler_t *scheduler);
-bool weir__ledger_has_loaded(weir_scheduler_t *scheduler);
-// Takes what has been loaded. true: there was something.
-bool weir__ledger_take(weir_scheduler_t *scheduler);
+void weir__ledger_loaded(weir_scheduler_t *scheduler, weir__served_t *served, weir_status_t status);
 
 // ---- devices.c ---------------------------------------------------------------------------------
 // What the core says of a device or an instance.
 void weir__device_changed(weir_scheduler_t *scheduler, const weir__core_action_t *action);
 void weir__seat_gone(weir_scheduler_t *scheduler, uint32_t instance);
+// A run said so.
+void weir__device_lost(weir_scheduler_t *scheduler, uint32_t device);
 // The run of an instance that was given up has ended.
 void weir__device_released(weir_scheduler_t *scheduler, weir__instance_t *instance);
+// It was opened anew, or not; a plan for it was made.
+void weir__device_reopened(weir_scheduler_t *scheduler, const weir__job_t *job);
+void weir__device_planned(weir_scheduler_t *scheduler, weir__job_t *job);
 // Tells the core of an instance, which is idle.
 void weir__seat_tell(weir_scheduler_t *scheduler, weir__instance_t *instance);
 void weir__device_tell_new(weir_scheduler_t *scheduler, uint32_t device);

@@ -281,10 +281,7 @@ void weir__run_ended(weir_scheduler_t *scheduler, uint32_t index)
     scheduler->ending_status = status;
     instance->status = NULL;
     if (code == WEIR_DEVICE_LOST)
-        weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_DEVICE_STATE,
-                                       .device = device,
-                                       .state = WEIR__DEVICE_LOST,
-                                       .count = scheduler->devices[device].slots});
+        weir__device_lost(scheduler, device);
     else
         weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_BATCH_DONE,
                                        .batch = instance->batch,

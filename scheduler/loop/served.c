@@ -407,6 +407,7 @@ void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
     served->in_core = served->wants_up = false;
     served->tap = NULL;
     atomic_store(&served->tapped, 0);
+    atomic_store(&served->no_inline, 0);
 }
 
 void weir__served_settle(weir_scheduler_t *scheduler, weir__served_t *served)

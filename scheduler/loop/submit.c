@@ -182,7 +182,8 @@ static weir__inline_t *may_run_inline(
 {
     if (!(request->flags & WEIR_REQUEST_INLINE) || request->state || served->path ||
         atomic_load_explicit(&scheduler->in_flight, memory_order_relaxed) ||
-        atomic_load_explicit(&served->tapped, memory_order_relaxed))
+        atomic_load_explicit(&served->tapped, memory_order_relaxed) ||
+        atomic_load_explicit(&served->no_inline, memory_order_relaxed))
         return NULL;
     return take_inline(served);
 }

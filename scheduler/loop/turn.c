@@ -485,7 +485,7 @@ static bool pass(weir_scheduler_t *scheduler)
     bool worked = take_ended(scheduler);
     worked |= take_submitted(scheduler);
     worked |= go_on_with_states(scheduler);
-    worked |= weir__ledger_take(scheduler);
+    worked |= weir__loader_take(scheduler);
     if (scheduler->held_due_ns != WEIR__CORE_NEVER && scheduler->held_due_ns <= weir_now_ns())
         expire_held(scheduler, false);
     if (atomic_load_explicit(&scheduler->scan_cancels, memory_order_relaxed) &&
@@ -529,7 +529,7 @@ bool weir__turn_rest(weir_scheduler_t *scheduler)
     bool rest =
         weir__ring_is_empty(&scheduler->submitted) && weir__ring_is_empty(&scheduler->ended) &&
         !atomic_load(&scheduler->commands_waiting) && !atomic_load(&scheduler->scan_cancels) &&
-        !scheduler->ready_states && !weir__ledger_has_loaded(scheduler);
+        !scheduler->ready_states && !weir__loader_has_done(scheduler);
     if (!rest)
         atomic_store(&scheduler->sleeping, 0);
     return rest;

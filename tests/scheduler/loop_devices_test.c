@@ -1,0 +1,167 @@
+// tests/scheduler/loop_devices_test.c: devices that are lost, hang, fail, and come back, under
+// load.
+//
+// Goal:   nothing is lost, nothing answered twice, no late write is seen: every request ends OK
+//         with the bits of the CPU, and the devices work again afterwards.
+// Method: two chaos devices beside the CPU, whose kernels they run, with a schedule of faults; rows
+//         go through a loop thread and the receipts say where they ran.
+#include "tests/scheduler/loop_calls.h"
+
+#include <sched.h>
+
+enum { CALLS = 64 };
+
+typedef struct tally {
+    atomic_int ended, wrong;
+    atomic_int on_chaos, on_chaos_1, on_cpu;
+} tally_t;
+
+typedef struct device_call {
+    call_t call;
+    tally_t *tally;
+    float wanted[WORLD_OUT * 4];
+    atomic_int busy, finals;
+} device_call_t;
+
+static void on_answer(const weir_event_t *event, void *user_data)
+{
+    device_call_t *it = user_data;
+    tally_t *tally = it->tally;
+    const char *device = event->receipt.device;
+    size_t bytes = (size_t)(it->call.in.dims[0] * WORLD_OUT) * sizeof(float);
+    if (event->status || memcmp(it->call.y, it->wanted, bytes) != 0) {
+        fprintf(stderr, "%s on %s\n", weir_status_text(event->status), device);
+        atomic_fetch_add(&tally->wrong, 1);
+    }
+    atomic_fetch_add(&tally->on_chaos, strcmp(device, "chaos") == 0);
+    atomic_fetch_add(&tally->on_chaos_1, strcmp(device, "chaos:1") == 0);
+    atomic_fetch_add(&tally->on_cpu, strcmp(device, "cpu") == 0);
+    atomic_fetch_add(&it->finals, 1);
+    atomic_fetch_add(&tally->ended, 1);
+    atomic_store(&it->busy, 0);
+}
+
+static void open_devices(world_t *world, const char *options, const char *devices)
+{
+    memset(world, 0, sizeof *world);
+    weir_engine_options_t engine = {.size = sizeof engine,
+        .threads = 2,
+        .plugin_path = WEIR_TEST_CHAOS,
+        .plugin_options = options,
+        .cache_dir = ""};
+    weir_plan_options_t plan = {.size = sizeof plan, .devices = "cpu"};
+    expect_ok(weir_engine_create(&engine, &world->engine));
+    world->model = world_load(world->engine, rows_graph());
+    expect_ok(weir_plan_create(world->model, &plan, &world->plan));
+    expect_ok(weir_session_create(world->plan, NULL, &world->session));
+    expect_ok(weir_scheduler_create(world->engine,
+        &(weir_scheduler_options_t){.size = sizeof(weir_scheduler_options_t),
+            .log = world_log,
+            .log_level = WEIR_LOG_DEBUG},
+        &world->scheduler));
+    world_add(world, &(weir_serving_options_t){.size = sizeof(weir_serving_options_t),
+                         .max_batch = 4,
+                         .batching = WEIR_BATCHING_ON,
+                         .devices = devices});
+}
+
+static device_call_t calls[CALLS];
+
+// Keeps all calls busy until `goal` have ended. What a request must answer is known beforehand.
+static void load_devices(world_t *world, tally_t *tally, int goal)
+{
+    int submitted = 0;
+    while (submitted < goal)
+        for (uint32_t i = 0; i < CALLS && submitted < goal; i++) {
+            device_call_t *it = &calls[i];
+            if (atomic_load(&it->busy))
+                continue;
+            weir_request_t request = request_of(&it->call, (uint32_t)submitted, 1 + i % 4);
+            weir_value_t out = weir_f32_out(it->wanted, WORLD_OUT * 4);
+            expect_ok(weir_session_run(world->session, NULL, 1, &it->call.in, 1, &out));
+            it->tally = tally;
+            atomic_store(&it->busy, 1);
+            expect_ok(weir_submit(world->scheduler, &request, NULL, on_answer, it));
+            submitted++;
+        }
+    for (uint32_t i = 0; i < CALLS; i++)
+        while (atomic_load(&calls[i].busy))
+            sched_yield();
+}
+
+static void devices_share_the_work(void **state)
+{
+    (void)state;
+    world_t world;
+    tally_t tally = {0};
+    open_devices(&world, "chaos.devices=2,chaos.delay_us=200", "chaos,chaos:1,cpu");
+    load_devices(&world, &tally, 2000);
+    assert_int_equal(atomic_load(&tally.wrong), 0);
+    assert_int_equal(atomic_load(&tally.ended), 2000);
+    assert_true(atomic_load(&tally.on_chaos) > 0 && atomic_load(&tally.on_chaos_1) > 0 &&
+                atomic_load(&tally.on_cpu) > 0);
+    world_close(&world);
+}
+
+// Until the device has answered again.
+static void wait_for(world_t *world, tally_t *tally, atomic_int *count)
+{
+    int before = atomic_load(count);
+    uint64_t until_ns = weir_now_ns() + 40000 * WEIR_MS;
+    while (atomic_load(count) == before && weir_now_ns() < until_ns)
+        load_devices(world, tally, CALLS);
+    assert_true(atomic_load(count) > before);
+}
+
+static void a_lost_device_comes_back(void **state)
+{
+    (void)state;
+    world_t world;
+    tally_t tally = {0};
+    open_devices(
+        &world, "chaos.devices=2,chaos.delay_us=200,chaos.faults=run:lost:30", "chaos,chaos:1,cpu");
+    load_devices(&world, &tally, 3000);
+    wait_for(&world, &tally, &tally.on_chaos);
+    wait_for(&world, &tally, &tally.on_chaos_1);
+    assert_int_equal(atomic_load(&tally.wrong), 0);
+    world_close(&world);
+}
+
+static void a_device_that_hangs_comes_back(void **state)
+{
+    (void)state;
+    world_t world;
+    tally_t tally = {0};
+    open_devices(
+        &world, "chaos.devices=2,chaos.delay_us=200,chaos.faults=run:hang:50", "chaos,chaos:1,cpu");
+    load_devices(&world, &tally, 3000);
+    wait_for(&world, &tally, &tally.on_chaos);
+    wait_for(&world, &tally, &tally.on_chaos_1);
+    assert_int_equal(atomic_load(&tally.wrong), 0);
+    world_close(&world);
+}
+
+static void a_late_write_is_not_seen(void **state)
+{
+    (void)state;
+    world_t world;
+    tally_t tally = {0};
+    open_devices(&world, "chaos.devices=2,chaos.delay_us=200,chaos.faults=run:late=2500:40",
+        "chaos,chaos:1,cpu");
+    load_devices(&world, &tally, 3000);
+    wait_for(&world, &tally, &tally.on_chaos);
+    wait_for(&world, &tally, &tally.on_chaos_1);
+    assert_int_equal(atomic_load(&tally.wrong), 0);
+    world_close(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(devices_share_the_work),
+        cmocka_unit_test(a_lost_device_comes_back),
+        cmocka_unit_test(a_device_that_hangs_comes_back),
+        cmocka_unit_test(a_late_write_is_not_seen),
+    };
+    return cmocka_run_group_tests_name("loop_devices", tests, NULL, NULL);
+}
