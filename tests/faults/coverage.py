@@ -57,6 +57,7 @@ def main():
     parser.add_argument("--least", type=float, default=95.0, help="percent of the branches of each part")
     parser.add_argument("--lines", action="store_true", help="show the lines with branches never taken")
     options = parser.parse_args()
+    options.build = options.build.resolve()  # gcov runs elsewhere
     for old in options.build.rglob("*.gcda"):
         old.unlink()
     tests = subprocess.run(["ctest", "--test-dir", str(options.build), "-R", TESTS, "-j2", "--no-tests=error",
