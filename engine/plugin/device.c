@@ -26,7 +26,8 @@ static void unlink_made(weir__made_t *made)
     made->from = NULL;
 }
 
-static void give_back(weir__opened_t *opened, weir__made_kind_t kind, weir_handle_t handle)
+static void give_back(
+    weir__opened_t *opened, weir__made_kind_t kind, weir_handle_t handle, bool is_mapped)
 {
     if (!handle)
         return;
@@ -45,7 +46,9 @@ static void give_back(weir__opened_t *opened, weir__made_kind_t kind, weir_handl
             table->program_release(handle);
         break;
     case WEIR__MADE_BUFFER:
-        table->free(opened->handle, handle); // a mapping ends with it
+        if (is_mapped && table->unmap)
+            table->unmap(opened->handle, handle);
+        table->free(opened->handle, handle);
         break;
     case WEIR__MADE_QUEUE:
         if (!table->queue_destroy)
@@ -64,7 +67,7 @@ weir__made_t *weir__made_new(weir__opened_t *opened, weir__made_kind_t kind, wei
 {
     weir__made_t *made = weir__heap_calloc(opened->registry->heap, 1, sizeof *made);
     if (!made) {
-        give_back(opened, kind, handle);
+        give_back(opened, kind, handle, false);
         return NULL;
     }
     made->kind = kind;
@@ -120,7 +123,7 @@ void weir__made_release(weir__opened_t *opened, weir__made_t *made)
     pthread_mutex_unlock(&opened->lock);
     if (later)
         return;
-    give_back(opened, made->kind, made->handle);
+    give_back(opened, made->kind, made->handle, made->pointer && !made->is_plain);
     free_made(opened, made);
     weir__opened_leave(opened);
 }
@@ -268,11 +271,12 @@ static void close_device(weir__opened_t *opened)
         while (opened->made[kind]) {
             weir__made_t *made = opened->made[kind];
             weir_handle_t handle = made->handle;
+            bool is_mapped = made->pointer && !made->is_plain;
             made->handle = 0;
             unlink_made(made);
             opened->users++;
             pthread_mutex_unlock(&opened->lock);
-            give_back(opened, (weir__made_kind_t)kind, handle);
+            give_back(opened, (weir__made_kind_t)kind, handle, is_mapped);
             pthread_mutex_lock(&opened->lock);
             leave_locked(opened);
         }
