@@ -35,8 +35,8 @@ def compare(model, fault):
     environment = {**os.environ, "WEIR_PLUGIN_PATH": str(plugins)}
     options = ["--option", f"chaos.faults={fault}"] if fault else []
     done = subprocess.run(
-        [COMMAND, "compare", fetch.model_path(model), "--device", "chaos,ref", "--reference", "cpu,ref", "--json", *options,
-         *MODELS[model]], env=environment, capture_output=True, text=True, timeout=300, check=False)
+        [COMMAND, "compare", fetch.model_path(model), "--device", "chaos,ref", "--reference", "cpu,ref", "--json",
+         *options, *MODELS[model]], env=environment, capture_output=True, text=True, timeout=300, check=False)
     if not done.stdout:
         raise SystemExit(f"{model}, {fault}: {done.stderr}")
     return json.loads(done.stdout), done.returncode, done.stderr
@@ -74,7 +74,8 @@ def main():
             continue  # the host runs it: shape arithmetic, a view
         planted += 1
         good = code == 1 and first == node and f'"{node}"' in error
-        print(f"{'ok  ' if good else 'FAIL'} {model}: planted in {node}, said {first}: {error.strip()[:160]}", flush=True)
+        print(f"{'ok  ' if good else 'FAIL'} {model}: planted in {node}, said {first}: {error.strip()[:160]}",
+              flush=True)
         passed, failed = passed + good, failed + (not good)
     print(f"planted: {passed} passed, {failed + (planted < arguments.count)} failed")
     return failed != 0 or planted < arguments.count
