@@ -9,7 +9,15 @@
 
 #include <dirent.h>
 
-enum { MODELS = 12, ROOM = 4, SIDE = 1024, REQUESTS = 600 };
+// Writing the files byte by byte takes a sanitizer long; then the books are not held to 3 %, since
+// what comes with a model besides its weights counts for more.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SIDE = 256, PERCENT = 15 };
+#else
+enum { SIDE = 1024, PERCENT = 3 };
+#endif
+
+enum { MODELS = 12, ROOM = 4, REQUESTS = 600 };
 
 typedef struct big_call {
     call_t call;
@@ -32,10 +40,11 @@ static void write_model(uint32_t index, float scale)
     memset(w, 0, sizeof w);
     for (int i = 0; i < SIDE; i++)
         w[i * SIDE + i] = scale;
-    add_input(&graph, "x", 1, "N,1024");
+    snprintf(path, sizeof path, "N,%d", SIDE);
+    add_input(&graph, "x", 1, path);
     put_message(&graph, 5, raw_tensor("w", 1, 2, dims, w, sizeof w));
     add_node(&graph, "MatMul", "product", "x,w", "y", (message_t){0});
-    add_port(&graph, 12, "y", 1, "N,1024");
+    add_port(&graph, 12, "y", 1, path);
     message_t model = make_model(graph, 17);
     model_path(index, path, sizeof path);
     FILE *file = fopen(path, "wb");
@@ -50,7 +59,6 @@ static uint64_t add_models(world_t *world)
     weir_served_t served = {.size = sizeof served};
     char name[16], path[512];
     for (uint32_t m = 0; m < MODELS; m++) {
-        write_model(m, (float)(m + 1));
         snprintf(name, sizeof name, "m%u", m);
         model_path(m, path, sizeof path);
         expect_ok(weir_scheduler_add(world->scheduler, name, "1", NULL,
@@ -149,8 +157,8 @@ static void more_models_than_memory(void **state)
     assert_int_equal(books(&world), resident * each);
     // The engine holds what the books say.
     weir_engine_memory(world.engine, &after, &peak);
-    assert_true(after - before >= books(&world) * 97 / 100);
-    assert_true(after - before <= books(&world) * 103 / 100);
+    assert_true(after - before >= books(&world) * (100 - PERCENT) / 100);
+    assert_true(after - before <= books(&world) * (100 + PERCENT) / 100);
     weir_scheduler_free(world.scheduler);
     world.scheduler = NULL;
     world_close(&world);
@@ -169,6 +177,10 @@ static void a_file_that_changed_is_not_served(void **state)
     expect_status(weir_wait(world.scheduler, call.call.ticket, 0, &event), WEIR_UNAVAILABLE,
         "could not be loaded");
     assert_int_equal(books(&world), 0);
+    write_model(2, 3);
+    submit_big(&world, &call, 2); // the file is what it was, so it is served again
+    expect_ok(weir_wait(world.scheduler, call.call.ticket, 0, NULL));
+    assert_true(call.y[2] == 9);
     submit_big(&world, &call, 1);
     expect_ok(weir_wait(world.scheduler, call.call.ticket, 0, NULL));
     world_close(&world);
@@ -181,7 +193,6 @@ static void what_is_too_large_is_refused(void **state)
     char path[512];
     weir_scheduler_options_t options = {.size = sizeof options, .memory_bytes = 1000};
     world_open(&world, rows_graph(), &options);
-    write_model(0, 1);
     model_path(0, path, sizeof path);
     expect_status(
         weir_scheduler_add(world.scheduler, "m", "1", NULL,
@@ -216,6 +227,14 @@ static void requests_for_models_that_wait_end_in_time(void **state)
     world_close(&world);
 }
 
+static int write_models(void **state)
+{
+    (void)state;
+    for (uint32_t m = 0; m < MODELS; m++)
+        write_model(m, (float)(m + 1));
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,5 +243,5 @@ int main(void)
         cmocka_unit_test(what_is_too_large_is_refused),
         cmocka_unit_test(requests_for_models_that_wait_end_in_time),
     };
-    return cmocka_run_group_tests_name("loop_ledger", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("loop_ledger", tests, write_models, NULL);
 }
