@@ -502,7 +502,7 @@ weir_status_t weir__submit_check(
     weir__served_t *served, const weir_request_t *request, uint32_t *out_rows, uint64_t *out_bytes);
 
 // ---- turn.c ------------------------------------------------------------------------------------
-// One event to the core, and all that it says.
+// One event to the core at `now_ns`, which the caller has set, and all that it says.
 void weir__turn_feed(weir_scheduler_t *scheduler, const weir__core_event_t *event);
 // A request that waited outside of the core goes on.
 void weir__turn_arrive(weir_scheduler_t *scheduler, uint32_t index);

@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define ARRIVALS_AT_ONCE 128 // between two looks at runs that have ended
-#define PASSES_MAX 64        // before other users of the thread have their turn
+#define ARRIVALS_AT_A_TIME 16
+#define PASSES_MAX 64 // before other users of the thread have their turn
 
 // ---- Answers -----------------------------------------------------------------------------------
 
@@ -42,7 +43,9 @@ static void note_end(weir_scheduler_t *scheduler, const weir__slot_t *slot, weir
         return;
     }
     uint64_t queue_ns = slot->batch ? slot->started_ns - slot->submitted_ns : UINT64_MAX;
-    uint64_t request_ns = scheduler->now_ns - slot->submitted_ns;
+    // The loop's clock may be some requests older than this one.
+    uint64_t request_ns =
+        scheduler->now_ns > slot->submitted_ns ? scheduler->now_ns - slot->submitted_ns : 0;
     weir__observe_ended(WEIR__OBSERVE_LOOP, served->series, why, queue_ns, request_ns);
     weir__observe_ended(WEIR__OBSERVE_LOOP, tenant, why, queue_ns, request_ns);
 }
@@ -164,7 +167,6 @@ static void answer(weir_scheduler_t *scheduler, const weir__core_action_t *actio
 void weir__turn_feed(weir_scheduler_t *scheduler, const weir__core_event_t *event)
 {
     size_t count = 0;
-    scheduler->now_ns = weir_now_ns();
     weir_code_t code = weir__core_step(
         scheduler->core, event, scheduler->now_ns, scheduler->actions, WEIR__ACTIONS, &count);
     weir__observe_add(WEIR__OBSERVE_LOOP, &scheduler->observe->scheduler.steps, 1);
@@ -434,6 +436,7 @@ static bool take_ended(weir_scheduler_t *scheduler)
     uint64_t instance;
     bool worked = false;
     while (weir__ring_take(&scheduler->ended, &instance)) {
+        scheduler->now_ns = weir_now_ns();
         weir__run_ended(scheduler, (uint32_t)instance);
         worked = true;
     }
@@ -449,7 +452,9 @@ static bool take_submitted(weir_scheduler_t *scheduler)
     uint32_t count = 0;
     while (count < ARRIVALS_AT_ONCE && scheduler->submitted.head != tail &&
            weir__ring_take(&scheduler->submitted, &value)) {
-        count++;
+        // Reading the clock costs as much as an arrival: requests that come together came now.
+        if (count++ % ARRIVALS_AT_A_TIME == 0)
+            scheduler->now_ns = weir_now_ns();
         if (value & 1)
             cancel(scheduler, (uint32_t)(value >> 1));
         else
@@ -482,17 +487,19 @@ static void tell_drained(weir_scheduler_t *scheduler)
 
 static bool pass(weir_scheduler_t *scheduler)
 {
+    scheduler->now_ns = weir_now_ns();
     bool worked = take_ended(scheduler);
     worked |= take_submitted(scheduler);
     worked |= go_on_with_states(scheduler);
     worked |= weir__loader_take(scheduler);
-    if (scheduler->held_due_ns != WEIR__CORE_NEVER && scheduler->held_due_ns <= weir_now_ns())
+    scheduler->now_ns = weir_now_ns();
+    if (scheduler->held_due_ns <= scheduler->now_ns)
         expire_held(scheduler, false);
     if (atomic_load_explicit(&scheduler->scan_cancels, memory_order_relaxed) &&
         atomic_exchange(&scheduler->scan_cancels, 0))
         for (uint32_t i = 0; i < scheduler->options.requests; i++)
             cancel(scheduler, i);
-    if (scheduler->timer_ns != WEIR__CORE_NEVER && scheduler->timer_ns <= weir_now_ns()) {
+    if (scheduler->timer_ns <= scheduler->now_ns) {
         scheduler->timer_ns = WEIR__CORE_NEVER;
         weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_TIMER});
         worked = true;
