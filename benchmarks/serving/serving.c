@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "benchmarks/serving/serving.h"
 
@@ -47,6 +48,45 @@ void serving_row(serving_t *bench, const char *row, const char *figure, double v
             goal == SERVING_AT_MOST ? "at_most" : "at_least", target, is_met ? "true" : "false");
     (void)fprintf(bench->json, ", \"commit\": \"%s\"}\n", weir__cli_commit());
     (void)fflush(bench->json);
+}
+
+// What the machine did meanwhile: figures under load are worth as much as it was free.
+typedef struct machine {
+    unsigned long long all, idle, stolen; // of all CPUs, in ticks
+    uint64_t ours_ns, at_ns;
+} machine_t;
+
+static machine_t read_machine(void)
+{
+    machine_t it = {.ours_ns = serving_cpu_ns(), .at_ns = serving_now_ns()};
+    unsigned long long field[8] = {0}; // user nice system idle iowait irq softirq steal
+    FILE *file = fopen("/proc/stat", "re");
+    if (file && fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &field[0], &field[1],
+                    &field[2], &field[3], &field[4], &field[5], &field[6], &field[7]) != 8)
+        field[3] = 0;
+    if (file)
+        (void)fclose(file);
+    for (size_t i = 0; i < 8; i++)
+        it.all += field[i];
+    it.idle = field[3] + field[4];
+    it.stolen = field[7];
+    return it;
+}
+
+static void show_machine(serving_t *bench, const char *group, const machine_t *before)
+{
+    const machine_t after = read_machine();
+    const double ticks = (double)(after.all - before->all);
+    const double wall_ns = (double)(after.at_ns - before->at_ns);
+    if (ticks <= 0)
+        return;
+    const double stolen = 100 * (double)(after.stolen - before->stolen) / ticks;
+    const double used = 100 * (1 - (double)(after.idle - before->idle) / ticks) - stolen;
+    const double ours = 100 * (double)(after.ours_ns - before->ours_ns) / wall_ns /
+                        (double)sysconf(_SC_NPROCESSORS_ONLN);
+    serving_row(bench, "the machine meanwhile", group, stolen, "% stolen", SERVING_NONE, 0);
+    serving_row(bench, "the machine meanwhile", group, used > ours ? used - ours : 0, "% others",
+        SERVING_NONE, 0);
 }
 
 static int usage(void)
@@ -97,7 +137,9 @@ int main(int argc, char **argv)
     uint32_t run_count = 0;
     for (size_t i = 0; i < GROUP_COUNT; i++)
         if (!only || strcmp(only, groups[i].name) == 0) {
+            const machine_t before = read_machine();
             groups[i].run(&bench);
+            show_machine(&bench, groups[i].name, &before);
             run_count++;
         }
     if (!run_count)
