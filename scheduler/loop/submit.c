@@ -404,7 +404,6 @@ weir_status_t weir_wait(weir_scheduler_t *scheduler, weir_ticket_t ticket, uint6
     if (out_event)
         *out_event = event;
     atomic_store(&slot->waitable, 0);
-    slot->phase = WEIR__SLOT_FREE;
     weir__slot_give(scheduler, index);
     return status;
 }
