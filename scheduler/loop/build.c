@@ -338,7 +338,7 @@ static weir_status_t place_all(
 
 // ---- Instances ---------------------------------------------------------------------------------
 
-void weir__seat_free(weir_scheduler_t *scheduler, weir__instance_t *instance)
+void weir__seat_free(weir__instance_t *instance)
 {
     weir__served_t *served = instance->served;
     weir_session_free(instance->session);
@@ -350,9 +350,9 @@ void weir__seat_free(weir_scheduler_t *scheduler, weir__instance_t *instance)
     free(instance->outputs);
     free(instance->tickets);
     weir_status_free(instance->status);
-    pthread_mutex_lock(&scheduler->lock);
-    *instance = (weir__instance_t){.scheduler = scheduler, .index = instance->index};
-    pthread_mutex_unlock(&scheduler->lock);
+    size_t begin = offsetof(weir__instance_t, placed);
+    memset((char *)instance + begin, 0, sizeof *instance - begin);
+    atomic_store(&instance->served, NULL); // last: now it is anybody's
 }
 
 weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *served,
@@ -382,7 +382,7 @@ weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *ser
     if (!status)
         status = weir_session_create(placed->plan, &options, &instance->session);
     if (status)
-        weir__seat_free(scheduler, instance);
+        weir__seat_free(instance);
     else
         *out_instance = instance;
     return status;

@@ -41,7 +41,7 @@ static void forget(weir_scheduler_t *scheduler, weir__instance_t *instance)
 {
     weir__served_t *served = instance->served;
     served->instance_count--;
-    weir__seat_free(scheduler, instance);
+    weir__seat_free(instance);
     weir__served_settle(scheduler, served);
 }
 
@@ -264,7 +264,8 @@ void weir__chores(weir_scheduler_t *scheduler)
     scheduler->chores = false;
     for (uint32_t i = 0; i < scheduler->limits.instance_count; i++) {
         weir__instance_t *instance = &scheduler->instances[i];
-        if (!instance->wants_down)
+        const weir__served_t *served = atomic_load(&instance->served);
+        if (!served || !served->in_core || !instance->wants_down)
             continue;
         instance->wants_down = false;
         weir__turn_feed(

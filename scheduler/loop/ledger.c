@@ -158,7 +158,7 @@ void weir__ledger_retry(weir_scheduler_t *scheduler)
 {
     for (uint32_t i = 0; i < scheduler->options.models; i++) {
         weir__served_t *served = &scheduler->models[i];
-        if (!served->wants_load)
+        if (!served->in_core || !served->wants_load)
             continue;
         bool wanted = served->first_waiting != WEIR__NO_INDEX;
         if (wanted && !begin_load(scheduler, served))
@@ -175,7 +175,7 @@ void weir__ledger_loaded(weir_scheduler_t *scheduler, weir__served_t *served, we
             served->version, weir_status_text(status));
         for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
             if (scheduler->instances[i].served == served)
-                weir__seat_free(scheduler, &scheduler->instances[i]);
+                weir__seat_free(&scheduler->instances[i]);
         for (uint32_t i = 0; i < WEIR__PLACED_MAX; i++) {
             weir_plan_free(served->placed[i].plan);
             served->placed[i].plan = NULL;
@@ -227,7 +227,7 @@ weir_status_t weir__ledger_add(
     WEIR_TRY(weir__loader_start(scheduler));
     for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
         if (scheduler->instances[i].served == served)
-            weir__seat_free(scheduler, &scheduler->instances[i]);
+            weir__seat_free(&scheduler->instances[i]);
     for (uint32_t i = 0; i < WEIR__PLACED_MAX; i++) {
         weir_plan_free(served->placed[i].plan);
         served->placed[i].plan = NULL;

@@ -181,12 +181,13 @@ typedef struct weir__buffer {
 } weir__buffer_t;
 
 struct weir__instance {
+    _Atomic(weir__served_t *) served; // NULL: unused; the rest is whose that takes it
     weir_scheduler_t *scheduler;
-    weir__served_t *served; // NULL: unused
+    uint32_t index;
+    // From here on zero while it is unused.
     weir__placed_t *placed;
     weir_session_t *session;
     weir_cancel_t *cancel;
-    uint32_t index;
     bool running;
     bool gone;               // the core has given it up: freed when its run has ended
     bool known;              // to the core
@@ -363,7 +364,7 @@ weir_status_t weir__build_resident(
 // Takes a place for an instance and makes it. The caller's thread or the loop.
 weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *served,
     weir__placed_t *placed, weir__instance_t **out_instance);
-void weir__seat_free(weir_scheduler_t *scheduler, weir__instance_t *instance);
+void weir__seat_free(weir__instance_t *instance);
 size_t weir__dtype_bytes(weir_dtype_t dtype); // 0: not one
 
 // ---- probe.c: are rows independent, and what do batches cost? ----------------------------------

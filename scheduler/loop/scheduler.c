@@ -141,7 +141,7 @@ static void free_memory(weir_scheduler_t *scheduler)
 {
     for (uint32_t i = 0; scheduler->instances && i < scheduler->limits.instance_count; i++)
         if (scheduler->instances[i].served)
-            weir__seat_free(scheduler, &scheduler->instances[i]);
+            weir__seat_free(&scheduler->instances[i]);
     for (uint32_t i = 0; scheduler->models && i < scheduler->options.models; i++)
         if (atomic_load(&scheduler->models[i].state) != WEIR__SERVED_EMPTY)
             weir__served_clear(scheduler, &scheduler->models[i]);

@@ -256,7 +256,7 @@ static void give_up(weir_scheduler_t *scheduler, weir__served_t *served)
 {
     for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
         if (scheduler->instances[i].served == served)
-            weir__seat_free(scheduler, &scheduler->instances[i]);
+            weir__seat_free(&scheduler->instances[i]);
     weir__served_clear(scheduler, served);
     atomic_store(&served->state, WEIR__SERVED_EMPTY);
 }
@@ -384,9 +384,6 @@ void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
     free(served->path);
     served->names = served->devices = served->path = NULL;
     served->charge_bytes = 0;
-    served->first_waiting = served->last_waiting = WEIR__NO_INDEX;
-    served->wants_load = false;
-    served->rate = 0;
     atomic_store(&served->residency, WEIR__RESIDENT);
     free(served->inputs);
     free(served->outputs);
@@ -402,10 +399,6 @@ void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
     served->paddings = NULL;
     served->same_dims = NULL;
     served->placed_count = served->padding_count = served->same_dim_count = 0;
-    served->instance_count = served->in_loop = served->held_count = served->running_count = 0;
-    served->batch_count = 0;
-    served->in_core = served->wants_up = false;
-    served->tap = NULL;
     atomic_store(&served->tapped, 0);
     atomic_store(&served->no_inline, 0);
 }
@@ -423,6 +416,14 @@ void weir__served_settle(weir_scheduler_t *scheduler, weir__served_t *served)
     }
     weir__shapes_forget(scheduler, served);
     weir__ledger_remove(scheduler, served);
+    // What is the loop's; the rest may be written by whoever gives up adding a model.
+    served->instance_count = served->in_loop = served->held_count = served->running_count = 0;
+    served->batch_count = 0;
+    served->in_core = served->wants_up = false;
+    served->tap = NULL;
+    served->first_waiting = served->last_waiting = WEIR__NO_INDEX;
+    served->wants_load = false;
+    served->rate = 0;
     pthread_mutex_lock(&scheduler->lock);
     weir__served_clear(scheduler, served);
     atomic_store(&served->state, WEIR__SERVED_EMPTY);
