@@ -19,7 +19,7 @@ weir__slot_t *weir__maker_new_slot(
     weir__maker_t *maker, weir__slot_kind_t kind, const weir__type_t *type, uint32_t format);
 // The slot of a value that a node reads, wherever it lies; NULL: see no_slot.
 weir__slot_t *weir__maker_slot_of(weir__maker_t *maker, uint32_t value);
-// Why slot_of() gave none: no memory for the slot of a constant, or a value that nothing made.
+// What to say when slot_of() gave none: nothing made the value.
 weir_status_t weir__maker_no_slot(const weir__maker_t *maker, uint32_t value, const char *label);
 // A slot of `type` that shares the memory of `input`; NULL: no memory.
 weir__slot_t *weir__maker_alias(

@@ -4,50 +4,58 @@
 #include "engine/base/size.h"
 #include <string.h>
 
+static void fill_slot(
+    weir__slot_t *slot, weir__slot_kind_t kind, const weir__type_t *type, uint32_t format)
+{
+    slot->kind = kind;
+    slot->type = *type;
+    slot->format = format;
+    slot->root = slot;
+    slot->made_by = UINT32_MAX;
+    slot->first_step = UINT32_MAX;
+    if (!weir__dims_count(type->dims, (uint32_t)type->rank, &slot->count) ||
+        !weir__format_bytes(format, type->dims, (uint32_t)type->rank, type->dtype, &slot->bytes))
+        slot->bytes = UINT64_MAX; // refused where its size is checked
+}
+
 weir__slot_t *weir__maker_new_slot(
     weir__maker_t *maker, weir__slot_kind_t kind, const weir__type_t *type, uint32_t format)
 {
     weir__slot_t *slot = weir__zone_alloc(&maker->spec->zone, sizeof *slot);
     if (!slot)
         return NULL;
-    slot->kind = kind;
-    slot->type = *type;
-    slot->format = format;
-    slot->root = slot;
+    fill_slot(slot, kind, type, format);
     slot->depth = maker->spec->depth;
-    slot->made_by = UINT32_MAX;
-    slot->first_step = UINT32_MAX;
-    if (!weir__dims_count(type->dims, (uint32_t)type->rank, &slot->count) ||
-        !weir__format_bytes(format, type->dims, (uint32_t)type->rank, type->dtype, &slot->bytes))
-        slot->bytes = UINT64_MAX; // refused where its size is checked
     return slot;
 }
 
-static weir__slot_t *constant_slot(weir__maker_t *maker, const weir__tensor_t *constant)
+bool weir__slots_of_constants(
+    const weir__graph_t *graph, weir__zone_t *zone, weir__slot_t **out_slots)
 {
-    weir__type_t type = {.dtype = constant->dtype, .rank = (int32_t)constant->rank};
-    memcpy(type.dims, constant->dims, constant->rank * sizeof type.dims[0]);
-    weir__slot_t *slot = weir__maker_new_slot(maker, WEIR__SLOT_CONSTANT, &type, 0);
-    if (slot) {
-        slot->data = constant->data;
-        slot->known = constant;
+    for (uint32_t i = 0; i < graph->value_count; i++) {
+        const weir__tensor_t *constant = graph->values[i].constant;
+        if (!constant)
+            continue;
+        weir__type_t type = {.dtype = constant->dtype, .rank = (int32_t)constant->rank};
+        memcpy(type.dims, constant->dims, constant->rank * sizeof type.dims[0]);
+        out_slots[i] = weir__zone_alloc(zone, sizeof *out_slots[i]);
+        if (!out_slots[i])
+            return false;
+        fill_slot(out_slots[i], WEIR__SLOT_CONSTANT, &type, 0);
+        out_slots[i]->data = constant->data;
+        out_slots[i]->known = constant;
     }
-    return slot;
+    return true;
 }
 
 weir__slot_t *weir__maker_slot_of(weir__maker_t *maker, uint32_t value)
 {
-    weir__slot_t **slot = &maker->spec->slot_of_value[value];
-    if (!*slot && value < maker->graph->value_count && maker->graph->values[value].constant)
-        *slot = constant_slot(maker, maker->graph->values[value].constant);
-    return *slot;
+    return maker->spec->slot_of_value[value];
 }
 
 weir_status_t weir__maker_no_slot(const weir__maker_t *maker, uint32_t value, const char *label)
 {
     uint32_t original = weir__plan_original(maker->plan, value);
-    if (maker->graph->values[original].constant)
-        return weir__status_no_memory();
     return WEIR_ERR(
         WEIR_INTERNAL, "%s: value \"%s\" was not made", label, maker->graph->values[original].name);
 }

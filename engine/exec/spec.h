@@ -167,6 +167,12 @@ weir_status_t weir__spec_get(weir_plan_t *plan, const weir_value_t *inputs, weir
     const void *const *contents, weir__spec_t **out_spec, bool *out_made);
 uint32_t weir__spec_cache_count(weir_plan_t *plan);
 weir_status_t weir__spec_cache_create(weir_plan_t *plan);
+// What all specializations begin with: slots of the constants, which none of them writes to.
+// [weir__plan_value_count()]
+weir__slot_t *const *weir__spec_constants(const weir_plan_t *plan);
+// slots.c. false: no memory.
+bool weir__slots_of_constants(
+    const weir__graph_t *graph, weir__zone_t *zone, weir__slot_t **out_slots);
 // Does the specialization fit these inputs?
 bool weir__spec_fits(const weir__spec_t *spec, const weir_value_t *inputs);
 

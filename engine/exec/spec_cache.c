@@ -15,6 +15,8 @@ struct weir__spec_cache {
     pthread_mutex_t lock;
     weir__spec_t *newest;
     uint32_t count;
+    weir__zone_t zone; // of `constants`
+    weir__slot_t **constants;
 };
 
 static void free_cache(struct weir__spec_cache *cache)
@@ -25,6 +27,7 @@ static void free_cache(struct weir__spec_cache *cache)
         weir__spec_release(spec);
     }
     pthread_mutex_destroy(&cache->lock);
+    weir__zone_free(&cache->zone);
     weir__heap_free(cache->heap, cache);
 }
 
@@ -35,9 +38,20 @@ weir_status_t weir__spec_cache_create(weir_plan_t *plan)
         return weir__status_no_memory();
     cache->heap = &plan->runtime->heap;
     pthread_mutex_init(&cache->lock, NULL);
+    weir__zone_init(&cache->zone, cache->heap, 0);
     plan->specs = cache;
     plan->specs_free = free_cache;
-    return NULL;
+    cache->constants =
+        weir__zone_array(&cache->zone, weir__plan_value_count(plan), sizeof *cache->constants);
+    return cache->constants &&
+                   weir__slots_of_constants(plan->model->graph, &cache->zone, cache->constants)
+               ? NULL
+               : weir__status_no_memory();
+}
+
+weir__slot_t *const *weir__spec_constants(const weir_plan_t *plan)
+{
+    return plan->specs->constants;
 }
 
 uint32_t weir__spec_cache_count(weir_plan_t *plan)

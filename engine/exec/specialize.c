@@ -351,8 +351,8 @@ static weir_status_t new_spec(weir_plan_t *plan, weir__spec_t **out_spec)
     spec->plan = plan;
     weir__zone_init(&spec->zone, &runtime->heap, runtime->limits.graph_bytes);
     *out_spec = spec;
-    spec->slot_of_value =
-        weir__zone_array(&spec->zone, weir__plan_value_count(plan), sizeof *spec->slot_of_value);
+    spec->slot_of_value = weir__zone_copy(&spec->zone, weir__spec_constants(plan),
+        weir__plan_value_count(plan) * sizeof *spec->slot_of_value);
     spec->needs = weir__zone_array(&spec->zone, plan->device_count, sizeof *spec->needs);
     bool leaves = false;
     for (uint32_t i = 0; i < plan->device_count; i++)
