@@ -81,7 +81,7 @@ static const weir__cli_option_t rows[] = {
         .value_name = "NAME=N",
         .kind = WEIR__CLI_OPTION_LIST,
         FIELD(dims),
-        .help = "the size of an open dim, by its name or as INPUT:AXIS"},
+        .help = "the size of an open dim, by its name or as INPUT:AXIS; of each model that has it"},
     {.name = "--device",
         .value_name = "NAME[,NAME]",
         .kind = WEIR__CLI_OPTION_TEXT,

@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/cli/dtype.h"
+#include "engine/cli/text.h"
 #include "scheduler/cli/load.h"
 
 // Memory for answers in flight, and how many requests that may be at most.
@@ -36,6 +38,59 @@ static void name_model(const weir__load_t *load, weir__load_model_t *model, uint
         }
 }
 
+// ---- Options of several models
+// ----------------------------------------------------------------------
+
+// Does an option "NAME=..." name an input of the model, one of its open dims, or INPUT:AXIS?
+static bool is_of(const weir_model_t *model, const char *option)
+{
+    const size_t bytes = strcspn(option, "=");
+    for (uint32_t i = 0; i < weir_model_input_count(model); i++) {
+        weir_port_t port;
+        weir_status_t status = weir_model_input(model, i, &port);
+        weir_status_free(status);
+        if (status)
+            continue;
+        const size_t name_bytes = strlen(port.name);
+        if (name_bytes <= bytes && strncmp(port.name, option, name_bytes) == 0 &&
+            (option[name_bytes] == '=' || option[name_bytes] == ':'))
+            return true;
+        for (int32_t d = 0; d < port.rank; d++)
+            if (port.dim_names[d] && strlen(port.dim_names[d]) == bytes &&
+                strncmp(port.dim_names[d], option, bytes) == 0)
+                return true;
+    }
+    return false;
+}
+
+// Of several models each takes the options that name something of its own; of one model all, so
+// that its reader says what is wrong with them. Owns: out->items is the caller's to free; NULL: no
+// memory.
+static void pick(const weir__load_t *load, const weir_model_t *model,
+    const weir__cli_option_list_t *all, weir__cli_option_list_t *out)
+{
+    *out = (weir__cli_option_list_t){.items = calloc(all->count + 1, sizeof(*out->items))};
+    for (size_t i = 0; out->items && i < all->count; i++)
+        if (load->model_count == 1 || is_of(model, all->items[i]))
+            out->items[out->count++] = all->items[i];
+}
+
+// An option that none of several models takes is mistyped.
+static weir_code_t check_used(const weir__load_t *load, const weir__cli_option_list_t *all,
+    const char *name, weir__cli_fault_t *fault)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        bool is_used = load->model_count == 1;
+        for (uint32_t m = 0; m < load->model_count; m++)
+            is_used = is_used || is_of(load->models[m].model, all->items[i]);
+        if (!is_used)
+            return weir__cli_fault_set(fault, WEIR_NOT_FOUND,
+                "%s %s: no model has an input or an open dim of that name; weir inspect shows them",
+                name, all->items[i]);
+    }
+    return WEIR_OK;
+}
+
 // ---- Right answers
 // ----------------------------------------------------------------------------------
 
@@ -63,16 +118,15 @@ static weir_code_t keep_answer(const weir_value_t *values, weir__load_model_t *m
     return WEIR_OK;
 }
 
-static weir_code_t run_samples(const weir__load_options_t *options, weir__cli_chain_t *chain,
-    weir__load_model_t *model, weir_value_t *views, weir__cli_fault_t *fault)
+static weir_code_t run_samples(const weir__load_options_t *options,
+    const weir__cli_inputs_wanted_t *given, weir__cli_chain_t *chain, weir__load_model_t *model,
+    weir_value_t *views, weir__cli_fault_t *fault)
 {
     weir_code_t code = WEIR_OK;
     for (uint32_t s = 0; s < WEIR__LOAD_SAMPLES && code == WEIR_OK; s++) {
         const uint64_t seed = options->seed.is_set ? options->seed.value : 1;
-        const weir__cli_inputs_wanted_t wanted = {.model_path = model->path,
-            .files = options->inputs,
-            .dims = options->dims,
-            .seed = {.value = seed + s, .is_set = true}};
+        weir__cli_inputs_wanted_t wanted = *given;
+        wanted.seed = (weir__cli_option_count_t){.value = seed + s, .is_set = true};
         code = weir__cli_inputs_make(model->model, &wanted, &model->samples[s], fault);
         if (code != WEIR_OK)
             break;
@@ -98,15 +152,22 @@ static weir_code_t find_answers(const weir__load_options_t *options, weir__load_
 {
     const weir__cli_chain_options_t how = {.devices = options->devices};
     weir__cli_chain_t chain = {.engine = load->chain.engine, .model = model->model};
+    weir__cli_inputs_wanted_t wanted = {.model_path = model->path};
+    pick(load, model->model, &options->inputs, &wanted.files);
+    pick(load, model->model, &options->dims, &wanted.dims);
     weir_value_t *views = calloc((size_t)model->output_count + 1, sizeof(*views));
-    weir_code_t code = views ? weir__cli_chain_plan(&chain, &how, fault) : no_memory(fault);
+    weir_code_t code = views && wanted.files.items && wanted.dims.items
+                           ? weir__cli_chain_plan(&chain, &how, fault)
+                           : no_memory(fault);
     if (code == WEIR_OK)
         code = weir__cli_chain_session(&chain, fault);
     if (code == WEIR_OK)
-        code = run_samples(options, &chain, model, views, fault);
+        code = run_samples(options, &wanted, &chain, model, views, fault);
     weir_session_free(chain.session);
     weir_plan_free(chain.plan);
     free(views);
+    free(wanted.files.items);
+    free(wanted.dims.items);
     return code;
 }
 
@@ -122,19 +183,35 @@ static weir_code_t serve(const weir__load_options_t *options, weir__load_t *load
         weir_scheduler_add(load->scheduler, model->name, "1", model->model, &serving), fault);
 }
 
+// What takes its time before the load begins, on a terminal. text: NULL takes the line away.
+static void say(const weir__load_model_t *model, const char *text)
+{
+    char safe[128];
+    if (!isatty(STDERR_FILENO))
+        return;
+    (void)fputs("\r\033[K", stderr);
+    if (text)
+        (void)fprintf(stderr, "%s: %s", weir__cli_text_safe(model->name, safe, sizeof(safe)), text);
+}
+
 static weir_code_t add_model(const weir__load_options_t *options, weir__load_t *load,
     uint32_t index, weir__cli_fault_t *fault)
 {
     weir__load_model_t *model = &load->models[index];
     model->path = options->models.items[index];
     name_model(load, model, index);
+    say(model, "runs of its own, for the right answers");
     weir_code_t code = weir__cli_chain_take(
         weir_model_load(load->chain.engine, model->path, NULL, &model->model), fault);
     if (code != WEIR_OK)
         return code;
     model->output_count = weir_model_output_count(model->model);
     code = find_answers(options, load, model, fault);
-    return code == WEIR_OK ? serve(options, load, model, fault) : code;
+    say(model, "learning what batches cost");
+    if (code == WEIR_OK)
+        code = serve(options, load, model, fault);
+    say(model, NULL);
+    return code;
 }
 
 // ---- Requests
@@ -197,8 +274,12 @@ weir_code_t weir__load_prepare(
             weir_scheduler_create(load->chain.engine, &scheduling, &load->scheduler), fault);
     for (uint32_t i = 0; i < load->model_count && code == WEIR_OK; i++)
         code = add_model(options, load, i, fault);
-    if (load->model_count)
-        weir__cli_inputs_guessed(&load->models[0].samples[0], code);
+    if (code == WEIR_OK)
+        code = check_used(load, &options->dims, "--dim", fault);
+    if (code == WEIR_OK)
+        code = check_used(load, &options->inputs, "--input", fault);
+    for (uint32_t i = 0; i < load->model_count; i++)
+        weir__cli_inputs_guessed(&load->models[i].samples[0], code);
     return code == WEIR_OK ? make_slots(load, fault) : code;
 }
 
