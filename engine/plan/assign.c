@@ -304,7 +304,8 @@ static weir_status_t price(assigner_t *assigner, uint32_t number)
     for (uint32_t d = 0; d < assigner->total; d++) {
         const weir__candidacy_t *candidacy = &unit->candidacies[d];
         bool may = !candidacy->reason && (pin == UINT32_MAX ? !candidacy->is_last : d == pin);
-        row[d] = may ? candidacy->cost_ns : WEIR__CANNOT;
+        // However dear, it can: a claim may be as large as the mark of those that cannot.
+        row[d] = may ? WEIR_MIN(candidacy->cost_ns, WEIR__CANNOT - 1) : WEIR__CANNOT;
         any |= may;
     }
     if (any) {

@@ -371,6 +371,38 @@ static void claims_decide(void **state)
     world_close(&world);
 }
 
+// Goal:   a device that says it costs as much as a number can say still gets what the others
+// refuse,
+//         and loses to any that can.
+static void any_cost_beats_cannot(void **state)
+{
+    (void)state;
+    world_t world;
+    weir_plan_node_t node = {.size = sizeof node};
+    float x[ROWS * SIDE];
+    weir_value_t out;
+    message_t bytes = make_model(make_relu(), 17);
+    world_options_t options = {.plugin_path = PLUGINS ":" WEIR_TEST_PLUGINS "/priced",
+        .plugin_options = "chaos.refuse=Pointwise|Relu"};
+    expect_ok(world_engine(&world, &options));
+    expect_ok(weir_model_load_bytes(world.engine, bytes.data, bytes.count, NULL, &world.model));
+    free(bytes.data);
+    expect_listing(&world, "chaos,priceless", NULL, "Relu@priceless");
+    assert_int_equal(weir_plan_node(world.plan, 0, &node), 1);
+    assert_int_equal(node.cost_source, WEIR_COST_CLAIMED);
+    assert_true(node.cost_ns == UINT64_MAX);
+    fill_floats(x, ROWS * SIDE, 9);
+    weir_value_t in[] = {weir_f32(x, 2, ROWS, SIDE)};
+    expect_ok(weir_session_create(world.plan, NULL, &world.session));
+    world_run(&world, 1, in, 1, &out);
+    for (size_t i = 0; i < ROWS * SIDE; i++)
+        assert_true(((const float *)out.data)[i] == (x[i] > 0 ? x[i] : 0));
+    drop_plan(&world);
+    expect_listing(&world, "priceless,dear", NULL, "Relu@dear");
+    drop_plan(&world);
+    world_close(&world);
+}
+
 // Goal:   a profiled run is learnt from: the next plan knows what its nodes took.
 static void runs_are_learnt_from(void **state)
 {
@@ -411,6 +443,7 @@ int main(void)
         cmocka_unit_test(every_why_not),
         cmocka_unit_test_setup_teardown(times_decide, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(claims_decide, folder_setup, folder_teardown),
+        cmocka_unit_test(any_cost_beats_cannot),
         cmocka_unit_test_setup_teardown(runs_are_learnt_from, folder_setup, folder_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
