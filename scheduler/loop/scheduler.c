@@ -64,6 +64,7 @@ static weir__core_limits_t make_limits(const weir_scheduler_options_t *options)
     limits.instance_count = 2 * options->models + 256;
     limits.tenant_count = options->tenant_count ? options->tenant_count : 1;
     limits.batch_rows = WEIR__CORE_BATCH_ROWS_MAX;
+    limits.row_steps = 1; // weir__shape_round()
     limits.queue_bytes = options->queue_bytes;
     // A machine that is busy otherwise stops a thread for a tenth of a second now and then.
     limits.watchdog_min_ns = 1000 * WEIR_MS;

@@ -10,12 +10,7 @@
 
 uint32_t weir__shape_round(uint32_t count, uint32_t most)
 {
-    uint32_t power = 1;
-    while (power < count && power < ((uint32_t)1 << 31))
-        power *= 2;
-    uint32_t between = power / 4 * 3; // 3, 6, 12, 24 …
-    uint32_t rounded = between >= count ? between : power;
-    return rounded > most && count <= most ? most : rounded;
+    return weir__core_row_step(count, most);
 }
 
 static int64_t round_length(int64_t length)

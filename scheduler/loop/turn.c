@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define ARRIVALS_AT_ONCE 128 // between two looks at runs that have ended
+#define ENDED_AT_ONCE 16     // between two looks at what was submitted
 #define ARRIVALS_AT_A_TIME 16
 #define PASSES_MAX 64 // before other users of the thread have their turn
 
@@ -434,13 +435,12 @@ static void take_commands(weir_scheduler_t *scheduler)
 static bool take_ended(weir_scheduler_t *scheduler)
 {
     uint64_t instance;
-    bool worked = false;
-    while (weir__ring_take(&scheduler->ended, &instance)) {
+    uint32_t count = 0;
+    for (; count < ENDED_AT_ONCE && weir__ring_take(&scheduler->ended, &instance); count++) {
         scheduler->now_ns = weir_now_ns();
         weir__run_ended(scheduler, (uint32_t)instance);
-        worked = true;
     }
-    return worked;
+    return count > 0;
 }
 
 static bool take_submitted(weir_scheduler_t *scheduler)
