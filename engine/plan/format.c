@@ -270,22 +270,32 @@ static weir_status_t format_node(formatter_t *formatter, const weir__plan_node_t
     return emit(formatter, &kept);
 }
 
+static weir_status_t format_region(formatter_t *formatter, weir__plan_region_t *region)
+{
+    for (uint32_t i = 0; i < region->node_count; i++)
+        WEIR_TRY(format_node(formatter, &region->nodes[i]));
+    for (uint32_t i = 0; i < region->source->output_count; i++)
+        WEIR_TRY(ensure_row(formatter, region->source->outputs[i]));
+    region->nodes = formatter->nodes;
+    region->node_count = formatter->node_count;
+    return NULL;
+}
+
 weir_status_t weir__plan_format(weir_plan_t *plan, weir__plan_region_t *region)
 {
-    uint32_t count = plan->model->graph->value_count;
+    // Tables of all values are given back at once: there may be as many regions as values.
+    weir__heap_t *heap = &plan->runtime->heap;
+    uint64_t count = plan->model->graph->value_count;
     formatter_t formatter = {.plan = plan, .region = region};
-    formatter.blocked = weir__zone_array(&plan->zone, count, sizeof *formatter.blocked);
-    formatter.blocked_made = weir__zone_array(&plan->zone, count, sizeof(bool));
-    formatter.row_made = weir__zone_array(&plan->zone, count, sizeof(bool));
-    if (!formatter.blocked || !formatter.blocked_made || !formatter.row_made)
+    formatter.blocked = weir__heap_alloc(heap, count * (sizeof *formatter.blocked + 2));
+    if (!formatter.blocked)
         return weir__status_no_memory();
-    memset(formatter.blocked, 0xff, count * sizeof *formatter.blocked);
-    memset(formatter.row_made, true, count * sizeof(bool));
-    for (uint32_t i = 0; i < region->node_count; i++)
-        WEIR_TRY(format_node(&formatter, &region->nodes[i]));
-    for (uint32_t i = 0; i < region->source->output_count; i++)
-        WEIR_TRY(ensure_row(&formatter, region->source->outputs[i]));
-    region->nodes = formatter.nodes;
-    region->node_count = formatter.node_count;
-    return NULL;
+    formatter.blocked_made = (bool *)(formatter.blocked + count);
+    formatter.row_made = formatter.blocked_made + count;
+    memset(formatter.blocked, 0xff, (size_t)count * sizeof *formatter.blocked);
+    memset(formatter.blocked_made, false, (size_t)count);
+    memset(formatter.row_made, true, (size_t)count);
+    weir_status_t status = format_region(&formatter, region);
+    weir__heap_free(heap, formatter.blocked);
+    return status;
 }

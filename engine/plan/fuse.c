@@ -366,29 +366,41 @@ static void compact(fuser_t *fuser)
     region->node_count = count;
 }
 
-weir_status_t weir__plan_fuse(weir_plan_t *plan, weir__plan_region_t *region)
+static weir_status_t fuse_region(fuser_t *fuser)
 {
-    weir__zone_t *zone = &plan->zone;
-    uint32_t value_count = plan->model->graph->value_count;
-    fuser_t fuser = {.plan = plan, .region = region};
-    fuser.producers = weir__zone_array(zone, value_count, sizeof(uint32_t));
-    fuser.taken = weir__zone_array(zone, region->node_count, sizeof(bool));
-    fuser.replacements = weir__zone_array(zone, region->node_count, sizeof(void *));
-    if (!fuser.producers || !fuser.taken || !fuser.replacements)
+    weir__plan_region_t *region = fuser->region;
+    weir__zone_t *zone = &fuser->plan->zone;
+    fuser->taken = weir__zone_array(zone, region->node_count, sizeof(bool));
+    fuser->replacements = weir__zone_array(zone, region->node_count, sizeof(void *));
+    if (!fuser->taken || !fuser->replacements)
         return weir__status_no_memory();
-    memset(fuser.producers, 0xff, value_count * sizeof(uint32_t));
     for (uint32_t i = 0; i < region->node_count; i++) {
-        fuser.replacements[i] = &region->nodes[i];
+        fuser->replacements[i] = &region->nodes[i];
         for (uint32_t o = 0; o < region->nodes[i].output_count; o++)
             if (region->nodes[i].outputs[o] != WEIR__NONE)
-                fuser.producers[region->nodes[i].outputs[o]] = i;
+                fuser->producers[region->nodes[i].outputs[o]] = i;
+    }
+    for (uint32_t i = region->node_count; i-- > 0;)
+        if (may_join(fuser, i))
+            WEIR_TRY(fuse_from(fuser, i));
+    compact(fuser);
+    return weir__plan_fuse_prologues(fuser->plan, region);
+}
+
+weir_status_t weir__plan_fuse(weir_plan_t *plan, weir__plan_region_t *region)
+{
+    for (uint32_t i = 0; i < region->node_count; i++)
         for (uint32_t r = 0; r < 2; r++)
             if (region->nodes[i].regions[r])
                 WEIR_TRY(weir__plan_fuse(plan, region->nodes[i].regions[r]));
-    }
-    for (uint32_t i = region->node_count; i-- > 0;)
-        if (may_join(&fuser, i))
-            WEIR_TRY(fuse_from(&fuser, i));
-    compact(&fuser);
-    return weir__plan_fuse_prologues(plan, region);
+    // A table of all values is given back at once: there may be as many regions as values.
+    uint64_t bytes = (uint64_t)plan->model->graph->value_count * sizeof(uint32_t);
+    fuser_t fuser = {.plan = plan, .region = region};
+    fuser.producers = weir__heap_alloc(&plan->runtime->heap, bytes);
+    if (!fuser.producers)
+        return weir__status_no_memory();
+    memset(fuser.producers, 0xff, (size_t)bytes);
+    weir_status_t status = fuse_region(&fuser);
+    weir__heap_free(&plan->runtime->heap, fuser.producers);
+    return status;
 }
