@@ -42,6 +42,7 @@ typedef struct weir__core_limits {
     uint64_t scale_up_ns;         // pressure for so long asks for an instance
     uint64_t scale_down_ns;       // idleness for so long gives one back
     uint64_t retry_ns;            // the advice where nothing better is known
+    uint32_t row_steps; // not 0: the driver fills batches up to weir__core_row_step() rows
 } weir__core_limits_t;
 
 typedef enum weir__core_event_kind {
@@ -161,6 +162,10 @@ typedef struct weir__core weir__core_t;
 
 // Values for a server of middling size; times as docs/scheduler.md explains them.
 weir__core_limits_t weir__core_limits_default(void);
+
+// The least of 1, 2, 3, 4, 6, 8, 12, 16, 24 … that is not below `count`; `most` where that would be
+// above it. What a driver runs such a batch as, so that few shapes are ever met.
+uint32_t weir__core_row_step(uint32_t count, uint32_t most);
 
 // How much memory a core with these limits takes. INVALID_ARGUMENT: a count of 0 or above what
 // indices hold.

@@ -10,6 +10,7 @@
 // It must not be pessimistic about sizes that it has not seen: those would never be tried.
 #include "scheduler/core/curve.h"
 
+#include "scheduler/core/core.h"
 #include "scheduler/core/mutant.h"
 
 #define ONE 1024u
@@ -19,6 +20,22 @@
 #define STRANGE_BELOW 820u
 // Keeps products of a time, a ratio and a number of rows within 64 bits: 19 hours.
 #define TIME_MAX ((uint64_t)1 << 46)
+
+uint32_t weir__core_row_step(uint32_t count, uint32_t most)
+{
+    uint32_t power = 1;
+    while (power < count && power < ((uint32_t)1 << 31))
+        power *= 2;
+    uint32_t between = power / 4 * 3; // 3, 6, 12, 24 …
+    uint32_t step = between >= count ? between : power;
+    return step > most && count <= most ? most : step;
+}
+
+// As many as such a batch is run with.
+static uint32_t run_rows(const weir__curve_t *curve, uint32_t rows)
+{
+    return curve->step_rows ? weir__core_row_step(rows, curve->step_rows) : rows;
+}
 
 static uint32_t point_below(uint32_t rows)
 {
@@ -38,6 +55,7 @@ static uint32_t way_up(uint32_t rows, uint32_t point)
 
 uint64_t weir__curve_mean(const weir__curve_t *curve, uint32_t rows)
 {
+    rows = run_rows(curve, rows);
     uint32_t low = point_below(rows), way = way_up(rows, low);
     uint64_t from = curve->mean_ns[low];
     return from + (curve->mean_ns[low + 1] - from) * way / ONE;
@@ -123,6 +141,7 @@ void weir__curve_learn(weir__curve_t *curve, uint32_t rows, uint64_t elapsed_ns)
         elapsed_ns = 1;
     if (elapsed_ns > TIME_MAX)
         elapsed_ns = TIME_MAX;
+    rows = run_rows(curve, rows);
     uint32_t low = point_below(rows);
     curve->seen_log |= (uint32_t)(way_up(rows, low) ? 3 : 1) << low;
     if (curve->learned == 0) {

@@ -9,9 +9,10 @@
 typedef struct weir__curve {
     uint64_t mean_ns[WEIR__CURVE_POINT_COUNT]; // never falls from one point to the next
     uint32_t tail;                             // p95 over mean, in 1/1024; at least 1024
-    uint32_t strange;  // how far the sample before was off, in 1/1024, if it was far; else 0
-    uint32_t learned;  // how many samples; 0: nothing is known
-    uint32_t seen_log; // bit i: point i was part of a sample
+    uint32_t strange;   // how far the sample before was off, in 1/1024, if it was far; else 0
+    uint32_t learned;   // how many samples; 0: nothing is known
+    uint32_t seen_log;  // bit i: point i was part of a sample
+    uint32_t step_rows; // batches are filled up to weir__core_row_step() of at most so many; 0: not
 } weir__curve_t;
 
 // 0 while nothing is known: unknown is taken for fast, since only running it makes it known.

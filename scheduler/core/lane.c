@@ -75,8 +75,10 @@ uint32_t weir__lane_get(weir__core_t *core, uint32_t model, uint32_t dtype, uint
         .stranded_ns = WEIR__CORE_NEVER,
     };
     *bucket = lane;
+    const uint32_t step_rows = core->limits.row_steps ? core->models[model].batch_rows : 0;
     for (uint32_t i = 0; i < core->limits.device_count; i++)
-        core->curves[(size_t)lane * core->limits.device_count + i] = (weir__curve_t){.learned = 0};
+        core->curves[(size_t)lane * core->limits.device_count + i] =
+            (weir__curve_t){.step_rows = step_rows};
     return lane;
 }
 

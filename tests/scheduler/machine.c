@@ -72,7 +72,9 @@ static uint64_t service_ns(world_t *world, const world_instance_t *it)
 {
     const sim_model_t *model = &world->scenario->models[it->model];
     const sim_device_t *device = &world->scenario->devices[it->device];
-    uint64_t base = model->fixed_ns + model->row_ns * it->rows;
+    uint32_t rows =
+        world->scenario->row_steps ? weir__core_row_step(it->rows, model->batch_rows) : it->rows;
+    uint64_t base = model->fixed_ns + model->row_ns * rows;
     uint32_t jitter = sim_random_below(&world->random, 2 * device->jitter_permille + 1);
     base = base * world->devices[it->device].percent / 100;
     return base * (1000 - device->jitter_permille + jitter) / 1000 + 1;

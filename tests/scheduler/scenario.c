@@ -153,6 +153,7 @@ void sim_scenario_from_seed(uint64_t seed, sim_scenario_t *scenario)
     memset(scenario, 0, sizeof *scenario);
     scenario->seed = seed;
     scenario->end_ns = UINT64_MAX;
+    scenario->row_steps = seed / 16 % 2;
     scenario->step_count = sim_random_between(&random, 2000, 4000);
     scenario->count_max = PICK(&random, 20, 200, SIM_REQUEST_MAX - 100);
     scenario->bytes_max = PICK(&random, 15000, 150000, 1u << 30);

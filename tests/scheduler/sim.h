@@ -81,6 +81,7 @@ typedef struct sim_scenario {
     uint32_t lane_count, flow_count;
     uint32_t action_capacity;
     uint64_t drain_ns;  // how long the drain may take
+    uint32_t row_steps; // not 0: batches are filled up to steps, and the core knows it
     int fair;           // tenants are alike and overload it: their times must be too
     int honest;         // steady: hardly anything that is run may end late
     uint64_t warm_ns;   // results count from here

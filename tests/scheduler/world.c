@@ -303,6 +303,7 @@ static int make_core(world_t *world)
     world->limits.device_count = SIM_DEVICE_MAX;
     world->limits.tenant_count = SIM_TENANT_MAX;
     world->limits.batch_rows = SIM_BATCH_MAX;
+    world->limits.row_steps = scenario->row_steps;
     size_t bytes = 0;
     if (weir__core_size(&world->limits, &bytes) != WEIR_OK)
         return world_fail(world, "limits", 0);
