@@ -204,6 +204,27 @@ def time_models():
                 )
 
 
+def send_requests(build):
+    """Part four: the same sentence from many callers, one by one and through the batcher.
+
+    Returns what is not as it should be: answers are compared byte for byte with that of a run alone.
+    """
+    title("4. And under traffic?  (MiniLM, 16 tokens a request; in time: within 1 s)")
+    print(f"{'':34} {'answers/s':>9} {'in time/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'rows a batch':>13}")
+    wrong = []
+    ways = (("single", "one by one"), ("multi", "eight at a time"), ("offline", "a burst, as many as there are"))
+    for scenario, what in ways:
+        command = [build / "bin" / "weir", "load", fetch.model_path("minilm"), "--scenario", scenario,
+                   "--slo-ms", "1000", "--seconds", "2", "--dim", "batch=1", "--dim", "sequence=16", "--json", "-"]
+        row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        seconds = row["seconds"]
+        print(f"{what:34} {row['completed'] / seconds:9.0f} {row['in_slo'] / seconds:9.0f} {row['p50_ms']:8.1f} "
+              f"{row['p99_ms']:8.1f} {row['mean_batch']:13.1f}", flush=True)
+        if row["wrong"] or row["errors"]:
+            wrong.append(f"{what}: {row['wrong']} wrong answers, {row['errors']} errors")
+    return wrong
+
+
 def main():
     parser = argparse.ArgumentParser(description="The demo of weir.")
     parser.add_argument(
@@ -226,6 +247,7 @@ def main():
         fetch.ensure(["magika", "minilm"])
         wrong = identify_files(build) + rank_sentences()
         time_models()
+        wrong += send_requests(build)
     except fetch.FetchError as error:
         sys.exit(f"demo.py: {error}")
     except subprocess.CalledProcessError as error:
