@@ -126,11 +126,17 @@ static weir_status_t find_port(
         is_input ? "input" : "output", name ? name : "");
 }
 
+// `pairs`: those before it are made.
 static weir_status_t make_pair(const weir__served_t *served, const weir_state_pair_t *names,
-    const weir_value_t *initial, pair_t *pair)
+    const weir_value_t *initial, const pair_t *pairs, pair_t *pair)
 {
     WEIR_TRY(find_port(served, names->input, true, &pair->input));
     WEIR_TRY(find_port(served, names->output, false, &pair->output));
+    for (const pair_t *before = pairs; before < pair; before++)
+        if (before->input == pair->input || before->output == pair->output)
+            return WEIR_FAIL(WEIR_INVALID_ARGUMENT,
+                "the pair of \"%s\" and \"%s\": a tensor belongs to one pair of a state",
+                names->input, names->output);
     const weir_port_t *port = &served->inputs[pair->input];
     if (port->dtype != served->outputs[pair->output].dtype)
         return WEIR_FAIL(WEIR_INVALID_ARGUMENT, "\"%s\" is %s and \"%s\" is %s: no state",
@@ -189,7 +195,7 @@ weir_status_t weir_state_create(weir_scheduler_t *scheduler, const char *model,
     for (uint32_t i = 0; i < options->pair_count && !status; i++) {
         state->pair_count = i + 1;
         status = make_pair(served, &options->pairs[i],
-            options->initial ? &options->initial[i] : NULL, &state->pairs[i]);
+            options->initial ? &options->initial[i] : NULL, state->pairs, &state->pairs[i]);
     }
     if (status)
         drop_reference(state);
@@ -202,7 +208,8 @@ weir_status_t weir_state_create(weir_scheduler_t *scheduler, const char *model,
 
 bool weir__state_enter(weir_scheduler_t *scheduler, weir_state_t *state, uint32_t slot)
 {
-    if (!state->busy) {
+    // Who waits already goes first, also between the end of one and the start of the next.
+    if (!state->busy && state->first == WEIR__NO_INDEX) {
         state->busy = true;
         return true;
     }
@@ -251,7 +258,7 @@ uint32_t weir__state_next(weir_scheduler_t *scheduler)
         scheduler->ready_states = state->next_ready;
         state->is_ready = false;
         uint32_t slot = state->first;
-        bool may = slot != WEIR__NO_INDEX && !state->busy; // cancelled, or another was faster
+        bool may = slot != WEIR__NO_INDEX && !state->busy; // cancelled, and others came
         if (may) {
             state->first = scheduler->slots[slot].next_held;
             state->busy = true;
