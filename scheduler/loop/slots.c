@@ -36,6 +36,8 @@ void weir__slot_give(weir_scheduler_t *scheduler, uint32_t index)
     // From here on the ticket is stale.
     uint32_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed) + 1;
     atomic_store_explicit(&slot->generation, generation ? generation : 1, memory_order_relaxed);
+    // Else a mark would meet its generation again when those have gone round.
+    atomic_store_explicit(&slot->cancelled, 0, memory_order_relaxed);
     uint64_t head = atomic_load_explicit(&scheduler->free_head, memory_order_relaxed);
     uint64_t next;
     do {
