@@ -130,17 +130,19 @@ static void forbid_inline(weir_scheduler_t *scheduler, uint32_t device)
             atomic_store(&scheduler->models[m].no_inline, 1);
 }
 
-void weir__device_lost(weir_scheduler_t *scheduler, uint32_t index)
+void weir__device_lost(weir_scheduler_t *scheduler, uint32_t index, weir__device_state_t state)
 {
     weir__loop_device_t *device = &scheduler->devices[index];
-    device->state = WEIR__DEVICE_LOST;
-    weir__observe_set(&device->series->state, WEIR__DEVICE_LOST);
-    weir__loop_log(scheduler, WEIR_LOG_WARNING, 0, "device \"%s\" is lost", device->name);
-    forbid_inline(scheduler, index);
+    device->state = state;
+    weir__observe_set(&device->series->state, state);
+    weir__loop_log(scheduler, WEIR_LOG_WARNING, 0, "device \"%s\" %s", device->name,
+        state == WEIR__DEVICE_LOST ? "is lost" : "does not answer: it is quarantined");
+    if (state == WEIR__DEVICE_LOST)
+        forbid_inline(scheduler, index);
     scheduler->chores = true;
     weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_DEVICE_STATE,
                                    .device = index,
-                                   .state = WEIR__DEVICE_LOST,
+                                   .state = state,
                                    .count = device->slots});
 }
 

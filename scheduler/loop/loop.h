@@ -128,6 +128,7 @@ struct weir__served {
     atomic_uint state;
     atomic_uint pins; // requests, states, taps, and submitters who just look
     atomic_uint label;
+    atomic_uint_fast64_t name_hash;
     atomic_uint tapped;
     atomic_uint no_inline; // its first device was lost once: those sessions are of no use
     uint32_t index;
@@ -276,9 +277,10 @@ struct weir_scheduler {
     weir__spans_t *spans;             // NULL: nobody asked for them
     weir__observe_series_t **tenants; // [limits.tenant_count]
     weir__slot_t *slots;
-    weir_event_t *kept;     // [requests]: FINALs for weir_wait()
-    weir__served_t *models; // [options.models]
-    atomic_uint model_high; // models[] in use are below
+    weir_event_t *kept;       // [requests]: FINALs for weir_wait()
+    weir__served_t *models;   // [options.models]
+    atomic_uint model_high;   // models[] in use are below
+    atomic_uint served_moves; // models and labels that came to a place
     // Under `lock`.
     weir__loader_t *loader;
     atomic_uint_fast64_t memory_bytes; // memory_used, for whoever asks
@@ -305,6 +307,7 @@ struct weir_scheduler {
     uint64_t ending_batch;       // whose FINALs are being made,
     weir_status_t ending_status; // and how it ended
     uint64_t held_due_ns;        // the earliest deadline of requests that the core does not know
+    uint64_t drain_due_ns;       // of a drain that waits for those
     uint64_t memory_used;        // reserved for models
     uint32_t loads_waiting;
     weir_state_t *ready_states; // whose next request may go on
@@ -453,8 +456,8 @@ void weir__ledger_loaded(weir_scheduler_t *scheduler, weir__served_t *served, we
 // What the core says of a device or an instance.
 void weir__device_changed(weir_scheduler_t *scheduler, const weir__core_action_t *action);
 void weir__seat_gone(weir_scheduler_t *scheduler, uint32_t instance);
-// A run said so.
-void weir__device_lost(weir_scheduler_t *scheduler, uint32_t device);
+// A run said so: LOST, or QUARANTINED where it does not answer.
+void weir__device_lost(weir_scheduler_t *scheduler, uint32_t device, weir__device_state_t state);
 // The run of an instance that was given up has ended.
 void weir__device_released(weir_scheduler_t *scheduler, weir__instance_t *instance);
 // It was opened anew, or not; a plan for it was made.

@@ -280,8 +280,11 @@ void weir__run_ended(weir_scheduler_t *scheduler, uint32_t index)
     scheduler->ending_batch = instance->batch;
     scheduler->ending_status = status;
     instance->status = NULL;
-    if (code == WEIR_DEVICE_LOST)
-        weir__device_lost(scheduler, device);
+    // UNAVAILABLE: an earlier run there was given up (a deadline, a cancel) and never ended. A
+    // batch that fails at once would make such a device look idle, and draw all there is to do.
+    if (code == WEIR_DEVICE_LOST || code == WEIR_UNAVAILABLE)
+        weir__device_lost(scheduler, device,
+            code == WEIR_DEVICE_LOST ? WEIR__DEVICE_LOST : WEIR__DEVICE_QUARANTINED);
     else
         weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_BATCH_DONE,
                                        .batch = instance->batch,

@@ -218,7 +218,7 @@ weir_status_t weir_scheduler_create(weir_engine_t *engine, const weir_scheduler_
     scheduler->engine = engine;
     scheduler->options = known;
     scheduler->limits = make_limits(&known);
-    scheduler->timer_ns = scheduler->held_due_ns = WEIR__CORE_NEVER;
+    scheduler->timer_ns = scheduler->held_due_ns = scheduler->drain_due_ns = WEIR__CORE_NEVER;
     scheduler->commands_end = &scheduler->commands;
     pthread_mutex_init(&scheduler->lock, NULL);
     weir_status_t status = make_tables(scheduler) ? NULL : weir__loop_no_memory();
@@ -269,7 +269,7 @@ weir_status_t weir_drain(
     weir_scheduler_t *scheduler, uint64_t deadline_ns, weir_drained_fn drained, void *user_data)
 {
     bool polled = scheduler->options.loop == WEIR_LOOP_POLLED;
-    if (!drained && !polled && weir__is_on_loop(scheduler))
+    if (!drained && weir__is_on_loop(scheduler))
         return WEIR_FAIL(WEIR_INVALID_ARGUMENT,
             "on the loop's thread weir_drain() would wait for itself: give it a callback");
     weir__command_t *command = calloc(1, sizeof *command);
@@ -296,16 +296,17 @@ weir_status_t weir_drain(
 
 void weir_scheduler_describe(const weir_scheduler_t *scheduler, weir_scheduler_info_t *out_info)
 {
+    // What was submitted is counted first and read last: nothing is accepted less than no times.
     weir_scheduler_info_t info = {.size = out_info->size,
         .in_flight = atomic_load(&scheduler->in_flight),
-        .accepted = atomic_load(&scheduler->observe->scheduler.submitted[WEIR__OBSERVE_ANY]) -
-                    atomic_load(&scheduler->inline_runs) - atomic_load(&scheduler->refused),
         .refused = atomic_load(&scheduler->refused),
         .ended = atomic_load(&scheduler->finals),
         .batches = atomic_load(&scheduler->batches),
         .batch_rows = atomic_load(&scheduler->batch_rows),
         .inline_runs = atomic_load(&scheduler->inline_runs),
         .memory_bytes = atomic_load(&scheduler->memory_bytes)};
+    info.accepted = atomic_load(&scheduler->observe->scheduler.submitted[WEIR__OBSERVE_ANY]) -
+                    info.inline_runs - info.refused;
     memcpy(out_info, &info, WEIR_MIN(out_info->size, sizeof info));
 }
 

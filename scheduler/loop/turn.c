@@ -201,6 +201,10 @@ void weir__turn_arrive(weir_scheduler_t *scheduler, uint32_t index)
         weir__turn_final(scheduler, index, WEIR_CANCELLED, WEIR__FINAL_CANCELLED, NULL, 0);
         return;
     }
+    if (!served->in_core) { // there was no memory for it, nor for the key of its requests
+        weir__turn_final(scheduler, index, WEIR_NOT_FOUND, WEIR__REFUSE_MODEL, NULL, 0);
+        return;
+    }
     const weir_value_t *inputs[WEIR__INPUTS_MAX];
     for (uint32_t i = 0; i < served->input_count; i++)
         inputs[i] = weir__slot_input(slot, i);
@@ -279,7 +283,11 @@ static void cancel(weir_scheduler_t *scheduler, uint32_t index)
 static void expire_held(weir_scheduler_t *scheduler, bool all)
 {
     uint64_t now_ns = scheduler->now_ns = weir_now_ns();
-    scheduler->held_due_ns = WEIR__CORE_NEVER;
+    if (scheduler->drain_due_ns <= now_ns) {
+        scheduler->drain_due_ns = WEIR__CORE_NEVER;
+        all = true;
+    }
+    scheduler->held_due_ns = scheduler->drain_due_ns;
     for (uint32_t i = 0; i < scheduler->options.requests; i++) {
         const weir__slot_t *slot = &scheduler->slots[i];
         if (!is_held(slot) || (!all && !slot->deadline_ns))
@@ -387,8 +395,24 @@ static bool is_due(const weir_scheduler_t *scheduler, const weir__command_t *com
 {
     if (command->kind != WEIR__COMMAND_REMOVE && command->kind != WEIR__COMMAND_DRAIN)
         return true;
-    return (ptrdiff_t)(scheduler->submitted.head - command->after) >= 0 &&
-           (command->kind == WEIR__COMMAND_DRAIN || command->served->held_count == 0);
+    if ((ptrdiff_t)(scheduler->submitted.head - command->after) < 0)
+        return false;
+    if (command->kind == WEIR__COMMAND_REMOVE)
+        return command->served->held_count == 0;
+    // A core that drains lets nothing in: not those either that were accepted and are held here.
+    for (uint32_t m = 0; m < atomic_load(&scheduler->model_high); m++)
+        if (scheduler->models[m].held_count)
+            return false;
+    return true;
+}
+
+// A drain that waits for requests that are held here: they end by its deadline, too.
+static void note_drain(weir_scheduler_t *scheduler, const weir__command_t *command)
+{
+    if (command->kind != WEIR__COMMAND_DRAIN)
+        return;
+    scheduler->drain_due_ns = command->deadline_ns;
+    scheduler->held_due_ns = WEIR_MIN(scheduler->held_due_ns, command->deadline_ns);
 }
 
 static void take_later(weir_scheduler_t *scheduler)
@@ -423,6 +447,7 @@ static void take_commands(weir_scheduler_t *scheduler)
         if (is_due(scheduler, command)) {
             finish_command(scheduler, command);
         } else {
+            note_drain(scheduler, command);
             *end = command;
             end = &command->next;
         }
@@ -493,8 +518,10 @@ static bool pass(weir_scheduler_t *scheduler)
     worked |= go_on_with_states(scheduler);
     worked |= weir__loader_take(scheduler);
     scheduler->now_ns = weir_now_ns();
-    if (scheduler->held_due_ns <= scheduler->now_ns)
+    if (scheduler->held_due_ns <= scheduler->now_ns) {
         expire_held(scheduler, false);
+        worked = true; // a command may have waited for those
+    }
     if (atomic_load_explicit(&scheduler->scan_cancels, memory_order_relaxed) &&
         atomic_exchange(&scheduler->scan_cancels, 0))
         for (uint32_t i = 0; i < scheduler->options.requests; i++)
@@ -548,10 +575,10 @@ void weir__turn_shut_down(weir_scheduler_t *scheduler)
     atomic_store(&scheduler->draining, 1);
     weir__turn(scheduler);
     weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_DRAIN, .deadline_ns = 1});
-    expire_held(scheduler, true);
     // What runs has been stopped; without work of its own the thread waits for it.
     while (atomic_load(&scheduler->in_flight) || scheduler->running_count) {
         unsigned seen = atomic_load(&scheduler->ended_count);
+        expire_held(scheduler, true); // also what only now came out of the ring
         weir__turn(scheduler);
         if ((atomic_load(&scheduler->in_flight) || scheduler->running_count) &&
             weir__turn_rest(scheduler))

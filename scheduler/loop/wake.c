@@ -221,8 +221,12 @@ weir_status_t weir__wake_create(weir_scheduler_t *scheduler)
     scheduler->wake = wake;
     weir_status_t status = open_handles(wake);
     // In BORROWED the embedder may run the loop before the first request: it must know to sleep.
-    if (!status && wake->kind == WEIR_LOOP_BORROWED)
+    if (!status && wake->kind == WEIR_LOOP_BORROWED) {
+        // This is its thread, which must not wait for itself before the first turn either.
+        atomic_store_explicit(
+            &scheduler->thread, (unsigned long)pthread_self(), memory_order_relaxed);
         rest(wake);
+    }
     if (!status)
         status = start_thread(wake);
     if (!status)
@@ -259,7 +263,8 @@ void weir__wake_free(weir_scheduler_t *scheduler)
 void weir__wake_poll(weir_scheduler_t *scheduler)
 {
     weir__wake_t *wake = scheduler->wake;
-    if (wake->kind != WEIR_LOOP_POLLED)
+    // From a callback of a poll there is nothing to do: that poll goes on.
+    if (wake->kind != WEIR_LOOP_POLLED || weir__is_on_loop(scheduler))
         return;
     turn(wake);
     (void)uv_run(wake->loop, UV_RUN_NOWAIT);

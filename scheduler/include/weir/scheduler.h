@@ -91,9 +91,11 @@ typedef void (*weir_drained_fn)(void *user_data);
 
 // Takes no more requests (they get DRAINING) and ends what is left at `deadline_ns` of
 // weir_now_ns() (0: never, everything runs to its end). `drained` is called from the loop when
-// nothing is left. Final: a scheduler that drains can only be freed.
+// nothing is left; it must not free the scheduler, whose turn goes on after it. Final: a scheduler
+// that drains can only be freed.
 // drained: NULL: the call waits instead; in POLLED it polls.
-// Threads: any; with `drained` NULL not the loop's in OWN and BORROWED, the poller's in POLLED.
+// Threads: any; with `drained` NULL not the loop's in OWN and BORROWED, the poller's in POLLED, and
+//          never from a callback.
 // Errors:  INVALID_ARGUMENT (it would wait for itself), UNAVAILABLE (drains already).
 WEIR_API WEIR_MUST_USE weir_status_t weir_drain(
     weir_scheduler_t *scheduler, uint64_t deadline_ns, weir_drained_fn drained, void *user_data);
