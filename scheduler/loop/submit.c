@@ -180,7 +180,9 @@ static weir__inline_t *take_inline(weir__served_t *served)
 static weir__inline_t *may_run_inline(
     weir_scheduler_t *scheduler, weir__served_t *served, const weir_request_t *request)
 {
+    // What is filled up is filled by the loop: its answer would have other bits otherwise.
     if (!(request->flags & WEIR_REQUEST_INLINE) || request->state || served->path ||
+        served->padding_count ||
         atomic_load_explicit(&scheduler->in_flight, memory_order_relaxed) ||
         atomic_load_explicit(&served->tapped, memory_order_relaxed) ||
         atomic_load_explicit(&served->no_inline, memory_order_relaxed))
@@ -316,7 +318,9 @@ static weir_status_t submit_to(weir_scheduler_t *scheduler, weir__served_t *serv
         .submitted_ns = weir_now_ns(),
         .deadline_ns = request->deadline_ns};
     if (!filled.deadline_ns && served->deadline_ns)
-        filled.deadline_ns = filled.submitted_ns + served->deadline_ns;
+        filled.deadline_ns = served->deadline_ns > UINT64_MAX - filled.submitted_ns
+                                 ? UINT64_MAX
+                                 : filled.submitted_ns + served->deadline_ns;
     if (filled.deadline_ns && filled.deadline_ns <= filled.submitted_ns) {
         *out_why = WEIR__REFUSE_EXPIRED;
         return weir__loop_status(WEIR_DEADLINE_EXCEEDED, WEIR__REFUSE_EXPIRED);
