@@ -5,6 +5,7 @@
 // <weir/plugin.h> and nothing else of weir.
 #include <weir/plugin.h>
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,13 +43,6 @@ static weir_code_t refuse(weir_support_t *out, weir_code_t code, const char *rea
     return code;
 }
 
-// An epilogue is a little program over the result. This kernel knows one: max(result, 0).
-static int is_relu(const weir_expression_t *epilogue)
-{
-    return epilogue->instruction_count == 2 && epilogue->instructions[1].opcode == WEIR_OP_RELU &&
-           epilogue->outputs[0] == 1;
-}
-
 // Can we run this node? Dims may be negative here (not known yet), data is there for constants
 // only. A "no" costs nothing: another plugin, or the engine's own, gets the node.
 static weir_code_t matmul_supports(const weir_node_t *node, weir_support_t *out)
@@ -56,7 +50,10 @@ static weir_code_t matmul_supports(const weir_node_t *node, weir_support_t *out)
     const weir_tensor_t *a = &node->inputs[0], *b = &node->inputs[1];
     if (b->dtype != WEIR_F32 || a->rank < 2 || b->rank != 2)
         return refuse(out, WEIR_UNSUPPORTED, "A must have two axes or more, B two, both f32");
-    if (node->prologue || (node->epilogue && !is_relu(node->epilogue)))
+    // An epilogue is a little program over the result. This kernel knows one: max(result, 0).
+    const weir_expression_t *e = node->epilogue;
+    if (node->prologue || (e && (e->instruction_count != 2 || e->outputs[0] != 1 ||
+                                    e->instructions[1].opcode != WEIR_OP_RELU)))
         return refuse(out, WEIR_UNSUPPORTED, "the only expression it takes is a Relu behind it");
     return WEIR_OK;
 }
@@ -93,9 +90,7 @@ static weir_code_t matmul_prepare(
     uint64_t *rows = host->alloc(host, sizeof *rows);
     if (!rows)
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a MatMul's state");
-    *rows = 1;
-    for (uint32_t i = 0; i + 1 < node->inputs[0].rank; i++)
-        *rows *= (uint64_t)node->inputs[0].dims[i];
+    *rows = node->outputs[0].element_count / (uint64_t)WEIR_MAX(node->inputs[1].dims[1], 1);
     out->state = rows;
     return WEIR_OK;
 }
@@ -111,8 +106,7 @@ static void matmul_tasks(const weir_node_t *node, void *state, weir_tasks_t *out
     const int64_t *dims = node->inputs[1].dims;
     out->phase_count = 1;
     out->task_count[0] = WEIR_DIV_UP(*rows, ROWS_PER_TASK);
-    // Roughly: so that the engine knows whether waking threads is worth it.
-    out->task_cost_ns[0] = ROWS_PER_TASK * (uint64_t)dims[0] * (uint64_t)dims[1] / 2;
+    out->task_cost_ns[0] = ROWS_PER_TASK * (uint64_t)dims[0] * (uint64_t)dims[1] / 2; // roughly
 }
 
 static weir_code_t matmul_run(const weir_task_t *task)
@@ -140,7 +134,6 @@ static weir_code_t matmul_run(const weir_task_t *task)
 }
 
 // ---- com.example::ReGLU, which ONNX does not have ----------------------------------------------
-//
 // [..., 2n] -> [..., n]: a max(b, 0) + slope a min(b, 0), a and b the halves of the last axis
 // (Shazeer, "GLU Variants Improve Transformer", 2020; slope is ours).
 
@@ -172,10 +165,14 @@ static weir_code_t reglu_run(const weir_task_t *task)
 }
 
 // ---- A device: memory that the engine cannot see, and a queue ----------------------------------
-//
-// It runs the kernels above, within the call: `waits` name what it signalled before, so they are
-// over. A handle is what we like: a buffer's address, for device and queue the host's.
-#define HOST_OF(handle) ((const weir_host_t *)(uintptr_t)(handle))
+// It runs the kernels above, within the call: `waits` name what it signalled before: that is over.
+#define BUFFERS 4096u                                    // at a time
+#define DEVICE(handle) ((device_t *)(uintptr_t)(handle)) // a handle is what we like
+
+typedef struct device {
+    const weir_host_t *host;
+    _Atomic(char *) buffers[BUFFERS]; // by handle - 1: alloc() and free() come from any thread
+} device_t;
 
 static weir_code_t enumerate(const weir_host_t *host, uint32_t index, weir_device_info_t *out)
 {
@@ -191,40 +188,47 @@ static weir_code_t enumerate(const weir_host_t *host, uint32_t index, weir_devic
 static weir_code_t open_device(const weir_host_t *host, uint32_t index, weir_handle_t *out)
 {
     (void)index;
-    *out = (uintptr_t)host;
-    return WEIR_OK;
+    device_t *device = host->alloc(host, sizeof *device);
+    if (device)
+        *device = (device_t){.host = host};
+    *out = (uintptr_t)device;
+    return device ? WEIR_OK : WEIR_RESOURCE_EXHAUSTED;
 }
 
 static void close_device(weir_handle_t device)
 {
-    (void)device; // buffers were given back before
+    for (uint32_t i = 0; i < BUFFERS; i++) // after a loss nobody gives them back one by one
+        free(DEVICE(device)->buffers[i]);
+    DEVICE(device)->host->free(DEVICE(device)->host, DEVICE(device));
 }
 
 static weir_code_t alloc_buffer(
     weir_handle_t device, uint32_t memory, uint64_t bytes, weir_handle_t *out)
 {
-    (void)device;
     if (memory != WEIR_MEMORY_DEVICE) // the engine copies from and to its own memory then
         return WEIR_UNSUPPORTED;
-    *out = bytes < SIZE_MAX / 2 ? (uintptr_t)aligned_alloc(256, (bytes / 256 + 1) * 256) : 0;
-    return *out ? WEIR_OK : WEIR_RESOURCE_EXHAUSTED;
+    char *made = bytes < SIZE_MAX / 2 ? aligned_alloc(256, (bytes / 256 + 1) * 256) : NULL;
+    for (*out = 1; made && *out <= BUFFERS; ++*out)
+        if (atomic_compare_exchange_strong(&DEVICE(device)->buffers[*out - 1], &(char *){0}, made))
+            return WEIR_OK;
+    free(made);
+    return WEIR_RESOURCE_EXHAUSTED;
 }
 
 static void free_buffer(weir_handle_t device, weir_handle_t buffer)
 {
-    (void)device;
-    free((void *)(uintptr_t)buffer);
+    free(buffer ? atomic_exchange(&DEVICE(device)->buffers[buffer - 1], NULL) : NULL);
 }
 
 static weir_code_t create_queue(weir_handle_t device, weir_handle_t *out)
 {
-    *out = device; // calls of one queue come one at a time: nothing to keep
+    *out = device; // a handle like that; calls of one queue come one at a time: nothing to keep
     return WEIR_OK;
 }
 
-static char *at(const weir_binding_t *b)
+static char *at(weir_handle_t device, const weir_binding_t *b)
 {
-    return b->buffer ? (char *)(uintptr_t)b->buffer + b->offset : b->pointer;
+    return b->buffer ? DEVICE(device)->buffers[b->buffer - 1] + b->offset : b->pointer;
 }
 
 static weir_code_t copy(weir_handle_t queue, const weir_copy_region_t *regions, uint32_t count,
@@ -233,8 +237,8 @@ static weir_code_t copy(weir_handle_t queue, const weir_copy_region_t *regions, 
 {
     (void)waits, (void)wait_count;
     for (uint32_t i = 0; i < count; i++)
-        memcpy(at(&regions[i].to), at(&regions[i].from), regions[i].to.bytes);
-    weir_signal_all(HOST_OF(queue), signals, signal_count);
+        memcpy(at(queue, &regions[i].to), at(queue, &regions[i].from), regions[i].to.bytes);
+    weir_signal_all(DEVICE(queue)->host, signals, signal_count);
     return WEIR_OK;
 }
 
@@ -250,19 +254,15 @@ static weir_code_t execute(weir_handle_t queue, const weir_execution_t *executio
         return WEIR_UNSUPPORTED;
     for (uint32_t i = 0; i < execution->binding_count; i++) {
         tensors[i] = i < node->input_count ? node->inputs[i] : node->outputs[i - node->input_count];
-        tensors[i].data = at(&execution->bindings[i]);
+        tensors[i].data = at(queue, &execution->bindings[i]);
     }
     execution->kernel->tasks(node, execution->state, &work);
-    weir_task_t task = {.head = WEIR_HEAD(weir_task_t),
-        .node = node,
-        .state = execution->state,
-        .inputs = tensors,
-        .outputs = tensors + node->input_count,
-        .count = work.task_count[0]};
-    weir_code_t code =
-        execution->kernel->run(&task); // one phase, all tasks of it; none has scratch
+    weir_task_t task = {.head = WEIR_HEAD(weir_task_t), .node = node, .state = execution->state};
+    task.inputs = tensors, task.outputs = tensors + node->input_count;
+    task.count = work.task_count[0]; // of the only phase, all; none has scratch
+    weir_code_t code = execution->kernel->run(&task);
     if (code == WEIR_OK)
-        weir_signal_all(HOST_OF(queue), signals, signal_count);
+        weir_signal_all(DEVICE(queue)->host, signals, signal_count);
     return code;
 }
 
@@ -288,7 +288,7 @@ static const weir_device_table_t device = {.head = WEIR_HEAD(weir_device_table_t
 
 // build: changes with the code, because packed constants on disk belong to one build.
 static const weir_plugin_t plugin = {.head = WEIR_PLUGIN_HEAD, .name = "example", .vendor = "weir",
-    .version = "0.1.0", .build = "2", .kernels = WEIR_ARRAY(kernels), .device = &device,
+    .version = "0.1.0", .build = "3", .kernels = WEIR_ARRAY(kernels), .device = &device,
     .operators = WEIR_ARRAY(operators)};
 // clang-format on
 

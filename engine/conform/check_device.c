@@ -73,6 +73,32 @@ static int64_t blocks_kept(const weir__kit_subject_t *subject)
     return weir__kit_hooks_balance() + atomic_load(&subject->host.live_count);
 }
 
+// A device that is lost is closed with all that it gave: the engine gives none of it back before.
+static void check_close_with_buffers(weir__kit_subject_t *subject)
+{
+    int64_t blocks = 0;
+    name_case(subject, "closed 100 times with buffers that were not given back");
+    for (uint32_t i = 0; i < WARM_UP + 100 && !subject->progress->has_failed; i++) {
+        weir__kit_device_t device;
+        weir_handle_t buffers[3];
+        subject->host.timeline_count = 0;
+        if (i == WARM_UP)
+            blocks = blocks_kept(subject);
+        if (!weir__kit_device_open(subject, &device))
+            return;
+        for (uint32_t b = 0; b < 3 && device.own_memory; b++)
+            if (!weir__kit_device_alloc(&device, WEIR_MEMORY_DEVICE, 4096u << b, &buffers[b]))
+                return;
+        if (device.own_memory)
+            device.table->free(device.handle, buffers[1]);
+        weir__kit_device_close(&device);
+    }
+    if (!subject->progress->has_failed && blocks_kept(subject) > blocks)
+        weir__kit_fail(subject,
+            "100 times close() with 2 buffers that were not given back leave %lld blocks behind",
+            (long long)(blocks_kept(subject) - blocks));
+}
+
 void weir__kit_check_device_open(weir__kit_subject_t *subject, const weir__kit_target_t *target)
 {
     int64_t blocks = 0;
@@ -96,6 +122,8 @@ void weir__kit_check_device_open(weir__kit_subject_t *subject, const weir__kit_t
             weir__kit_fail(subject, "%u times open() and close() leave %lld blocks behind",
                 i + 1 - WARM_UP, (long long)(blocks_kept(subject) - blocks));
     }
+    if (!subject->progress->has_failed)
+        check_close_with_buffers(subject);
     if (weir__kit_hooks_threads())
         weir__kit_fail(subject, "it started a thread of its own: host->thread_start is for that");
 }

@@ -186,6 +186,8 @@ static weir_code_t device_open(const weir_host_t *host, uint32_t index, weir_han
 static void device_close(weir_handle_t handle)
 {
     device_t *device = (device_t *)(uintptr_t)handle;
+    for (uint32_t i = 0; i < BUFFERS && !breaks("close_keeps_buffers"); i++)
+        free(device->buffers[i]);
     pthread_mutex_destroy(&device->lock);
     pthread_cond_destroy(&device->changed);
     if (!breaks("close_leaks"))

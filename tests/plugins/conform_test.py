@@ -73,6 +73,7 @@ CAUGHT_DEVICE = {
     "enumerate_overrun": ("device: opening", "past the end of weir_device_info_t"),
     "open_thread": ("device: opening", "host->thread_start is for that"),
     "close_leaks": ("device: opening", "100 times open() and close() leave 100"),
+    "close_keeps_buffers": ("device: opening", "2 buffers that were not given back leave 200"),
     "thread_left": ("device: opening", "leaves 1 helper threads"),
     "clock_back": ("device: opening", "clock() goes back"),
     "alloc_code": ("device: memory", "alloc() of 2^60 bytes said 13"),
