@@ -61,6 +61,7 @@ void weir__tap_take(weir_tap_t *tap, const weir__slot_t *slot, const weir_event_
     }
     if (!fits) {
         atomic_fetch_add_explicit(&tap->dropped, 1, memory_order_relaxed);
+        weir__observe_add(WEIR__OBSERVE_LOOP, &served->series->tap_dropped, 1);
         return;
     }
     place->sample = (weir_tap_sample_t){.request_id = event->request_id,

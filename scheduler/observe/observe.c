@@ -1,5 +1,5 @@
-// scheduler/observe/observe.c: the list of series. The mutex is for adding, removing and reading;
-// whoever notes never takes it.
+// scheduler/observe/observe.c: the list of series. The mutex is for adding, removing and steps of a
+// reader; whoever notes never takes it.
 #include "scheduler/observe/observe.h"
 
 #include <stdlib.h>
@@ -60,8 +60,10 @@ weir__observe_series_t *weir__observe_add_series(
     weir__observe_registry_t *registry = observe->registry;
     pthread_mutex_lock(&registry->mutex);
     weir__observe_series_t **at = &registry->first[kind];
-    while (*at)
-        at = &(*at)->next;
+    for (; *at; at = &(*at)->next)
+        if (strcmp((*at)->name, name) == 0 &&
+            strcmp((*at)->version ? (*at)->version : "", version ? version : "") == 0)
+            (*at)->is_hidden = true;
     *at = series;
     pthread_mutex_unlock(&registry->mutex);
     return series;
@@ -78,6 +80,47 @@ void weir__observe_remove_series(weir__observe_t *observe, weir__observe_series_
         at = &(*at)->next;
     if (*at)
         *at = series->next;
+    series->is_hidden = true;
+    bool is_read = registry->reader_count > 0;
+    if (is_read) { // a reader that stands on it goes on from there
+        series->next_removed = registry->removed;
+        registry->removed = series;
+    }
     pthread_mutex_unlock(&registry->mutex);
-    free_series(series);
+    if (!is_read)
+        free_series(series);
+}
+
+void weir__observe_read_begin(weir__observe_registry_t *registry)
+{
+    pthread_mutex_lock(&registry->mutex);
+    registry->reader_count++;
+    pthread_mutex_unlock(&registry->mutex);
+}
+
+void weir__observe_read_end(weir__observe_registry_t *registry)
+{
+    weir__observe_series_t *removed = NULL;
+    pthread_mutex_lock(&registry->mutex);
+    if (--registry->reader_count == 0) {
+        removed = registry->removed;
+        registry->removed = NULL;
+    }
+    pthread_mutex_unlock(&registry->mutex);
+    while (removed) {
+        weir__observe_series_t *next = removed->next_removed;
+        free_series(removed);
+        removed = next;
+    }
+}
+
+const weir__observe_series_t *weir__observe_next(weir__observe_registry_t *registry,
+    weir__observe_kind_t kind, const weir__observe_series_t *after)
+{
+    pthread_mutex_lock(&registry->mutex);
+    const weir__observe_series_t *at = after ? after->next : registry->first[kind];
+    while (at && at->is_hidden)
+        at = at->next;
+    pthread_mutex_unlock(&registry->mutex);
+    return at;
 }

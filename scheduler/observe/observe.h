@@ -18,6 +18,7 @@
 #ifndef WEIR_SCHEDULER_OBSERVE_H
 #define WEIR_SCHEDULER_OBSERVE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "scheduler/core/core.h"
@@ -29,7 +30,7 @@ typedef _Atomic uint64_t weir__observe_gauge_t;
 typedef struct weir__observe_part {
     weir__observe_counter_t why[WEIR__WHY_COUNT]; // refusals, batches and ends, by reason
     weir__observe_counter_t rows;                 // that batches held
-    weir__observe_counter_t device_ns;            // that batches took; a tenant's share of them
+    weir__observe_counter_t device_ns;            // that batches took
     weir__observe_counter_t inline_count;         // requests that ran on their caller's thread
     weir__histogram_t batch_rows;
     weir__histogram_t queue_ns;   // from the submission to the batch's start
@@ -47,14 +48,15 @@ typedef enum weir__observe_kind {
 // One model's version, one device or one tenant.
 typedef struct weir__observe_series {
     weir__observe_part_t parts[WEIR__OBSERVE_WRITERS];
-    weir__observe_gauge_t queued;       // requests that wait (model, tenant)
+    weir__observe_gauge_t queued;       // model: requests that wait
     weir__observe_gauge_t running;      // batches that run (model, device)
     weir__observe_gauge_t instances;    // model
     weir__observe_gauge_t memory_bytes; // model: weights and arenas that are resident
     weir__observe_gauge_t state;        // device: weir__device_state_t
     weir__observe_counter_t loads;      // model: how often it became resident
     weir__observe_counter_t tap_dropped;
-    struct weir__observe_series *next;
+    struct weir__observe_series *next, *next_removed;
+    bool is_hidden; // from the text, under the registry's mutex
     char *name;
     char *version; // models; else NULL
     weir__observe_kind_t kind;
@@ -66,7 +68,6 @@ typedef struct weir__observe_scheduler {
     weir__observe_counter_t unmatched[WEIR__WHY_COUNT];       // refused without a model; any thread
     weir__observe_counter_t wakeups;                          // of the loop
     weir__observe_counter_t steps;                            // of the decision core
-    weir__observe_gauge_t queue_count;
     weir__observe_gauge_t queue_bytes;
     weir__observe_gauge_t in_flight;
     weir__observe_gauge_t memory_bytes; // the ledger: what is reserved
@@ -81,8 +82,9 @@ typedef struct weir__observe {
 weir_code_t weir__observe_create(weir__observe_t **out_observe);
 void weir__observe_free(weir__observe_t *observe);
 
-// A new series; version: of a model, else NULL. Two series may not have the same name: the caller
-// sees to that. NULL: no memory. Threads: any; the series may be noted in by the loop at once.
+// A new series; version: of a model, else NULL. It takes the place of one of the same name, which
+// may still be noted in but is not shown any more (a version that is added again while requests of
+// the old one end). NULL: no memory. Threads: any; the series may be noted in by the loop at once.
 weir__observe_series_t *weir__observe_add_series(
     weir__observe_t *observe, weir__observe_kind_t kind, const char *name, const char *version);
 // Frees a series; NULL is allowed. Nobody notes in it any more. Threads: any.
@@ -130,7 +132,7 @@ typedef int (*weir__observe_write_fn)(void *user_data, const char *text, size_t 
 // Writes everything in Prometheus' text format 0.0.4. buckets_per_octave: how many `le` bounds from
 // one power of two to the next: 1, 2, 4, 8 or 16 (others: 1). Allocates nothing; the pieces are at
 // most some hundred bytes long.
-// Threads: any; adding and removing series waits meanwhile.
+// Threads: any; nobody waits for `write`.
 // Errors:  CANCELLED when `write` ended it.
 weir_code_t weir__observe_text(weir__observe_t *observe, uint32_t buckets_per_octave,
     weir__observe_write_fn write, void *user_data);

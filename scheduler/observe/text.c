@@ -162,8 +162,9 @@ static const family_t families[] = {
         READ_GAUGE, SERIES(memory_bytes)},
     {"weir_model_loads_total", "counter", "How often a model became resident.", MODEL, READ_GAUGE,
         SERIES(loads)},
-    {"weir_tap_dropped_total", "counter", "Samples that the tap's consumer was too slow for.",
-        MODEL, READ_GAUGE, SERIES(tap_dropped)},
+    {"weir_tap_dropped_total", "counter",
+        "Samples that a tap dropped: its consumer was too slow, or they were too large.", MODEL,
+        READ_GAUGE, SERIES(tap_dropped)},
     {"weir_device_batches_total", "counter",
         "Batches that have ended on a device, by why they left the queue.", DEVICE, READ_DISPATCHES,
         0},
@@ -182,12 +183,8 @@ static const family_t families[] = {
         "Accepted requests of a tenant that have ended, by how.", TENANT, READ_FINALS, 0},
     {"weir_tenant_requests_refused_total", "counter",
         "Requests of a tenant that were not accepted, by why.", TENANT, READ_REFUSALS, 0},
-    {"weir_tenant_device_seconds_total", "counter", "A tenant's share of the time of devices.",
-        TENANT, READ_SECONDS, PART(device_ns)},
     {"weir_tenant_request_duration_seconds", "histogram",
         "From the submission to the final answer.", TENANT, READ_DURATION, PART(request_ns)},
-    {"weir_tenant_queued_requests", "gauge", "Requests of a tenant that wait.", TENANT, READ_GAUGE,
-        SERIES(queued)},
 };
 
 // ---- Values
@@ -373,10 +370,8 @@ static void put_scheduler(sink_t *sink, const weir__observe_scheduler_t *it)
         read_of(&it->wakeups));
     put_single(sink, "weir_scheduler_steps_total", "counter", "Steps of the decision core.",
         read_of(&it->steps));
-    put_single(sink, "weir_scheduler_queue_requests", "gauge", "Requests that wait, of all models.",
-        read_of(&it->queue_count));
-    put_single(sink, "weir_scheduler_queue_bytes", "gauge", "Their inputs and outputs.",
-        read_of(&it->queue_bytes));
+    put_single(sink, "weir_scheduler_queue_bytes", "gauge",
+        "Inputs and outputs of requests that have not ended.", read_of(&it->queue_bytes));
     put_single(sink, "weir_scheduler_in_flight_requests", "gauge",
         "Requests that were accepted and have not ended.", read_of(&it->in_flight));
     put_single(sink, "weir_scheduler_memory_bytes", "gauge",
@@ -398,18 +393,18 @@ weir_code_t weir__observe_text(weir__observe_t *observe, uint32_t buckets_per_oc
         .per_octave = n <= 16 && n && (n & (n - 1)) == 0 ? n : 1};
     weir__observe_registry_t *registry = observe->registry;
     put_scheduler(&sink, &observe->scheduler);
-    pthread_mutex_lock(&registry->mutex);
+    weir__observe_read_begin(registry);
     for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && !sink.is_ended; i++) {
         const family_t *family = &families[i];
         put(&sink, "# HELP %s %s\n", family->name, family->help);
         put(&sink, "# TYPE %s %s\n", family->name, family->type);
-        const weir__observe_series_t *at = registry->first[family->kind];
-        for (; at && !sink.is_ended; at = at->next) {
+        const weir__observe_series_t *at = NULL;
+        while (!sink.is_ended && (at = weir__observe_next(registry, family->kind, at))) {
             char labels[2 * LABEL_BYTES + 32];
             label(at, labels, sizeof(labels));
             put_series(&sink, family, labels, at);
         }
     }
-    pthread_mutex_unlock(&registry->mutex);
+    weir__observe_read_end(registry);
     return sink.is_ended ? WEIR_CANCELLED : WEIR_OK;
 }

@@ -412,6 +412,47 @@ static void many_writers(void **state)
     weir__observe_free(it.observe);
 }
 
+typedef struct slow_reader {
+    world_t *world;
+    weir__observe_series_t *old, *new;
+    uint32_t pieces;
+} slow_reader_t;
+
+// A receiver that takes its time: others come and go meanwhile, the one that is read too.
+static int take_and_change(void *user_data, const char *bytes, size_t count)
+{
+    slow_reader_t *it = user_data;
+    (void)bytes, (void)count;
+    if (++it->pieces % 50 == 0 && it->pieces <= 1000) {
+        it->new = weir__observe_add_series(it->world->observe, WEIR__OBSERVE_MODEL, "m", "2");
+        weir__observe_remove_series(it->world->observe, it->old);
+        it->old = it->new;
+    }
+    return 0;
+}
+
+// Goal: series are added and removed while a receiver has the text: nobody waits for it, and what
+// it reads stays in memory. One that is added again is shown once.
+static void a_receiver_stops_nobody(void **state)
+{
+    (void)state;
+    world_t it = make_world("m", "t");
+    slow_reader_t reader = {
+        .world = &it, .old = weir__observe_add_series(it.observe, WEIR__OBSERVE_MODEL, "m", "2")};
+    assert_int_equal(weir__observe_text(it.observe, 1, take_and_change, &reader), WEIR_OK);
+    assert_true(reader.pieces > 200);
+    weir__observe_series_t *again =
+        weir__observe_add_series(it.observe, WEIR__OBSERVE_MODEL, "m", "2");
+    weir__observe_set(&again->queued, 7);
+    const text_t text = text_of(it.observe, 1);
+    const char *line = "weir_queued_requests{model=\"m\",version=\"2\"}";
+    assert_true(value_of(&text, line) == 7);
+    assert_null(strstr(strstr(text.bytes, line) + 1, line));
+    free(text.bytes);
+    weir__observe_remove_series(it.observe, reader.old);
+    weir__observe_free(it.observe);
+}
+
 // Goal: neither noting nor writing the text allocates.
 static void no_allocation(void **state)
 {
@@ -435,6 +476,7 @@ int main(void)
         cmocka_unit_test(format),
         cmocka_unit_test(ended),
         cmocka_unit_test(many_writers),
+        cmocka_unit_test(a_receiver_stops_nobody),
         cmocka_unit_test(no_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
