@@ -42,7 +42,7 @@ static double worth(const weir__served_t *served, uint64_t now_ns)
            (double)(served->charge_bytes ? served->charge_bytes : 1);
 }
 
-// On the loop. Its instances are idle, since nothing of it is in flight.
+// On the loop. Its instances are idle, since no batch of it runs.
 static bool evict(weir_scheduler_t *scheduler, weir__served_t *served)
 {
     weir__job_t *job = calloc(1, sizeof *job);
@@ -72,8 +72,10 @@ static weir__served_t *least_worth(const weir_scheduler_t *scheduler)
     weir__served_t *least = NULL;
     for (uint32_t i = 0; i < scheduler->options.models; i++) {
         weir__served_t *served = &scheduler->models[i];
-        if (!served->in_core || !served->path || served->in_loop || served->instance_count == 0 ||
-            atomic_load(&served->residency) != WEIR__RESIDENT)
+        // A batch may run on when its requests have ended: by a deadline, or on a device that
+        // hangs.
+        if (!served->in_core || !served->path || served->in_loop || served->batch_count ||
+            served->instance_count == 0 || atomic_load(&served->residency) != WEIR__RESIDENT)
             continue;
         if (!least || worth(served, scheduler->now_ns) < worth(least, scheduler->now_ns))
             least = served;
