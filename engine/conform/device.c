@@ -126,7 +126,6 @@ static bool stage(weir__kit_device_t *device, uint64_t bytes, staging_t *out_sta
             device, device->table->map(device->handle, staging->binding.buffer, &data), "map()"))
         return false;
     staging->data = data;
-    staging->binding.pointer = data;
     staging->binding.bytes = bytes;
     return true;
 }

@@ -27,6 +27,7 @@ typedef struct device {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     void *buffers[BUFFERS]; // handle: place + 1
+    int pinned[BUFFERS];
     uint64_t sizes[BUFFERS], used;
     uint64_t reached[64]; // of the host's timelines, as this device signalled them
     uint32_t queue_count;
@@ -76,6 +77,8 @@ static void take_ms(long ms)
 static char *at(device_t *device, const weir_binding_t *binding)
 {
     if (!binding->buffer)
+        return binding->pointer;
+    if (device->pinned[binding->buffer - 1]) // there is such a buffer for "pinned_pointer" alone
         return binding->pointer;
     return (char *)device->buffers[binding->buffer - 1] +
            (breaks("copy_offset") ? 0 : binding->offset);
@@ -199,7 +202,8 @@ static weir_code_t buffer_alloc(
 {
     device_t *device = (device_t *)(uintptr_t)handle;
     uint32_t i = 0;
-    if (memory != WEIR_MEMORY_DEVICE)
+    int is_pinned = memory == WEIR_MEMORY_PINNED && breaks("pinned_pointer");
+    if (memory != WEIR_MEMORY_DEVICE && !is_pinned)
         return WEIR_UNSUPPORTED;
     if (bytes > (1u << 30))
         return breaks("alloc_code") ? WEIR_INTERNAL : WEIR_RESOURCE_EXHAUSTED;
@@ -208,6 +212,7 @@ static weir_code_t buffer_alloc(
     if (i == BUFFERS || !(device->buffers[i] = malloc(bytes + 256)))
         return WEIR_RESOURCE_EXHAUSTED;
     device->sizes[i] = bytes;
+    device->pinned[i] = is_pinned;
     if (!breaks("memory_info"))
         device->used += bytes;
     *out = breaks("alloc_handles") ? 1 : i + 1;
@@ -223,6 +228,17 @@ static void buffer_free(weir_handle_t handle, weir_handle_t buffer)
         device->used -= device->sizes[buffer - 1];
     free(device->buffers[buffer - 1]);
     device->buffers[buffer - 1] = NULL;
+}
+
+static weir_code_t buffer_map(weir_handle_t handle, weir_handle_t buffer, void **out)
+{
+    *out = ((device_t *)(uintptr_t)handle)->buffers[buffer - 1];
+    return WEIR_OK;
+}
+
+static void buffer_unmap(weir_handle_t handle, weir_handle_t buffer)
+{
+    (void)handle, (void)buffer;
 }
 
 static weir_code_t memory_info(weir_handle_t handle, uint64_t *out_used, uint64_t *out_total)
@@ -450,6 +466,8 @@ static const weir_device_table_t table = {.head = WEIR_HEAD(weir_device_table_t)
     .close = device_close,
     .alloc = buffer_alloc,
     .free = buffer_free,
+    .map = buffer_map,
+    .unmap = buffer_unmap,
     .queue_create = queue_create,
     .queue_destroy = queue_destroy,
     .copy = copy,

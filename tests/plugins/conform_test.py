@@ -81,6 +81,7 @@ CAUGHT_DEVICE = {
     "memory_info": ("device: memory", "memory_info() says 0, 0 and 0"),
     "copy_offset": ("device: copies", "copy() of"),
     "copy_first": ("device: copies", "copy() of"),
+    "pinned_pointer": ("device: memory", "signal 11"),
     "wait_ignored": ("device: queues", "did not wait"),
     "signal_missing": ("device: copies", "was not signalled within 1 s"),
     "signal_twice": ("device: copies", "signalled a point twice"),
