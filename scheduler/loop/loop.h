@@ -127,6 +127,7 @@ typedef struct weir__same_dim {
 struct weir__served {
     atomic_uint state;
     atomic_uint pins; // requests, states, taps, and submitters who just look
+    weir_scheduler_t *scheduler;
     atomic_uint label;
     atomic_uint_fast64_t name_hash;
     atomic_uint tapped;
@@ -242,7 +243,7 @@ typedef struct weir__command {
     weir__command_kind_t kind;
     weir__served_t *served;
     weir_tap_t *tap;
-    size_t after; // REMOVE, DRAIN: requests that were put before this are taken first
+    size_t after; // DRAIN: requests that were put before this are taken first
     uint64_t deadline_ns;
     weir_drained_fn drained;
     void *user_data;
@@ -281,6 +282,7 @@ struct weir_scheduler {
     weir__served_t *models;   // [options.models]
     atomic_uint model_high;   // models[] in use are below
     atomic_uint served_moves; // models and labels that came to a place
+    atomic_uint unpinned;     // a model that was removed has a pin less
     // Under `lock`.
     weir__loader_t *loader;
     atomic_uint_fast64_t memory_bytes; // memory_used, for whoever asks
@@ -377,6 +379,8 @@ weir_status_t weir__probe(weir_scheduler_t *scheduler, weir__served_t *served,
 // ---- shapes.c ----------------------------------------------------------------------------------
 // Lengths and batches are run at 1, 2, 3, 4, 6, 8, 12, 16, 24 … so that few shapes are ever met.
 uint32_t weir__shape_round(uint32_t count, uint32_t most);
+// The length that an input of this one is filled up to.
+int64_t weir__shape_length(const weir_padding_t *padding, int64_t length);
 uint32_t weir__shape_key_capacity(const weir__served_t *served);
 // The key of one request's shape; returns how many words.
 uint32_t weir__shape_key(const weir__served_t *served, const weir_value_t *const *inputs,

@@ -107,7 +107,13 @@ static bool matches(weir__served_t *served, const selector_t *selector)
 
 void weir__served_unpin(weir__served_t *served)
 {
+    weir_scheduler_t *scheduler = served->scheduler;
     atomic_fetch_sub(&served->pins, 1);
+    if (atomic_load(&served->state) != WEIR__SERVED_REMOVED)
+        return;
+    // The loop may wait for just that.
+    atomic_store(&scheduler->unpinned, 1);
+    weir__wake(scheduler);
 }
 
 static bool pin(weir__served_t *served)
@@ -123,14 +129,24 @@ static bool pin(weir__served_t *served)
     return false;
 }
 
-weir__served_t *weir__served_find(weir_scheduler_t *scheduler, const char *text)
+static uint64_t hash_name(const char *name, size_t bytes)
+{
+    uint64_t hash = 0xcbf29ce484222325u; // FNV-1a
+    for (size_t i = 0; i < bytes; i++)
+        hash = (hash ^ (unsigned char)name[i]) * 0x100000001b3u;
+    return hash;
+}
+
+static weir__served_t *find_once(weir_scheduler_t *scheduler, const char *text)
 {
     selector_t selector = parse_selector(scheduler, text);
+    uint64_t hash = hash_name(selector.name, selector.name_bytes);
     uint32_t high = atomic_load_explicit(&scheduler->model_high, memory_order_acquire);
     weir__served_t *found = NULL;
     for (uint32_t i = 0; i < high; i++) {
         weir__served_t *served = &scheduler->models[i];
-        if (!pin(served))
+        // A pin is a write that all submitters share: not on models of other names.
+        if (atomic_load_explicit(&served->name_hash, memory_order_relaxed) != hash || !pin(served))
             continue;
         if (!matches(served, &selector) || (found && compare_versions(served, found) < 0)) {
             weir__served_unpin(served);
@@ -141,6 +157,18 @@ weir__served_t *weir__served_find(weir_scheduler_t *scheduler, const char *text)
         found = served;
     }
     return found;
+}
+
+// A look is no snapshot: what it looks for may move to a place that it has passed already, so what
+// was not found is looked for again when something has moved meanwhile.
+weir__served_t *weir__served_find(weir_scheduler_t *scheduler, const char *text)
+{
+    for (;;) {
+        unsigned moves = atomic_load(&scheduler->served_moves);
+        weir__served_t *found = find_once(scheduler, text);
+        if (found || atomic_load(&scheduler->served_moves) == moves)
+            return found;
+    }
 }
 
 weir_status_t weir__served_unknown(const weir_scheduler_t *scheduler, const char *selector)
@@ -200,6 +228,7 @@ static weir_status_t take_place(
     free_one->index = index;
     free_one->core_version = ++scheduler->core_versions;
     atomic_store(&free_one->label, WEIR__NO_INDEX);
+    atomic_store(&free_one->name_hash, hash_name(name, strlen(name)));
     atomic_store(&free_one->state, WEIR__SERVED_ADDING);
     if (index >= high)
         atomic_store_explicit(&scheduler->model_high, index + 1, memory_order_release);
@@ -228,20 +257,18 @@ static weir_status_t add_label(weir_scheduler_t *scheduler, const char *label, u
 }
 
 // Under the lock.
-static weir_status_t set_label(
-    weir_scheduler_t *scheduler, weir__served_t *served, const char *label)
+static void move_label(weir_scheduler_t *scheduler, weir__served_t *served, uint32_t index)
 {
-    uint32_t index;
-    WEIR_TRY(add_label(scheduler, label, &index));
-    // First the new one: who looks meanwhile finds one of the two, the higher version.
-    atomic_store_explicit(&served->label, index, memory_order_release);
+    // First the new one, then word of it: who looks meanwhile finds one of the two (the higher
+    // version), or looks again.
+    atomic_store(&served->label, index);
+    atomic_fetch_add(&scheduler->served_moves, 1);
     for (uint32_t i = 0; i < scheduler->options.models; i++) {
         weir__served_t *other = &scheduler->models[i];
         if (other != served && atomic_load(&other->state) == WEIR__SERVED_SERVING &&
             strcmp(other->name, served->name) == 0 && atomic_load(&other->label) == index)
-            atomic_store_explicit(&other->label, WEIR__NO_INDEX, memory_order_release);
+            atomic_store(&other->label, WEIR__NO_INDEX);
     }
-    return NULL;
 }
 
 static void free_samples(weir__command_t *command)
@@ -296,15 +323,13 @@ weir_status_t weir_scheduler_add(weir_scheduler_t *scheduler, const char *name, 
         return weir__loop_no_memory();
     weir__served_t *served = NULL;
     pthread_mutex_lock(&scheduler->lock);
-    weir_status_t status = take_place(scheduler, name, version, &served);
+    uint32_t label;
+    weir_status_t status = known.label ? add_label(scheduler, known.label, &label) : NULL;
+    if (!status)
+        status = take_place(scheduler, name, version, &served);
     pthread_mutex_unlock(&scheduler->lock);
     if (!status)
         status = build_and_probe(scheduler, served, model, &known, command);
-    if (!status && known.label) {
-        pthread_mutex_lock(&scheduler->lock);
-        status = set_label(scheduler, served, known.label);
-        pthread_mutex_unlock(&scheduler->lock);
-    }
     if (status) {
         if (served)
             give_up(scheduler, served);
@@ -316,8 +341,14 @@ weir_status_t weir_scheduler_add(weir_scheduler_t *scheduler, const char *name, 
     command->kind = WEIR__COMMAND_ADD;
     command->served = served;
     weir__command_post(scheduler, command);
-    // Only now: a request that is in the ring has its model in the commands.
+    // Only now: a request that is in the ring has its model in the commands. The label is taken
+    // from another version when this one can be found.
+    pthread_mutex_lock(&scheduler->lock);
     atomic_store(&served->state, WEIR__SERVED_SERVING);
+    atomic_fetch_add(&scheduler->served_moves, 1);
+    if (known.label)
+        move_label(scheduler, served, label);
+    pthread_mutex_unlock(&scheduler->lock);
     return NULL;
 }
 
@@ -362,8 +393,11 @@ weir_status_t weir_scheduler_label(
 {
     pthread_mutex_lock(&scheduler->lock);
     weir__served_t *served = find_exact(scheduler, name, version);
-    weir_status_t status = served ? set_label(scheduler, served, label)
+    uint32_t index;
+    weir_status_t status = served ? add_label(scheduler, label, &index)
                                   : WEIR_FAIL(WEIR_NOT_FOUND, "%s@%s is not served", name, version);
+    if (!status)
+        move_label(scheduler, served, index);
     pthread_mutex_unlock(&scheduler->lock);
     return status;
 }
@@ -409,11 +443,9 @@ void weir__served_settle(weir_scheduler_t *scheduler, weir__served_t *served)
         served->in_loop || served->instance_count ||
         atomic_load(&served->residency) == WEIR__LOADING)
         return;
-    // Somebody may just be looking at it, or a state may keep it: again at the next turn.
-    if (atomic_load(&served->pins)) {
-        scheduler->chores = true;
+    // Somebody may just be looking at it: whoever lets go wakes the loop.
+    if (atomic_load(&served->pins))
         return;
-    }
     weir__shapes_forget(scheduler, served);
     weir__ledger_remove(scheduler, served);
     // What is the loop's; the rest may be written by whoever gives up adding a model.

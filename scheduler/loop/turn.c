@@ -395,10 +395,13 @@ static bool is_due(const weir_scheduler_t *scheduler, const weir__command_t *com
 {
     if (command->kind != WEIR__COMMAND_REMOVE && command->kind != WEIR__COMMAND_DRAIN)
         return true;
+    // Every request that the loop has got has a pin: what is more is of somebody who found the model
+    // before it was removed and is not here yet, or of a state or a tap that keeps it.
+    if (command->kind == WEIR__COMMAND_REMOVE)
+        return atomic_load(&command->served->pins) <= command->served->in_loop &&
+               command->served->held_count == 0;
     if ((ptrdiff_t)(scheduler->submitted.head - command->after) < 0)
         return false;
-    if (command->kind == WEIR__COMMAND_REMOVE)
-        return command->served->held_count == 0;
     // A core that drains lets nothing in: not those either that were accepted and are held here.
     for (uint32_t m = 0; m < atomic_load(&scheduler->model_high); m++)
         if (scheduler->models[m].held_count)
@@ -531,6 +534,9 @@ static bool pass(weir_scheduler_t *scheduler)
         weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_TIMER});
         worked = true;
     }
+    if (atomic_load_explicit(&scheduler->unpinned, memory_order_relaxed) &&
+        atomic_exchange(&scheduler->unpinned, 0))
+        worked = scheduler->chores = true; // and a command may be due
     if (scheduler->chores)
         weir__chores(scheduler);
     return worked;
@@ -563,6 +569,7 @@ bool weir__turn_rest(weir_scheduler_t *scheduler)
     bool rest =
         weir__ring_is_empty(&scheduler->submitted) && weir__ring_is_empty(&scheduler->ended) &&
         !atomic_load(&scheduler->commands_waiting) && !atomic_load(&scheduler->scan_cancels) &&
+        !atomic_load(&scheduler->unpinned) &&
         !scheduler->ready_states && !weir__loader_has_done(scheduler);
     if (!rest)
         atomic_store(&scheduler->sleeping, 0);

@@ -75,6 +75,52 @@ static void a_removed_version_ends_what_it_took(void **state)
     world_close(&world);
 }
 
+// ---- Rollouts, with somebody who asks all the time ---------------------------------------------
+
+typedef struct asker {
+    world_t *world;
+    const char *selector;
+    atomic_int stop;
+    uint32_t asked;
+} asker_t;
+
+static void *ask(void *user_data)
+{
+    asker_t *asker = user_data;
+    static call_t calls[2];
+    call_t *call = &calls[asker->selector[4] == '@'];
+    while (!atomic_load(&asker->stop)) {
+        weir_request_t request = request_of(call, asker->asked++, 1);
+        request.model = asker->selector;
+        expect_ok(weir_submit(asker->world->scheduler, &request, &call->ticket, NULL, NULL));
+        expect_ok(weir_wait(asker->world->scheduler, call->ticket, 0, NULL));
+    }
+    return NULL;
+}
+
+static void a_rollout_is_never_between_versions(void **state)
+{
+    (void)state;
+    world_t world;
+    world_open(&world, rows_graph(), NULL);
+    asker_t askers[] = {
+        {.world = &world, .selector = "rows"}, {.world = &world, .selector = "rows@stable"}};
+    pthread_t threads[2];
+    add_version(&world, "1.0.0", "stable");
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, ask, &askers[i]), 0);
+    for (uint32_t round = 0; round < 200; round++) { // places before and behind the old one
+        add_version(&world, round % 2 ? "1.0.0" : "2.0.0", "stable");
+        expect_ok(weir_scheduler_remove(world.scheduler, "rows", round % 2 ? "2.0.0" : "1.0.0"));
+    }
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&askers[i].stop, 1);
+        pthread_join(threads[i], NULL);
+        assert_true(askers[i].asked > 0);
+    }
+    world_close(&world);
+}
+
 // y = x - the mean over the rows.
 static message_t mixing_graph(void)
 {
@@ -279,6 +325,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(selectors_find_versions),
         cmocka_unit_test(a_removed_version_ends_what_it_took),
+        cmocka_unit_test(a_rollout_is_never_between_versions),
         cmocka_unit_test(rows_that_see_each_other_are_not_stacked),
         cmocka_unit_test(state_is_kept_in_order),
         cmocka_unit_test(a_tap_has_copies),
