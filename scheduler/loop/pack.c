@@ -84,8 +84,7 @@ void weir__pack_dims(const weir__served_t *served, uint32_t index, const weir_va
     for (uint32_t p = 0; p < served->padding_count; p++)
         if (served->paddings[p].input == index) {
             int64_t *dim = &out_batch->dims[served->paddings[p].axis];
-            if (*dim > 0 && *dim <= INT32_MAX)
-                *dim = weir__shape_round((uint32_t)*dim, UINT32_MAX);
+            *dim = weir__shape_length(&served->paddings[p], *dim);
         }
 }
 

@@ -13,11 +13,12 @@ uint32_t weir__shape_round(uint32_t count, uint32_t most)
     return weir__core_row_step(count, most);
 }
 
-static int64_t round_length(int64_t length)
+int64_t weir__shape_length(const weir_padding_t *padding, int64_t length)
 {
-    if (length <= 0 || length > INT32_MAX)
+    uint32_t most = padding->length_max ? padding->length_max : UINT32_MAX;
+    if (length <= 0 || length > INT32_MAX || length > most)
         return length;
-    return weir__shape_round((uint32_t)length, UINT32_MAX);
+    return weir__shape_round((uint32_t)length, most);
 }
 
 uint32_t weir__shape_key_capacity(const weir__served_t *served)
@@ -39,7 +40,7 @@ uint32_t weir__shape_key(const weir__served_t *served, const weir_value_t *const
         for (uint32_t p = 0; p < served->padding_count; p++)
             if (served->paddings[p].input == i) {
                 int64_t *dim = &out_key[begin + 1 + served->paddings[p].axis];
-                *dim = round_length(*dim);
+                *dim = weir__shape_length(&served->paddings[p], *dim);
             }
         if (axis != WEIR_AXIS_NONE || served->max_batch == 1)
             continue;

@@ -114,8 +114,10 @@ typedef enum weir_batching {
 #define WEIR_AXIS_NONE (-2) // has no rows: requests are stacked only when they agree in its bytes
 
 // Lengths that may differ within a batch: axis `axis` of input `input` is filled with `value` up to
-// the longest. It is only done where declared: the model must not let the filling change a row's
-// answer (a mask, say). Several inputs of the same length are declared each.
+// the next of 1, 2, 3, 4, 6, 8, 12, 16, 24 …, or `length_max` where that is less: by its own length
+// alone, so that an answer's bits do not depend on what it was stacked with. It is only done where
+// declared: the model must not let the filling change a row's answer (a mask, say). Several inputs
+// of the same length are declared each. Such a model's requests never run inline.
 // (Ragged rows need no declaration: a request may bring any number of rows along the batch axis.)
 typedef struct weir_padding {
     uint32_t input;
@@ -123,6 +125,8 @@ typedef struct weir_padding {
     double value;   // converted to the input's dtype
     int32_t output; // whose axis `output_axis` has the same length and is cut back; -1: none
     uint32_t output_axis;
+    uint32_t length_max; // what the model takes at most; longer ones are left alone; 0: no bound
+    uint32_t reserved;   // 0
 } weir_padding_t;
 
 typedef struct weir_serving_options {
