@@ -201,7 +201,8 @@ static void note_inline(
     weir__observe_ended(WEIR__OBSERVE_ANY, scheduler->tenants[tenant], why, 0, compute_ns);
 }
 
-static void run_inline(weir_scheduler_t *scheduler, weir__served_t *served, weir__inline_t *place,
+// false: the device is lost or does not answer; the request is to be queued, and may run elsewhere.
+static bool run_inline(weir_scheduler_t *scheduler, weir__served_t *served, weir__inline_t *place,
     const weir_request_t *request, uint64_t deadline_ns, uint32_t rows, weir_event_fn callback,
     void *user_data)
 {
@@ -219,11 +220,18 @@ static void run_inline(weir_scheduler_t *scheduler, weir__served_t *served, weir
     event.receipt.batch_size = rows;
     event.receipt.left = WEIR_LEFT_INLINE;
     atomic_store_explicit(&place->busy, 0, memory_order_release);
+    weir_code_t code = weir_status_code(event.status);
+    if (code == WEIR_DEVICE_LOST || code == WEIR_UNAVAILABLE) {
+        atomic_store(&served->no_inline, 1); // for good: its sessions are of a device that is gone
+        weir_status_free(event.status);
+        return false;
+    }
     atomic_fetch_add_explicit(&scheduler->inline_runs, 1, memory_order_relaxed);
     note_inline(scheduler, served, request->tenant, &event);
     weir_status_t status = event.status;
     callback(&event, user_data);
     weir_status_free(status);
+    return true;
 }
 
 // ---- Submission --------------------------------------------------------------------------------
@@ -327,11 +335,28 @@ static weir_status_t submit_to(weir_scheduler_t *scheduler, weir__served_t *serv
     }
     WEIR_TRY(weir__submit_check(served, request, &filled.rows, &filled.bytes));
     weir__inline_t *place = callback ? may_run_inline(scheduler, served, request) : NULL;
-    if (!place)
+    if (!place || !run_inline(scheduler, served, place, request, filled.deadline_ns, filled.rows,
+                      callback, user_data))
         return enqueue(scheduler, served, request, &filled, out_ticket, out_why);
-    run_inline(
-        scheduler, served, place, request, filled.deadline_ns, filled.rows, callback, user_data);
     weir__served_unpin(served);
+    return NULL;
+}
+
+// A stream stays with the version that its state was made for, whatever the selector means by now;
+// only the name has to be right.
+static weir_status_t find_of_state(const weir_request_t *request, weir__served_t **out_served)
+{
+    weir__served_t *served = weir__state_served(request->state);
+    size_t bytes = strlen(served->name);
+    if (strncmp(request->model, served->name, bytes) != 0 ||
+        (request->model[bytes] && request->model[bytes] != '@'))
+        return WEIR_FAIL(WEIR_INVALID_ARGUMENT,
+            "the request is for \"%s\", its state was made for %s@%s", request->model, served->name,
+            served->version);
+    if (atomic_load(&served->state) != WEIR__SERVED_SERVING)
+        return weir__loop_status(WEIR_NOT_FOUND, WEIR__REFUSE_MODEL);
+    atomic_fetch_add(&served->pins, 1); // it has the state's as well
+    *out_served = served;
     return NULL;
 }
 
@@ -351,16 +376,16 @@ weir_status_t weir_submit(weir_scheduler_t *scheduler, weir_request_t *request,
     if (atomic_load_explicit(&scheduler->draining, memory_order_relaxed))
         return refuse(scheduler, NULL, request, WEIR__REFUSE_DRAINING,
             weir__loop_status(WEIR_DRAINING, WEIR__REFUSE_DRAINING));
-    weir__served_t *served = weir__served_find(scheduler, request->model);
-    if (!served)
-        return refuse(scheduler, NULL, request, WEIR__REFUSE_MODEL,
-            weir__served_unknown(scheduler, request->model));
-    if (request->state && weir__state_served(request->state) != served)
-        status = WEIR_FAIL(WEIR_INVALID_ARGUMENT,
-            "the request is for %s@%s, its state was made for another model or version",
-            served->name, served->version);
-    else
-        status = submit_to(scheduler, served, request, out_ticket, callback, user_data, &why);
+    weir__served_t *served = NULL;
+    if (request->state)
+        status = find_of_state(request, &served);
+    else if (!(served = weir__served_find(scheduler, request->model)))
+        status = weir__served_unknown(scheduler, request->model);
+    if (status)
+        return refuse(scheduler, NULL, request,
+            weir_status_code(status) == WEIR_NOT_FOUND ? WEIR__REFUSE_MODEL : WEIR__REFUSE_REQUEST,
+            status);
+    status = submit_to(scheduler, served, request, out_ticket, callback, user_data, &why);
     if (!status)
         return NULL; // the pin is the request's now
     status = refuse(scheduler, served, request, why, status);
