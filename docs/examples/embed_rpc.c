@@ -106,6 +106,12 @@ static void submit(connection_t *connection)
 
 static void receive(connection_t *connection)
 {
+    // What comes before the reply would overwrite the row that is in flight: who sends more than
+    // one at a time is hung up on, as is who leaves meanwhile.
+    if (connection->ticket) {
+        hang_up(connection);
+        return;
+    }
     size_t want = server.columns * sizeof(float);
     ssize_t got = recv(connection->fd, (char *)connection->row + connection->have,
         want - connection->have, MSG_DONTWAIT);
