@@ -187,6 +187,15 @@ void weir__timeline_disarm(weir__timelines_t *timelines, uint64_t handle, weir__
     }
 }
 
+uint64_t weir__timeline_value(weir__timelines_t *timelines, uint64_t handle)
+{
+    pthread_mutex_lock(&timelines->lock);
+    const weir__timeline_t *timeline = find(timelines, handle);
+    uint64_t value = timeline ? timeline->value : 0;
+    pthread_mutex_unlock(&timelines->lock);
+    return value;
+}
+
 weir_code_t weir__timeline_status(
     weir__timelines_t *timelines, uint64_t handle, const char **out_text)
 {

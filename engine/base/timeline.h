@@ -47,6 +47,8 @@ bool weir__timeline_reached(
     weir__timelines_t *timelines, uint64_t handle, uint64_t value, weir__waiter_t *waiter);
 // Takes the waiter back. After it returns `wake` is not called any more (but may have been).
 void weir__timeline_disarm(weir__timelines_t *timelines, uint64_t handle, weir__waiter_t *waiter);
+// How far it came, whether it failed or not. 0 for a stale handle.
+uint64_t weir__timeline_value(weir__timelines_t *timelines, uint64_t handle);
 // OK, or the sticky failure; text (never NULL) says why, lives as long as the timeline.
 weir_code_t weir__timeline_status(
     weir__timelines_t *timelines, uint64_t handle, const char **out_text);

@@ -19,10 +19,11 @@ void weir__profile_clocks(weir_session_t *session, uint32_t end)
     for (uint32_t i = 0; i < session->lanes->count; i++) {
         weir__lane_t *lane = &session->lanes->lanes[i];
         weir__clocks_t *clocks = &lane->clocks[end];
-        const weir__opened_t *opened = lane->opened;
-        if (!opened->plugin->device.clock || atomic_load(&opened->lost) ||
-            opened->plugin->device.clock(opened->handle, &clocks->device_ns, &clocks->host_ns) !=
-                WEIR_OK)
+        weir__opened_t *opened = lane->opened;
+        const weir_device_table_t *table = &opened->plugin->device;
+        if (!table->clock || atomic_load(&opened->lost) ||
+            !weir__opened_accepts(opened,
+                table->clock(opened->handle, &clocks->device_ns, &clocks->host_ns), "clock"))
             *clocks = (weir__clocks_t){0};
     }
 }

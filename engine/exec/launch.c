@@ -111,8 +111,6 @@ weir_status_t weir__session_result(weir_session_t *session, weir__lane_t *lane)
         return NULL;
     weir_status_t status = WEIR_ERR(code, "device \"%s\": %s", lane->opened->device->name,
         text[0] ? text : "a launch failed without saying why");
-    if (code == WEIR_DEVICE_LOST)
-        weir__opened_lose(lane->opened, text);
     weir__lane_renew(session->runtime, lane); // a failure is sticky
     return status;
 }

@@ -307,13 +307,17 @@ static weir_status_t enter_child(weir_session_t *session, weir__spec_t *spec)
 // ---- The cursor
 // ----------------------------------------------------------------------------------
 
-static weir_status_t interrupted(const weir__run_t *run)
+// lane: the one that the run waits for; NULL: none.
+static weir_status_t interrupted(const weir__run_t *run, const weir__lane_t *lane)
 {
     if (weir__cancel_is_set(run->options.cancel))
         return weir__status_static(WEIR_CANCELLED);
-    if (run->options.deadline_ns && weir__now_ns() >= run->options.deadline_ns)
+    if (!run->options.deadline_ns || weir__now_ns() < run->options.deadline_ns)
+        return NULL;
+    if (!lane)
         return weir__status_static(WEIR_DEADLINE_EXCEEDED);
-    return NULL;
+    return WEIR_ERR(WEIR_DEADLINE_EXCEEDED,
+        "the run passed its deadline: device \"%s\" has not answered", lane->opened->device->name);
 }
 
 static void note_start(weir_session_t *session, const weir__step_t *step)
@@ -387,6 +391,43 @@ static weir_status_t step_once(
     return NULL;
 }
 
+// Until every device has answered. true: they have, or are given up, or run->status says why it was
+// not waited for; false: the run is suspended.
+static bool wait_for_lanes(weir_session_t *session)
+{
+    weir__run_t *run = &session->run;
+    for (uint32_t i = 0; session->lanes && i < session->lanes->count && !run->status; i++) {
+        weir__lane_t *lane = &session->lanes->lanes[i];
+        while (!run->status && !lane->is_given_up && !weir__lane_is_idle(session->runtime, lane)) {
+            if (weir__lane_has_failed(session->runtime, lane)) {
+                weir__lane_renew(session->runtime, lane);
+                if (!lane->timeline)
+                    run->status = weir__status_no_memory();
+                continue;
+            }
+            run->lane = lane;
+            run->value = lane->value;
+            run->status = interrupted(run, lane);
+            if (!run->status && suspend(session))
+                return false;
+        }
+    }
+    return true;
+}
+
+bool weir__run_settle(weir_session_t *session)
+{
+    weir__run_t *run = &session->run;
+    if (atomic_load(&run->state) == WOKEN)
+        resume(session);
+    if (!wait_for_lanes(session))
+        return false;
+    for (uint32_t i = 0; session->lanes && i < session->lanes->count && !run->status; i++)
+        if (session->lanes->lanes[i].is_given_up)
+            run->status = weir__lane_unanswered_status(&session->lanes->lanes[i]);
+    return true;
+}
+
 // A run that failed still ends only when its devices have, so that its session can be used again at
 // once. true: they have, or the caller gives up; false: it waits.
 static bool drain(weir_session_t *session)
@@ -394,16 +435,8 @@ static bool drain(weir_session_t *session)
     weir__run_t *run = &session->run;
     run->failure_status = run->failure_status ? run->failure_status : run->status;
     run->status = NULL;
-    for (uint32_t i = 0; session->lanes && i < session->lanes->count && !run->status; i++) {
-        run->lane = &session->lanes->lanes[i];
-        run->value = run->lane->value;
-        while (!run->status && !run->lane->is_given_up &&
-               !weir__lane_is_idle(session->runtime, run->lane)) {
-            run->status = interrupted(run);
-            if (!run->status && suspend(session))
-                return false;
-        }
-    }
+    if (!wait_for_lanes(session))
+        return false;
     weir_status_free(run->status);
     run->status = run->failure_status;
     run->failure_status = NULL;
@@ -421,7 +454,7 @@ static bool make_steps(weir_session_t *session)
     bool given_up = false;
     for (bool done = false, wait = false; !done && !run->status && !run->failure_status;
          wait = false) {
-        run->status = interrupted(run);
+        run->status = interrupted(run, run->waiting ? run->lane : NULL);
         given_up = run->status != NULL;
         if (!run->status)
             run->status = step_once(session, &crew, &done, &wait);

@@ -35,14 +35,6 @@ weir_status_t weir_session_create(
     return NULL;
 }
 
-bool weir__session_is_quarantined(weir_session_t *session)
-{
-    for (uint32_t i = 0; session->lanes && i < session->lanes->count; i++)
-        if (!weir__lane_is_idle(session->runtime, &session->lanes->lanes[i]))
-            return true;
-    return false;
-}
-
 // A child that is bound holds its own specialization alone: its parents may go before it, so it is
 // only run when they have led to it, and goes with them at the latest.
 static void unbind_children(weir_session_t *session)
@@ -66,9 +58,11 @@ void weir_session_free(weir_session_t *session)
         return;
     weir__runtime_t *runtime = session->runtime;
     weir_plan_t *plan = session->plan;
+    // First: what devices may still touch of that which goes below is kept from here on.
+    weir__lanes_free(runtime, session->lanes, session->arena);
+    session->lanes = NULL;
     unbind_all(session);
     weir__trace_give(session->profile.sink);
-    weir__lanes_free(runtime, session->lanes, session->arena);
     weir__heap_free(&runtime->heap, session->scratch);
     weir__heap_free(&runtime->heap, session->profile.steps);
     weir__heap_free(&runtime->heap, session);
@@ -150,17 +144,19 @@ static weir_status_t begin(weir_session_t *session)
     return NULL;
 }
 
-// A launch that failed after its run had ended (by its deadline, say) leaves a timeline that counts
-// as having reached every value. The next launch needs one that can be waited for.
-static void renew_timelines(weir_session_t *session)
+// A device that still works for an earlier run must not meet the next one. A lane that failed after
+// its run had ended (by its deadline, say) is renewed; the run waits for that before it begins.
+static weir_status_t check_lanes(weir_session_t *session)
 {
-    const char *text;
-    weir__timelines_t *timelines = &session->runtime->timelines;
     for (uint32_t i = 0; session->lanes && i < session->lanes->count; i++) {
         weir__lane_t *lane = &session->lanes->lanes[i];
-        if (lane->timeline && weir__timeline_status(timelines, lane->timeline, &text) != WEIR_OK)
+        bool has_failed = weir__lane_has_failed(session->runtime, lane);
+        if (has_failed)
             weir__lane_renew(session->runtime, lane);
+        if (lane->is_given_up || (!has_failed && !weir__lane_is_idle(session->runtime, lane)))
+            return weir__lane_unanswered_status(lane);
     }
+    return NULL;
 }
 
 // Takes the session for one run and resets the cursor.
@@ -176,14 +172,12 @@ static weir_status_t claim(weir_session_t *session, const weir_run_options_t *op
         atomic_store_explicit(&session->busy, 0, memory_order_release);
         return status;
     }
-    renew_timelines(session);
-    if (weir__session_is_quarantined(session))
-        status = weir__status_static(WEIR_UNAVAILABLE);
-    else if (output_count != model->graph->main.output_count)
+    status = check_lanes(session);
+    if (!status && output_count != model->graph->main.output_count)
         status = WEIR_ERR(WEIR_INVALID_ARGUMENT,
             "%s gives %u outputs, room for %zu was given; give one weir_value_t per output",
             model->label, model->graph->main.output_count, output_count);
-    else
+    if (!status)
         status = weir__check_inputs(model, input_count, inputs);
     if (status) {
         weir__lanes_leave(session->lanes);
@@ -233,7 +227,10 @@ weir_status_t weir_session_run(weir_session_t *session, const weir_run_options_t
 {
     WEIR_TRY(claim(session, options, input_count, inputs, output_count, outputs));
     session->run.blocking = true;
-    session->run.status = begin(session);
+    while (!weir__run_settle(session))
+        weir__run_wait(session);
+    if (!session->run.status)
+        session->run.status = begin(session);
     if (!session->run.status)
         while (!weir__run_advance(session))
             weir__run_wait(session);
@@ -245,8 +242,11 @@ static void run_job(weir__job_t *job)
     weir_session_t *session =
         (weir_session_t *)(void *)((char *)job - offsetof(weir_session_t, run.job));
     weir__run_t *run = &session->run;
-    if (!run->chain_length)
-        run->status = begin(session);
+    if (!run->chain_length) {
+        if (!weir__run_settle(session))
+            return;
+        run->status = run->status ? run->status : begin(session);
+    }
     if (!run->status && !weir__run_advance(session))
         return;
     // `done` may start the next run of this session: nothing of this one is touched after finish().

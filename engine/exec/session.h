@@ -77,12 +77,13 @@ typedef struct weir__clocks {
 typedef struct weir__lane {
     weir__opened_t *opened;
     bool own_memory;
-    bool is_given_up; // it cannot be told any more whether the device still works for it
+    bool is_given_up;  // it cannot be told any more whether the device still works for it
+    weir__hung_t hung; // in quarantine: it has not answered
     weir__watch_t watch;
     weir__made_t *queue;
-    uint64_t timeline;        // 0: there was no memory for a new one
-    uint64_t value;           // last one handed to the device; larger than reached: it still works
-    uint64_t base;            // where the specialization that runs began
+    uint64_t timeline; // 0: there was no memory for a new one; then value > 0: it may still work
+    uint64_t value;    // last one handed to the device; larger than reached: it still works
+    uint64_t base;     // where the specialization that runs began
     weir__clocks_t clocks[2]; // at both ends of the last profiled run
     weir__segment_t arena[WEIR__CHAIN_MAX], staging[WEIR__CHAIN_MAX];
 } weir__lane_t;
@@ -98,6 +99,7 @@ typedef struct weir__import {
 // it.
 typedef struct weir__lanes {
     struct weir__lanes *next; // in quarantine
+    const void *owner;        // the plan
     void *arena;
     weir__import_t *imports;
     uint32_t count;
@@ -110,10 +112,15 @@ void weir__lanes_free(weir__runtime_t *runtime, weir__lanes_t *lanes, void *aren
 // Enters all devices for a run. Errors: DEVICE_LOST.
 weir_status_t weir__lanes_enter(weir__lanes_t *lanes);
 void weir__lanes_leave(weir__lanes_t *lanes);
-// Has the device answered all that it was given?
+// Has the device answered all that it was given? A lane that failed has not: what comes after what
+// failed may be under way.
 bool weir__lane_is_idle(weir__runtime_t *runtime, const weir__lane_t *lane);
-// A new timeline, after the old one failed; what the device was given before comes before it.
+bool weir__lane_has_failed(weir__runtime_t *runtime, const weir__lane_t *lane);
+// A new timeline, after the old one failed; what the device was given before comes before it, so
+// that the lane becomes idle a little later. The device is entered.
 void weir__lane_renew(weir__runtime_t *runtime, weir__lane_t *lane);
+// For a run that meets a lane that is not idle.
+weir_status_t weir__lane_unanswered_status(const weir__lane_t *lane);
 // Room for the specialization; *out_changed: pointers into what was there are void.
 weir_status_t weir__lane_grow(weir__lanes_t *lanes, uint32_t lane, uint32_t depth,
     const weir__need_t *need, bool *out_changed);
@@ -222,12 +229,12 @@ bool weir__profile_record(
 // run.c: makes steps until the run ends (true: run.status says how) or waits for a device (false:
 // another thread may already be going on with it, so it must not be touched).
 bool weir__run_advance(weir_session_t *session);
+// Before a run begins: waits until the devices have ended what an earlier run left to them. As
+// weir__run_advance(), but true means that the run can begin if run.status is NULL.
+bool weir__run_settle(weir_session_t *session);
 // Notes how far each device is where a specialization begins.
 void weir__run_mark_lanes(weir_session_t *session);
 // Sleeps until a blocking run that waits can go on, at most until its deadline.
 void weir__run_wait(weir_session_t *session);
-
-// Does a device still work for an earlier run of this session?
-bool weir__session_is_quarantined(weir_session_t *session);
 
 #endif

@@ -193,8 +193,8 @@ static weir_status_t specialize(weir__step_t *step, weir__opened_t *opened)
     return step->specialization ? NULL : weir__status_no_memory();
 }
 
-static weir_status_t prepare_part(
-    weir__step_t *step, weir__opened_t *opened, weir__launch_part_t *part)
+static weir_status_t prepare_part(const weir__maker_t *maker, weir__step_t *step,
+    weir__opened_t *opened, weir__launch_part_t *part)
 {
     const weir_kernel_t *kernel = part->node->kernel;
     weir_prepared_t prepared = {.head = WEIR_HEAD(weir_prepared_t)};
@@ -205,6 +205,8 @@ static weir_status_t prepare_part(
     WEIR_TRY(weir__opened_status(
         opened, kernel->prepare(host, &part->node->node, &prepared), "prepare"));
     part->state = weir__made_state(opened, kernel, prepared.state);
+    if (part->state)
+        part->state->owner = maker->plan;
     // In whichever order the device lays the two out.
     if (!part->state || !weir__align_u64(prepared.scratch_bytes, 64, &bytes) ||
         !weir__add_u64(bytes, prepared.shared_bytes, &bytes) || !weir__align_u64(bytes, 64, &bytes))
@@ -236,7 +238,7 @@ static weir_status_t divide(weir__maker_t *maker, launch_t *launch, weir__step_t
     }
     weir__opened_t *opened = maker->plan->devices[step->lane].opened;
     for (uint32_t n = 0; n < view->node_count; n++)
-        WEIR_TRY(prepare_part(step, opened, &step->parts[n]));
+        WEIR_TRY(prepare_part(maker, step, opened, &step->parts[n]));
     return NULL;
 }
 

@@ -245,7 +245,7 @@ static weir_status_t ask_claim(weir__region_placer_t *at, uint32_t number, weir_
     weir_slice_t slice = {.head = WEIR_HEAD(weir_slice_t), .nodes = nodes, .node_count = shown};
     weir_code_t code = device->plugin->device.claim(device->handle, &slice, claims);
     if (code != WEIR_OK)
-        return weir__plugin_status(device->plugin, code, "claim");
+        return weir__opened_status(device->opened, code, "claim");
     for (uint32_t i = 0; i < shown; i++) {
         weir__verdict_t *verdict = verdict_of(at, numbers[i], number);
         verdict->cost_ns = claims[i].cost_ns;

@@ -160,8 +160,10 @@ static bool ask_edge(const weir__device_t *to, const weir__device_t *from, weir_
 {
     weir_edge_t edge = {.head = WEIR_HEAD(weir_edge_t)};
     const weir_device_table_t *table = &to->plugin->device;
-    bool answered = table->edge && (!from || from->plugin == to->plugin) &&
-                    table->edge(to->handle, from ? from->handle : 0, &edge) == WEIR_OK;
+    bool answered = table->edge && (!from || from->plugin == to->plugin);
+    if (answered)
+        answered = weir__opened_accepts(
+            to->opened, table->edge(to->handle, from ? from->handle : 0, &edge), "edge");
     if (!answered)
         edge = (weir_edge_t){.kind = WEIR_EDGE_STAGED};
     *out_link = (weir__link_t){.latency_ns = edge.latency_ns ? edge.latency_ns : COPY_LATENCY_NS,

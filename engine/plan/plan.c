@@ -26,10 +26,8 @@ static weir_status_t enter(
     for (uint32_t i = 0; i < list->entered_count; i++)
         if (list->entered[i]->device == device)
             return NULL;
-    WEIR_TRY(weir__device_open(registry, device));
-    if (!weir__opened_enter(device->opened))
-        return weir__opened_lost_status(device->opened, WEIR_UNAVAILABLE);
-    list->entered[list->entered_count++] = device->opened;
+    WEIR_TRY(weir__device_enter(registry, device, &list->entered[list->entered_count]));
+    list->entered_count++;
     return NULL;
 }
 

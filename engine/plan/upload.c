@@ -140,6 +140,7 @@ static weir_status_t upload(uploader_t *uploader)
     if (!device->constant_bytes)
         return NULL;
     WEIR_TRY(weir__buffer_make(device->opened, device->constant_bytes, &device->constants));
+    device->constants->owner = uploader->plan; // for as long as a run of it may read them
     uploader->plan->info.resident_bytes += device->constant_bytes;
     WEIR_TRY(weir__queue_make(device->opened, &uploader->queue));
     WEIR_TRY(weir__staging_make(device->opened, CHUNK_BYTES, &uploader->staging));
@@ -152,13 +153,13 @@ static void ask_edges(weir_plan_t *plan)
 {
     for (uint32_t to = 0; to < plan->device_count; to++)
         for (uint32_t from = 0; from < plan->device_count; from++) {
-            const weir__opened_t *one = plan->devices[to].opened;
+            weir__opened_t *one = plan->devices[to].opened;
             const weir__opened_t *other = plan->devices[from].opened;
             const weir_device_table_t *table = &one->plugin->device;
             weir_edge_t edge = {.head = WEIR_HEAD(weir_edge_t)};
             if (to == from || one->plugin != other->plugin || !table->edge ||
                 !plan->devices[to].own_memory || !plan->devices[from].own_memory ||
-                table->edge(one->handle, other->handle, &edge) != WEIR_OK)
+                !weir__opened_accepts(one, table->edge(one->handle, other->handle, &edge), "edge"))
                 continue;
             bool imports = table->export_buffer && table->import_buffer;
             if (edge.kind == WEIR_EDGE_NATIVE || (edge.kind == WEIR_EDGE_IMPORT && imports))

@@ -1,5 +1,5 @@
-// engine/plugin/device.c: see device.h. One lock per open device; no call of a plugin is made under
-// it.
+// engine/plugin/device.c: see device.h. One lock per open device; neither a plugin nor the log is
+// called under it.
 #include "engine/plugin/device.h"
 
 #include <stdio.h>
@@ -106,16 +106,28 @@ static void free_made(weir__opened_t *opened, weir__made_t *made)
     weir__heap_free(opened->registry->heap, made);
 }
 
+// May something that hangs still touch it? Then it stays until that is answered or the device
+// closed. Under the lock.
+static bool is_reachable(const weir__opened_t *opened, const weir__made_t *made)
+{
+    if (made->kind < WEIR__MADE_BUFFER || atomic_load(&opened->closed))
+        return false;
+    bool reachable = atomic_load(&opened->lost);
+    for (const weir__hung_t *hung = opened->hung; hung && !reachable; hung = hung->next)
+        reachable = made->owner && made->owner == hung->owner;
+    return reachable;
+}
+
 void weir__made_release(weir__opened_t *opened, weir__made_t *made)
 {
     if (!made)
         return;
     pthread_mutex_lock(&opened->lock);
+    // When this returns its user may free what it was made of.
+    while (opened->leaving == made)
+        pthread_cond_wait(&opened->idle, &opened->lock);
     unlink_made(made);
-    // What hangs may still touch a buffer: that stays until it is answered or the device closed.
-    bool hangs =
-        (opened->unanswered || atomic_load(&opened->lost)) && !atomic_load(&opened->closed);
-    bool later = made->kind >= WEIR__MADE_BUFFER && hangs;
+    bool later = is_reachable(opened, made);
     if (later)
         link_made(&opened->deferred, made);
     else
@@ -128,23 +140,43 @@ void weir__made_release(weir__opened_t *opened, weir__made_t *made)
     weir__opened_leave(opened);
 }
 
-void weir__opened_unanswered(weir__opened_t *opened, int change)
+void weir__opened_unanswered(weir__opened_t *opened, weir__hung_t *hung, const void *owner)
+{
+    pthread_mutex_lock(&opened->lock);
+    hung->owner = owner;
+    hung->from = &opened->hung;
+    hung->next = opened->hung;
+    if (hung->next)
+        hung->next->from = &hung->next;
+    opened->hung = hung;
+    pthread_mutex_unlock(&opened->lock);
+}
+
+void weir__opened_answered(weir__opened_t *opened, weir__hung_t *hung)
 {
     weir__made_t *due = NULL;
     pthread_mutex_lock(&opened->lock);
-    opened->unanswered += (uint32_t)change;
-    if (!opened->unanswered && opened->deferred) {
+    if (hung->from) {
+        *hung->from = hung->next;
+        if (hung->next)
+            hung->next->from = hung->from;
+        hung->from = NULL;
+    }
+    // A device that is being closed has them freed by that.
+    if (!opened->closing && !atomic_load(&opened->lost)) {
         due = opened->deferred;
-        due->from = &due;
         opened->deferred = NULL;
     }
+    for (weir__made_t *made = due; made; made = made->next)
+        made->from = NULL;
+    opened->users++; // it is not closed while handles of it are in `due`
     pthread_mutex_unlock(&opened->lock);
     while (due) {
         weir__made_t *made = due;
         due = made->next;
-        made->from = NULL;
         weir__made_release(opened, made);
     }
+    weir__opened_leave(opened);
 }
 
 // ---- Users -------------------------------------------------------------------------------------
@@ -171,12 +203,11 @@ void weir__opened_lose(weir__opened_t *opened, const char *text)
 {
     char message[224];
     pthread_mutex_lock(&opened->lock);
-    if (!atomic_load(&opened->lost)) {
+    bool is_news = !atomic_load(&opened->lost);
+    if (is_news) {
         snprintf(opened->lost_text, sizeof opened->lost_text, "%s",
             text && text[0] ? text : "it does not say why");
         atomic_store(&opened->lost, true);
-        weir__log(opened->registry->log, WEIR_LOG_ERROR, "device", "%s was lost: %s",
-            opened->device->name, opened->lost_text);
     }
     snprintf(message, sizeof message, "it was lost: %s", opened->lost_text);
     // Waking a run only queues it, so this may be done under the lock, which keeps the list.
@@ -184,12 +215,15 @@ void weir__opened_lose(weir__opened_t *opened, const char *text)
         (void)weir__timeline_fail(
             opened->registry->timelines, watch->timeline, WEIR_DEVICE_LOST, message);
     pthread_mutex_unlock(&opened->lock);
+    if (is_news)
+        weir__log(opened->registry->log, WEIR_LOG_ERROR, "device", "%s was lost: %s",
+            opened->device->name, opened->lost_text);
 }
 
 weir_status_t weir__opened_lost_status(const weir__opened_t *opened, weir_code_t code)
 {
     const char *name = opened->device->name;
-    if (atomic_load(&opened->closed) && opened != opened->device->opened)
+    if (atomic_load(&opened->is_replaced))
         return WEIR_ERR(code,
             "device \"%s\" was reopened after this plan was made (%s): make a new plan", name,
             opened->lost_text);
@@ -211,6 +245,12 @@ weir_status_t weir__opened_status(weir__opened_t *opened, weir_code_t code, cons
         why[0] ? why : weir_code_name(code));
 }
 
+bool weir__opened_accepts(weir__opened_t *opened, weir_code_t code, const char *call)
+{
+    weir_status_free(weir__opened_status(opened, code, call));
+    return code == WEIR_OK;
+}
+
 // ---- Opening and closing -----------------------------------------------------------------------
 
 // Under the registry's lock.
@@ -229,6 +269,8 @@ static weir_status_t open_device(weir__registry_t *registry, weir__device_t *dev
     opened->device = device;
     opened->plugin = plugin;
     opened->previous = device->opened;
+    if (opened->previous)
+        atomic_store(&opened->previous->is_replaced, true);
     pthread_mutex_init(&opened->lock, NULL);
     pthread_mutex_init(&opened->calls, NULL);
     pthread_cond_init(&opened->idle, NULL);
@@ -237,24 +279,56 @@ static weir_status_t open_device(weir__registry_t *registry, weir__device_t *dev
     return NULL;
 }
 
-weir_status_t weir__device_open(weir__registry_t *registry, weir__device_t *device)
+weir_status_t weir__device_enter(
+    weir__registry_t *registry, weir__device_t *device, weir__opened_t **out_opened)
 {
     weir_status_t status = NULL;
     pthread_mutex_lock(&registry->opening);
-    if (device->reopening || (device->opened && atomic_load(&device->opened->lost)))
-        status = weir__opened_lost_status(device->opened, WEIR_UNAVAILABLE);
+    if (device->reopening)
+        status = WEIR_ERR(WEIR_UNAVAILABLE,
+            "device \"%s\" was lost or left, and is being reopened: try again, or leave it out",
+            device->name);
     else if (!device->opened)
         status = open_device(registry, device);
+    if (!status && !weir__opened_enter(device->opened))
+        status = weir__opened_lost_status(device->opened, WEIR_UNAVAILABLE);
+    *out_opened = device->opened;
     pthread_mutex_unlock(&registry->opening);
     return status;
 }
 
-static void forget(weir__made_t **list)
+static void wait_for_users(weir__opened_t *opened)
 {
-    while (*list) {
-        weir__made_t *made = *list;
+    while (opened->users)
+        pthread_cond_wait(&opened->idle, &opened->lock);
+}
+
+// Gives all of one kind back. Under the lock, which it leaves for the calls.
+static void give_back_kind(weir__opened_t *opened, weir__made_kind_t kind)
+{
+    while (opened->made[kind]) {
+        weir__made_t *made = opened->made[kind];
+        weir_handle_t handle = made->handle;
+        bool is_mapped = made->pointer && !made->is_plain;
         made->handle = 0;
         unlink_made(made);
+        opened->leaving = made;
+        pthread_mutex_unlock(&opened->lock);
+        give_back(opened, kind, handle, is_mapped);
+        pthread_mutex_lock(&opened->lock);
+        opened->leaving = NULL;
+        pthread_cond_broadcast(&opened->idle);
+        // Of those that are released by their users at this time, too, before the next kind.
+        wait_for_users(opened);
+    }
+}
+
+// close() takes them. Under the lock.
+static void forget_kind(weir__opened_t *opened, weir__made_kind_t kind)
+{
+    while (opened->made[kind]) {
+        opened->made[kind]->handle = 0;
+        unlink_made(opened->made[kind]);
     }
 }
 
@@ -263,36 +337,27 @@ static void close_device(weir__opened_t *opened)
 {
     pthread_mutex_lock(&opened->lock);
     opened->closing = true;
-    while (opened->users)
-        pthread_cond_wait(&opened->idle, &opened->lock);
-    bool busy = opened->unanswered || atomic_load(&opened->lost);
+    wait_for_users(opened);
+    bool busy = opened->hung || atomic_load(&opened->lost);
     uint32_t kinds = busy ? WEIR__MADE_BUFFER : WEIR__MADE_STATE;
     for (uint32_t kind = 0; kind < kinds; kind++)
-        while (opened->made[kind]) {
-            weir__made_t *made = opened->made[kind];
-            weir_handle_t handle = made->handle;
-            bool is_mapped = made->pointer && !made->is_plain;
-            made->handle = 0;
-            unlink_made(made);
-            opened->users++;
-            pthread_mutex_unlock(&opened->lock);
-            give_back(opened, (weir__made_kind_t)kind, handle, is_mapped);
-            pthread_mutex_lock(&opened->lock);
-            leave_locked(opened);
-        }
+        give_back_kind(opened, (weir__made_kind_t)kind);
     for (uint32_t kind = kinds; kind < WEIR__MADE_STATE; kind++)
-        forget(&opened->made[kind]);
+        forget_kind(opened, (weir__made_kind_t)kind);
+    wait_for_users(opened); // no call is under way, and nothing is left for one
     pthread_mutex_unlock(&opened->lock);
     if (opened->plugin->device.close)
         opened->plugin->device.close(opened->handle);
     pthread_mutex_lock(&opened->lock);
+    weir__made_t *gone = opened->deferred;
+    opened->deferred = NULL;
     atomic_store(&opened->closed, true);
-    while (opened->deferred) {
-        weir__made_t *made = opened->deferred;
-        unlink_made(made);
+    pthread_mutex_unlock(&opened->lock);
+    while (gone) {
+        weir__made_t *made = gone;
+        gone = made->next;
         free_made(opened, made);
     }
-    pthread_mutex_unlock(&opened->lock);
 }
 
 weir_status_t weir__device_reopen(weir__registry_t *registry, weir__device_t *device)

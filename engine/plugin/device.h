@@ -28,7 +28,14 @@ typedef struct weir__made {
     void *pointer;               // a BUFFER's address for the host, if it has one
     const weir_kernel_t *kernel; // whose STATE `pointer` is
     bool is_plain;               // `pointer` is the engine's memory, which the device was shown
+    const void *owner;           // the plan whose runs reach it; NULL: one session's own
 } weir__made_t;
+
+// A run, or an upload, of the plan `owner` was given up before the device answered.
+typedef struct weir__hung {
+    struct weir__hung *next, **from; // from NULL: in no list
+    const void *owner;
+} weir__hung_t;
 
 // A timeline that fails when the device is lost: that of a session's queue.
 typedef struct weir__watch {
@@ -42,23 +49,25 @@ struct weir__opened {
     weir__device_t *device;
     weir__plugin_t *plugin;
     weir_handle_t handle;
-    atomic_bool lost, closed;
-    char lost_text[160]; // written before `lost`
+    atomic_bool lost, closed, is_replaced; // is_replaced: the device was opened anew
+    char lost_text[160];                   // written before `lost`
     pthread_mutex_t lock;
     pthread_cond_t idle;
     pthread_mutex_t calls; // around calls that a device takes one at a time
     uint32_t users;        // calls and runs under way
     bool closing;
+    const weir__made_t *leaving; // close_device() is giving it back
     weir__made_t *made[WEIR__MADE_KINDS];
-    // Buffers and queues given back while a run that was given up may still touch them, and how
-    // many such runs there are.
+    // Released while a run that was given up may still touch them, and what those runs are.
     weir__made_t *deferred;
-    uint32_t unanswered;
+    weir__hung_t *hung;
     weir__watch_t *watches;
 };
 
-// Opens a device with programs, once. Errors: UNAVAILABLE when it is lost; what open() says.
-weir_status_t weir__device_open(weir__registry_t *registry, weir__device_t *device);
+// Opens a device with programs, once, and enters it. Errors: UNAVAILABLE when it is lost; what
+// open() says.
+weir_status_t weir__device_enter(
+    weir__registry_t *registry, weir__device_t *device, weir__opened_t **out_opened);
 // Closes a device when its runs have ended, and opens it anew: plans made before stay without it.
 // Blocks. Errors: what open() says; the device then stays lost.
 weir_status_t weir__device_reopen(weir__registry_t *registry, weir__device_t *device);
@@ -77,11 +86,14 @@ weir_status_t weir__opened_lost_status(const weir__opened_t *opened, weir_code_t
 // The status for a call of the plugin that returned `code`; DEVICE_LOST loses the device.
 weir_status_t weir__opened_status(weir__opened_t *opened, weir_code_t code, const char *call);
 
+// The same for a call that may fail without harm: true for OK. What the plugin said is forgotten.
+bool weir__opened_accepts(weir__opened_t *opened, weir_code_t code, const char *call);
+
 // Records what the plugin has made. NULL: no memory; then it was given back already.
 weir__made_t *weir__made_new(weir__opened_t *opened, weir__made_kind_t kind, weir_handle_t handle);
 // Records what prepare() of a kernel made. NULL: no memory; then it was released already.
 weir__made_t *weir__made_state(weir__opened_t *opened, const weir_kernel_t *kernel, void *state);
-// Gives back (a buffer perhaps later) and frees the record. NULL is allowed.
+// Gives back (what a run that hangs may touch later) and frees the record. NULL is allowed.
 void weir__made_release(weir__opened_t *opened, weir__made_t *made);
 // The handle, or 0 for what is not there.
 static inline weir_handle_t weir__made_handle(const weir__made_t *made)
@@ -99,8 +111,10 @@ weir_status_t weir__staging_make(
 weir_binding_t weir__made_binding(const weir__made_t *made, uint64_t offset, uint64_t bytes);
 weir_status_t weir__queue_make(weir__opened_t *opened, weir__made_t **out_queue);
 
-// A run was given up before the device answered (+1), or the answer has come (-1).
-void weir__opened_unanswered(weir__opened_t *opened, int change);
+// A run of the plan `owner` was given up before the device answered: what the plan has there stays,
+// until the answer has come.
+void weir__opened_unanswered(weir__opened_t *opened, weir__hung_t *hung, const void *owner);
+void weir__opened_answered(weir__opened_t *opened, weir__hung_t *hung);
 
 void weir__watch_add(weir__opened_t *opened, weir__watch_t *watch, uint64_t timeline);
 // false: the device is lost, and nothing will be signalled.

@@ -28,6 +28,7 @@ static weir_status_t make_pinned(
         return NULL;
     weir_code_t code = table->alloc(opened->handle, WEIR_MEMORY_PINNED, bytes, out_handle);
     if (code == WEIR_UNSUPPORTED) {
+        (void)weir__opened_accepts(opened, code, "alloc of pinned memory");
         *out_handle = 0;
         return NULL;
     }

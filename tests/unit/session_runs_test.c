@@ -209,7 +209,7 @@ static void late_failure_stays_with_its_run(void **state)
     add_output(&graph, "y");
     world_options_t options = {.plugin_path = WEIR_TEST_PLUGINS,
         .devices = "async,ref",
-        .plugin_options = "async.fail=1,async.late_us=60000,async.delay_us=3000"};
+        .plugin_options = "async.fail=1,async.spare=1,async.late_us=60000,async.delay_us=3000"};
     world_open(&world, graph, &options);
     float x[] = {1, -2, 3};
     weir_value_t in[] = {weir_f32(x, 1, 3)}, out[1] = {weir_view()};

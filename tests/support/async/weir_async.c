@@ -44,7 +44,7 @@ typedef struct device {
     entry_t *first; // in the order of arrival
     entry_t *running;
     uint64_t launches, queued;
-    uint64_t delay_us, gate, hang, fail, late_us;
+    uint64_t delay_us, gate, hang, fail, late_us, spare;
     const char *refuse;
 } device_t;
 
@@ -118,7 +118,7 @@ static void answer(device_t *device, entry_t *entry)
     char error[WEIR_REASON_BYTES] = "";
     weir_code_t code = WEIR_OK;
     if (entry->number == device->fail) {
-        code = WEIR_DEVICE_LOST;
+        code = device->spare ? WEIR_INTERNAL : WEIR_DEVICE_LOST;
         snprintf(
             error, sizeof error, "launch %llu was made to fail", (unsigned long long)entry->number);
     } else {
@@ -182,6 +182,7 @@ static weir_code_t async_open(const weir_host_t *host, uint32_t index, weir_hand
     device->gate = number_option(host, "gate");
     device->hang = number_option(host, "hang");
     device->fail = number_option(host, "fail");
+    device->spare = number_option(host, "spare");
     device->late_us = number_option(host, "late_us");
     device->refuse = host->option(host, "refuse");
     pthread_condattr_t attributes;
@@ -348,6 +349,7 @@ static const weir_option_t options[] = {
     COUNT("gate", "nothing is answered before so many launches are queued"),
     COUNT("hang", "the launch of this number is never answered"),
     COUNT("fail", "the launch of this number loses the device"),
+    COUNT("spare", "1: it only fails, and the device goes on"),
     {.head = WEIR_HEAD(weir_option_t),
         .name = "refuse",
         .default_value = "",
