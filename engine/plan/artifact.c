@@ -84,6 +84,7 @@ static weir__hash_t key_of(
     const weir__plugin_t *plugin = slice->device->plugin;
     weir__hash_t key = {.low = WEIR_PLUGIN_HEADER_HASH, .high = 1};
     add_text(&key, plugin->name);
+    add_text(&key, plugin->abi.version);
     add_text(&key, plugin->abi.build);
     add_text(&key, slice->device->arch);
     for (const char *const *option = plugin->host.options; option && *option; option++)
@@ -174,7 +175,8 @@ weir_status_t weir__plan_compile(weir_plan_t *plan, const weir__plan_slice_t *sl
     weir__opened_t *opened = plan->devices[slice->plan_device].opened;
     const weir_device_table_t *table = &opened->plugin->device;
     bool keeps = table->program_save && table->artifact_check && table->program_load &&
-                 weir__cache_is_on(plan->runtime->cache);
+                 weir__cache_is_on(plan->runtime->cache) &&
+                 opened->plugin->abi.build; // without it two builds could not be told apart
     weir__hash_t key = {0};
     *out_program = 0;
     plan->info.program_count++;
