@@ -28,6 +28,7 @@ void weir__seat_tell(weir_scheduler_t *scheduler, weir__instance_t *instance)
     served->instance_count++;
     instance->placed->instance_count++;
     instance->known = true;
+    weir__ledger_seat(scheduler, instance);
     weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_INSTANCE_ADD,
                                    .instance = instance->index,
                                    .model = served->index,
@@ -41,6 +42,7 @@ static void forget(weir_scheduler_t *scheduler, weir__instance_t *instance)
 {
     weir__served_t *served = instance->served;
     served->instance_count--;
+    weir__ledger_unseat(scheduler, instance);
     weir__seat_free(instance);
     weir__served_settle(scheduler, served);
 }

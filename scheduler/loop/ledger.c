@@ -210,14 +210,49 @@ void weir__ledger_loaded(weir_scheduler_t *scheduler, weir__served_t *served, we
 
 // ---- Models come and go ------------------------------------------------------------------------
 
+// What an instance of this plan needs: as much as the one that was tried.
+static uint64_t seat_bytes(
+    weir_scheduler_t *scheduler, const weir__served_t *served, const weir__placed_t *placed)
+{
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < scheduler->limits.instance_count; i++) {
+        const weir__instance_t *instance = &scheduler->instances[i];
+        if (instance->served != served || instance->placed != placed)
+            continue;
+        weir_session_info_t info = {.size = sizeof info};
+        weir_session_describe(instance->session, &info);
+        most = WEIR_MAX(most, info.arena_bytes + info.device_bytes);
+    }
+    return most;
+}
+
+// The model's constants, and what its plans have packed of them and put on devices, in mapped files
+// of the cache too. Not what the engine holds more than before: others are built at the same time.
+static void count_bytes(weir_scheduler_t *scheduler, weir__served_t *served)
+{
+    uint64_t weights = 0, seats = 0;
+    served->seat_bytes = 0;
+    for (uint32_t p = 0; p < served->placed_count; p++) {
+        const weir__placed_t *placed = &served->placed[p];
+        weir_plan_info_t info = {.size = sizeof info};
+        if (!placed->plan)
+            continue;
+        weir_plan_describe(placed->plan, &info);
+        uint64_t one = seat_bytes(scheduler, served, placed);
+        weights += info.packed_bytes + info.resident_bytes;
+        seats += one * (served->instances_min + (p || served->path ? 0u : WEIR__INLINE_MAX));
+        served->seat_bytes = WEIR_MAX(served->seat_bytes, one);
+    }
+    served->charge_bytes = served->info.parameter_bytes + weights + seats;
+}
+
 // On the thread that adds the model. The books are the loop's: what is always there is charged by
 // the command that adds it.
 weir_status_t weir__ledger_add(
-    weir_scheduler_t *scheduler, weir__served_t *served, uint64_t bytes_before, uint64_t begin_ns)
+    weir_scheduler_t *scheduler, weir__served_t *served, uint64_t begin_ns)
 {
-    uint64_t now_bytes, peak_bytes, most = scheduler->options.memory_bytes;
-    weir_engine_memory(scheduler->engine, &now_bytes, &peak_bytes);
-    served->charge_bytes = now_bytes > bytes_before ? now_bytes - bytes_before : 0;
+    uint64_t most = scheduler->options.memory_bytes;
+    count_bytes(scheduler, served);
     served->reload_ns = weir_now_ns() - begin_ns;
     if (most && served->charge_bytes > most)
         return WEIR_FAIL(WEIR_RESOURCE_EXHAUSTED,
@@ -250,6 +285,20 @@ void weir__ledger_charge(weir_scheduler_t *scheduler, weir__served_t *served)
         weir__loop_log(scheduler, WEIR_LOG_WARNING, 0,
             "%s@%s: models that are always there take %llu bytes, more than memory_bytes",
             served->name, served->version, (unsigned long long)scheduler->memory_used);
+}
+
+void weir__ledger_seat(weir_scheduler_t *scheduler, weir__instance_t *instance)
+{
+    if (instance->placed->instance_count <= instance->served->instances_min)
+        return;
+    instance->charge_bytes = instance->served->seat_bytes;
+    charge(scheduler, instance->charge_bytes);
+}
+
+void weir__ledger_unseat(weir_scheduler_t *scheduler, weir__instance_t *instance)
+{
+    discharge(scheduler, instance->charge_bytes);
+    instance->charge_bytes = 0;
 }
 
 void weir__ledger_remove(weir_scheduler_t *scheduler, weir__served_t *served)

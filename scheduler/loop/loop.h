@@ -158,6 +158,7 @@ struct weir__served {
     char *path; // NULL: it is always there
     atomic_uint residency;
     uint64_t charge_bytes, reload_ns;
+    uint64_t seat_bytes; // of one instance
     weir__placed_t placed[WEIR__PLACED_MAX];
     uint32_t placed_count;
     weir__inline_t inlines[WEIR__INLINE_MAX];
@@ -197,7 +198,8 @@ struct weir__instance {
     bool wants_down;         // to be given back
     weir__buffer_t *buffers; // [input_count]
     weir_value_t *inputs, *outputs;
-    uint64_t *tickets; // of the batch
+    uint64_t charge_bytes; // of one that is not in the model's charge
+    uint64_t *tickets;     // of the batch
     uint32_t ticket_count;
     uint32_t rows, run_rows; // of requests; with the filling
     uint64_t batch;
@@ -445,9 +447,13 @@ bool weir__loader_take(weir_scheduler_t *scheduler);
 // ---- ledger.c ----------------------------------------------------------------------------------
 // What a model costs that has just been built; frees what is loaded again when needed.
 weir_status_t weir__ledger_add(
-    weir_scheduler_t *scheduler, weir__served_t *served, uint64_t bytes_before, uint64_t begin_ns);
+    weir_scheduler_t *scheduler, weir__served_t *served, uint64_t begin_ns);
 // The loop, as all that follows: a model is served, and is no more.
 void weir__ledger_charge(weir_scheduler_t *scheduler, weir__served_t *served);
+// An instance comes, and is charged with when there are more than what the model was charged with;
+// it goes.
+void weir__ledger_seat(weir_scheduler_t *scheduler, weir__instance_t *instance);
+void weir__ledger_unseat(weir_scheduler_t *scheduler, weir__instance_t *instance);
 void weir__ledger_remove(weir_scheduler_t *scheduler, weir__served_t *served);
 // true: the request may go on; else it waits for its model.
 bool weir__ledger_enter(weir_scheduler_t *scheduler, uint32_t slot);

@@ -291,8 +291,7 @@ static void give_up(weir_scheduler_t *scheduler, weir__served_t *served)
 static weir_status_t build_and_probe(weir_scheduler_t *scheduler, weir__served_t *served,
     weir_model_t *model, const weir_serving_options_t *options, weir__command_t *command)
 {
-    uint64_t before, peak, begin_ns = weir_now_ns();
-    weir_engine_memory(scheduler->engine, &before, &peak);
+    uint64_t begin_ns = weir_now_ns();
     weir_model_t *loaded = NULL;
     if (!model) {
         served->path = strdup(options->path);
@@ -304,7 +303,7 @@ static weir_status_t build_and_probe(weir_scheduler_t *scheduler, weir__served_t
     weir_model_free(loaded); // `served` has its own reference
     if (!status)
         status = weir__probe(scheduler, served, options, command);
-    return status ? status : weir__ledger_add(scheduler, served, before, begin_ns);
+    return status ? status : weir__ledger_add(scheduler, served, begin_ns);
 }
 
 weir_status_t weir_scheduler_add(weir_scheduler_t *scheduler, const char *name, const char *version,

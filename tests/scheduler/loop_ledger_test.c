@@ -186,6 +186,26 @@ static void a_file_that_changed_is_not_served(void **state)
     world_close(&world);
 }
 
+// Weights that are mapped out of the cache take memory as others do.
+static void what_the_cache_holds_is_charged(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 2; round++) { // empty or not, and certainly not
+        world_t world = {0};
+        weir_engine_options_t options = {.size = sizeof options,
+            .threads = 1,
+            .plugin_path = "",
+            .cache_dir = WEIR_TEST_PLUGINS "/ledger_cache"};
+        expect_ok(weir_engine_create(&options, &world.engine));
+        expect_ok(weir_scheduler_create(world.engine, NULL, &world.scheduler));
+        uint64_t each = add_models(&world);
+        // As they are and packed, in both rounds.
+        assert_true(each >= 2 * SIDE * SIDE * sizeof(float));
+        assert_true(each <= 2 * SIDE * SIDE * sizeof(float) * (100 + PERCENT) / 100);
+        world_close(&world);
+    }
+}
+
 static void what_is_too_large_is_refused(void **state)
 {
     (void)state;
@@ -240,6 +260,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(more_models_than_memory),
         cmocka_unit_test(a_file_that_changed_is_not_served),
+        cmocka_unit_test(what_the_cache_holds_is_charged),
         cmocka_unit_test(what_is_too_large_is_refused),
         cmocka_unit_test(requests_for_models_that_wait_end_in_time),
     };
