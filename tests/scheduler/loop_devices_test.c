@@ -2,7 +2,8 @@
 // load.
 //
 // Goal:   nothing is lost, nothing answered twice, no late write is seen: every request ends OK
-//         with the bits of the CPU, and the devices work again afterwards.
+//         with the bits of the CPU, or at its deadline where it has one, and the devices work again
+//         afterwards.
 // Method: two chaos devices beside the CPU, whose kernels they run, with a schedule of faults; rows
 //         go through a loop thread and the receipts say where they ran.
 #include "tests/scheduler/loop_calls.h"
@@ -12,6 +13,7 @@
 enum { CALLS = 64 };
 
 typedef struct tally {
+    uint64_t within_ns; // deadlines from the submission; 0: none
     atomic_int ended, wrong;
     atomic_int on_chaos, on_chaos_1, on_cpu;
 } tally_t;
@@ -21,6 +23,8 @@ typedef struct device_call {
     tally_t *tally;
     float wanted[WORLD_OUT * 4];
     atomic_int busy, finals;
+    int submitted;
+    bool answered; // the last time
 } device_call_t;
 
 static void on_answer(const weir_event_t *event, void *user_data)
@@ -29,13 +33,17 @@ static void on_answer(const weir_event_t *event, void *user_data)
     tally_t *tally = it->tally;
     const char *device = event->receipt.device;
     size_t bytes = (size_t)(it->call.in.dims[0] * WORLD_OUT) * sizeof(float);
-    if (event->status || memcmp(it->call.y, it->wanted, bytes) != 0) {
+    weir_code_t code = weir_status_code(event->status);
+    // What cannot be done in time is said at once.
+    bool late = tally->within_ns && (code == WEIR_DEADLINE_EXCEEDED || code == WEIR_INFEASIBLE);
+    it->answered = !event->status;
+    if (!late && (event->status || memcmp(it->call.y, it->wanted, bytes) != 0)) {
         fprintf(stderr, "%s on %s\n", weir_status_text(event->status), device);
         atomic_fetch_add(&tally->wrong, 1);
     }
-    atomic_fetch_add(&tally->on_chaos, strcmp(device, "chaos") == 0);
-    atomic_fetch_add(&tally->on_chaos_1, strcmp(device, "chaos:1") == 0);
-    atomic_fetch_add(&tally->on_cpu, strcmp(device, "cpu") == 0);
+    atomic_fetch_add(&tally->on_chaos, it->answered && strcmp(device, "chaos") == 0);
+    atomic_fetch_add(&tally->on_chaos_1, it->answered && strcmp(device, "chaos:1") == 0);
+    atomic_fetch_add(&tally->on_cpu, it->answered && strcmp(device, "cpu") == 0);
     atomic_fetch_add(&it->finals, 1);
     atomic_fetch_add(&tally->ended, 1);
     atomic_store(&it->busy, 0);
@@ -76,10 +84,14 @@ static void load_devices(world_t *world, tally_t *tally, int goal)
             device_call_t *it = &calls[i];
             if (atomic_load(&it->busy))
                 continue;
+            memset(it->wanted, 0, sizeof it->wanted);
             weir_request_t request = request_of(&it->call, (uint32_t)submitted, 1 + i % 4);
             weir_value_t out = weir_f32_out(it->wanted, WORLD_OUT * 4);
             expect_ok(weir_session_run(world->session, NULL, 1, &it->call.in, 1, &out));
             it->tally = tally;
+            it->submitted++;
+            if (tally->within_ns)
+                request.deadline_ns = weir_now_ns() + tally->within_ns;
             atomic_store(&it->busy, 1);
             expect_ok(weir_submit(world->scheduler, &request, NULL, on_answer, it));
             submitted++;
@@ -89,6 +101,22 @@ static void load_devices(world_t *world, tally_t *tally, int goal)
             sched_yield();
 }
 
+// Every request has ended, and once; what was answered has not been touched since.
+static void close_devices(world_t *world, tally_t *tally)
+{
+    weir_scheduler_free(world->scheduler);
+    world->scheduler = NULL;
+    for (uint32_t i = 0; i < CALLS; i++) {
+        device_call_t *it = &calls[i];
+        assert_int_equal(atomic_load(&it->finals), it->submitted);
+        if (it->answered)
+            assert_memory_equal(it->call.y, it->wanted, sizeof it->wanted);
+    }
+    assert_int_equal(atomic_load(&tally->wrong), 0);
+    world_close(world);
+    memset(calls, 0, sizeof calls);
+}
+
 static void devices_share_the_work(void **state)
 {
     (void)state;
@@ -96,11 +124,10 @@ static void devices_share_the_work(void **state)
     tally_t tally = {0};
     open_devices(&world, "chaos.devices=2,chaos.delay_us=200", "chaos,chaos:1,cpu");
     load_devices(&world, &tally, 2000);
-    assert_int_equal(atomic_load(&tally.wrong), 0);
     assert_int_equal(atomic_load(&tally.ended), 2000);
     assert_true(atomic_load(&tally.on_chaos) > 0 && atomic_load(&tally.on_chaos_1) > 0 &&
                 atomic_load(&tally.on_cpu) > 0);
-    world_close(&world);
+    close_devices(&world, &tally);
 }
 
 // Until the device has answered again.
@@ -123,8 +150,7 @@ static void a_lost_device_comes_back(void **state)
     load_devices(&world, &tally, 3000);
     wait_for(&world, &tally, &tally.on_chaos);
     wait_for(&world, &tally, &tally.on_chaos_1);
-    assert_int_equal(atomic_load(&tally.wrong), 0);
-    world_close(&world);
+    close_devices(&world, &tally);
 }
 
 static void a_device_that_hangs_comes_back(void **state)
@@ -137,8 +163,7 @@ static void a_device_that_hangs_comes_back(void **state)
     load_devices(&world, &tally, 3000);
     wait_for(&world, &tally, &tally.on_chaos);
     wait_for(&world, &tally, &tally.on_chaos_1);
-    assert_int_equal(atomic_load(&tally.wrong), 0);
-    world_close(&world);
+    close_devices(&world, &tally);
 }
 
 static void a_late_write_is_not_seen(void **state)
@@ -148,11 +173,54 @@ static void a_late_write_is_not_seen(void **state)
     tally_t tally = {0};
     open_devices(&world, "chaos.devices=2,chaos.delay_us=200,chaos.faults=run:late=2500:40",
         "chaos,chaos:1,cpu");
+    uint64_t until_ns = weir_now_ns() + 3000 * WEIR_MS; // the late writes are over then
     load_devices(&world, &tally, 3000);
     wait_for(&world, &tally, &tally.on_chaos);
     wait_for(&world, &tally, &tally.on_chaos_1);
-    assert_int_equal(atomic_load(&tally.wrong), 0);
-    world_close(&world);
+    while (weir_now_ns() < until_ns)
+        poll(NULL, 0, 10);
+    close_devices(&world, &tally);
+}
+
+// The run ends at its requests' deadline, long before anybody takes the device for dead.
+static void a_hanging_device_is_noticed_in_spite_of_deadlines(void **state)
+{
+    (void)state;
+    world_t world;
+    tally_t tally = {.within_ns = 20 * WEIR_MS};
+    open_devices(
+        &world, "chaos.devices=2,chaos.delay_us=200,chaos.faults=run:hang:50", "chaos,chaos:1,cpu");
+    load_devices(&world, &tally, 3000);
+    wait_for(&world, &tally, &tally.on_chaos);
+    wait_for(&world, &tally, &tally.on_chaos_1);
+    close_devices(&world, &tally);
+}
+
+static void an_inline_run_moves_away_from_a_lost_device(void **state)
+{
+    (void)state;
+    world_t world;
+    tally_t tally = {0};
+    open_devices(&world, "chaos.delay_us=20,chaos.faults=run:lost:30", "chaos,cpu");
+    for (uint32_t i = 0; i < 100; i++) {
+        device_call_t *it = &calls[0];
+        memset(it->wanted, 0, sizeof it->wanted);
+        weir_request_t request = request_of(&it->call, i, 2);
+        weir_value_t out = weir_f32_out(it->wanted, WORLD_OUT * 4);
+        expect_ok(weir_session_run(world.session, NULL, 1, &it->call.in, 1, &out));
+        it->tally = &tally;
+        it->submitted++;
+        request.flags = WEIR_REQUEST_INLINE;
+        atomic_store(&it->busy, 1);
+        expect_ok(weir_submit(world.scheduler, &request, NULL, on_answer, it));
+        while (atomic_load(&it->busy))
+            sched_yield();
+    }
+    weir_scheduler_info_t info = {.size = sizeof info};
+    weir_scheduler_describe(world.scheduler, &info);
+    assert_true(info.inline_runs > 0 && info.inline_runs < 100);
+    assert_int_equal(info.refused, 0);
+    close_devices(&world, &tally);
 }
 
 int main(void)
@@ -162,6 +230,8 @@ int main(void)
         cmocka_unit_test(a_lost_device_comes_back),
         cmocka_unit_test(a_device_that_hangs_comes_back),
         cmocka_unit_test(a_late_write_is_not_seen),
+        cmocka_unit_test(a_hanging_device_is_noticed_in_spite_of_deadlines),
+        cmocka_unit_test(an_inline_run_moves_away_from_a_lost_device),
     };
     return cmocka_run_group_tests_name("loop_devices", tests, NULL, NULL);
 }

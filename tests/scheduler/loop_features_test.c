@@ -290,6 +290,21 @@ static void a_deadline_in_the_queue_is_met_by_an_answer(void **state)
     world_close(&world);
 }
 
+static void a_default_deadline_does_not_wrap(void **state)
+{
+    (void)state;
+    world_t world;
+    call_t call;
+    world_open(&world, rows_graph(), &polled);
+    world_add(&world, &(weir_serving_options_t){
+                          .size = sizeof(weir_serving_options_t), .deadline_ns = UINT64_MAX});
+    weir_request_t request = request_of(&call, 1, 1);
+    expect_ok(submit(&world, &call, &request));
+    poll_until(&world, &call.finals, 1);
+    check_answer(&world, &call);
+    world_close(&world);
+}
+
 static void a_lone_request_may_run_inline(void **state)
 {
     (void)state;
@@ -445,6 +460,8 @@ static void a_loop_may_be_borrowed(void **state)
             .loop = WEIR_LOOP_BORROWED,
             .uv_loop = &loop});
     world_add(&world, NULL);
+    expect_status(weir_drain(world.scheduler, 0, NULL, NULL), WEIR_INVALID_ARGUMENT,
+        "wait for itself"); // before the first turn as well
     borrowed_t borrowed = {.world = &world, .calls = calls};
     pthread_t thread;
     assert_int_equal(0, pthread_create(&thread, NULL, submit_from_elsewhere, &borrowed));
@@ -496,6 +513,7 @@ int main(void)
         cmocka_unit_test(declared_lengths_are_filled_and_cut_back),
         cmocka_unit_test(a_cancelled_request_never_runs),
         cmocka_unit_test(a_deadline_in_the_queue_is_met_by_an_answer),
+        cmocka_unit_test(a_default_deadline_does_not_wrap),
         cmocka_unit_test(a_lone_request_may_run_inline),
         cmocka_unit_test(a_caller_may_wait),
         cmocka_unit_test(a_drain_ends_what_was_taken),
