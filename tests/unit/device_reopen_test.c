@@ -106,6 +106,39 @@ static void reopened_in_use(void **state)
     }
 }
 
+static void *planner_main(void *argument)
+{
+    world_t *world = argument;
+    weir_status_t status = world_plan(world, "chaos");
+    if (status && weir_status_code(status) != WEIR_UNAVAILABLE)
+        fail_msg("%s", weir_status_text(status));
+    weir_status_free(status);
+    return NULL;
+}
+
+// Goal:   a plan is made while a device that nobody has opened yet is reopened: it waits its turn,
+//         or is told so.
+static void reopened_before_it_was_open(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 10; i++) {
+        world_t world;
+        pthread_t planner;
+        world_options_t known = {
+            .plugin_path = WEIR_TEST_CHAOS, .plugin_options = "chaos.faults=open:slow=5:1"};
+        message_t bytes = make_model(graph_chain(), 17);
+        expect_ok(world_engine(&world, &known));
+        expect_ok(weir_model_load_bytes(world.engine, bytes.data, bytes.count, NULL, &world.model));
+        free(bytes.data);
+        assert_int_equal(pthread_create(&planner, NULL, planner_main, &world), 0);
+        if (i % 2)
+            sched_yield();
+        expect_ok(weir_device_reopen(world.engine, "chaos"));
+        pthread_join(planner, NULL);
+        world_close(&world);
+    }
+}
+
 // Goal:   what never was lost, or is not there, says so.
 static void what_cannot_be_reopened(void **state)
 {
@@ -124,6 +157,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reopened_in_use),
+        cmocka_unit_test(reopened_before_it_was_open),
         cmocka_unit_test(what_cannot_be_reopened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
