@@ -37,7 +37,8 @@ def compare(model, fault):
     options = ["--option", f"chaos.faults={fault}"] if fault else []
     done = subprocess.run(
         [COMMAND, "compare", fetch.model_path(model), "--device", "chaos,ref", "--reference", "cpu,ref", "--json",
-         "--verbose", *options, *MODELS[model]], env=environment, capture_output=True, text=True, timeout=300, check=False)
+         "--verbose", *options, *MODELS[model]],
+        env=environment, capture_output=True, text=True, timeout=300, check=False)
     if not done.stdout:
         raise SystemExit(f"{model}, {fault}: {done.stderr}")
     return json.loads(done.stdout), done.returncode, done.stderr
