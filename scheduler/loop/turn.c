@@ -581,6 +581,9 @@ void weir__turn_shut_down(weir_scheduler_t *scheduler)
     atomic_store(&scheduler->closing, 1);
     atomic_store(&scheduler->draining, 1);
     weir__turn(scheduler);
+    // A drain that waits for who is held is told to the core first: this one's deadline counts.
+    expire_held(scheduler, true);
+    weir__turn(scheduler);
     weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_DRAIN, .deadline_ns = 1});
     // What runs has been stopped; without work of its own the thread waits for it.
     while (atomic_load(&scheduler->in_flight) || scheduler->running_count) {

@@ -192,6 +192,25 @@ static void a_drains_deadline_is_for_who_is_held_too(void **state)
     close_stream(&stream);
 }
 
+static void freeing_ends_a_drain_that_waits(void **state)
+{
+    (void)state;
+    static stream_t stream;
+    open_stream(&stream);
+    for (uint32_t i = 0; i < STEPS; i++)
+        expect_ok(take_step(&stream, i, "rows"));
+    expect_ok(weir_drain(stream.world.scheduler, 0, note_drained, &stream.drained));
+    weir_state_free(stream.state);
+    stream.state = NULL;
+    weir_scheduler_free(stream.world.scheduler);
+    stream.world.scheduler = NULL;
+    assert_int_equal(stream.ended, STEPS);
+    assert_int_equal(stream.drained, 1);
+    for (uint32_t i = 0; i < STEPS; i++)
+        assert_int_equal(stream.steps[i].call.finals, 1);
+    close_stream(&stream);
+}
+
 static void drain_and_poll(stream_t *stream)
 {
     stream->drain_status = weir_drain(stream->world.scheduler, 0, NULL, NULL);
@@ -220,6 +239,7 @@ int main(void)
         cmocka_unit_test(a_tensor_is_in_one_pair),
         cmocka_unit_test(a_drain_waits_for_who_is_held),
         cmocka_unit_test(a_drains_deadline_is_for_who_is_held_too),
+        cmocka_unit_test(freeing_ends_a_drain_that_waits),
         cmocka_unit_test(a_callback_neither_waits_nor_polls),
     };
     return cmocka_run_group_tests_name("loop_streams", tests, NULL, NULL);
