@@ -290,7 +290,9 @@ static weir_status_t place(
     weir__placed_t *placed = &served->placed[index];
     memset(placed, 0, sizeof *placed);
     weir_plan_options_t options = {.size = sizeof options, .devices = devices};
-    WEIR_TRY(weir_plan_create(served->model, &options, &placed->plan));
+    weir_status_t missing = weir_plan_create(served->model, &options, &placed->plan);
+    if (missing && !(served->placed_count && devices))
+        return missing;
     weir_plan_node_t node = {.size = sizeof node};
     const char *name = devices;
     if (!name)
@@ -309,9 +311,29 @@ static weir_status_t place(
     snprintf(receipt->digest, sizeof receipt->digest, "%s", served->info.digest);
     snprintf(
         receipt->device, sizeof receipt->device, "%.*s", (int)sizeof receipt->device - 1, name);
-    snprintf(receipt->fingerprint, sizeof receipt->fingerprint, "%016llx",
-        (unsigned long long)fingerprint_of(scheduler->engine, placed->plan));
+    if (placed->plan)
+        snprintf(receipt->fingerprint, sizeof receipt->fingerprint, "%016llx",
+            (unsigned long long)fingerprint_of(scheduler->engine, placed->plan));
+    if (!status)
+        return missing;
+    weir_status_free(missing);
     return status;
+}
+
+// A model that was there before is loaded for the devices that are there now: one is enough.
+static weir_status_t tolerate(
+    weir_scheduler_t *scheduler, const weir__served_t *served, weir_status_t status, bool *out_some)
+{
+    if (!status) {
+        *out_some = true;
+        return NULL;
+    }
+    if (!served->placed_count)
+        return status;
+    weir__loop_log(scheduler, WEIR_LOG_WARNING, 0, "%s@%s does without a device: %s", served->name,
+        served->version, weir_status_text(status));
+    weir_status_free(status);
+    return NULL;
 }
 
 // out_count: of plans that were tried, also when one fails.
@@ -325,11 +347,18 @@ static weir_status_t place_all(
     if (!list)
         return weir__loop_no_memory();
     weir_status_t status = NULL;
+    bool some = false;
     *out_count = 0;
     for (char *name = strtok_r(list, ",", &rest); name && !status;
-         name = strtok_r(NULL, ",", &rest))
-        status = place(scheduler, served, name, (*out_count)++);
+         name = strtok_r(NULL, ",", &rest)) {
+        status = place(scheduler, served, name, *out_count);
+        status = tolerate(scheduler, served, status, &some);
+        ++*out_count;
+    }
     free(list);
+    if (!status && *out_count && !some)
+        status = WEIR_FAIL(WEIR_UNAVAILABLE, "%s@%s: none of its devices is there: %s",
+            served->name, served->version, served->devices);
     if (!status && !*out_count)
         status = WEIR_FAIL(WEIR_INVALID_ARGUMENT, "%s@%s: devices is an empty list", served->name,
             served->version);
@@ -388,13 +417,20 @@ weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *ser
     return status;
 }
 
-static weir_status_t make_instances(weir_scheduler_t *scheduler, weir__served_t *served)
+// loads: it was there before.
+static weir_status_t make_instances(weir_scheduler_t *scheduler, weir__served_t *served, bool loads)
 {
+    bool some = false;
     for (uint32_t p = 0; p < served->placed_count; p++)
-        for (uint32_t i = 0; i < served->instances_min; i++) {
+        for (uint32_t i = 0; i < served->instances_min && served->placed[p].plan; i++) {
             weir__instance_t *instance;
-            WEIR_TRY(weir__seat_create(scheduler, served, &served->placed[p], &instance));
+            weir_status_t status =
+                weir__seat_create(scheduler, served, &served->placed[p], &instance);
+            WEIR_TRY(loads ? tolerate(scheduler, served, status, &some) : status);
         }
+    if (loads && !some)
+        return WEIR_FAIL(
+            WEIR_UNAVAILABLE, "%s@%s: no instance could be made", served->name, served->version);
     // What may be evicted does not run on other threads than the team's.
     for (uint32_t i = 0; i < WEIR__INLINE_MAX && !served->path; i++)
         WEIR_TRY(weir_session_create(served->placed[0].plan, NULL, &served->inlines[i].session));
@@ -408,10 +444,11 @@ weir_status_t weir__build_resident(
     served->model = model;
     uint32_t count;
     weir_status_t status = place_all(scheduler, served, &count);
+    bool loads = served->placed_count > 0;
     // Written once: whoever lists the models may be reading it.
     if (!served->placed_count)
         served->placed_count = WEIR_MIN(count, (uint32_t)WEIR__PLACED_MAX);
-    return status ? status : make_instances(scheduler, served);
+    return status ? status : make_instances(scheduler, served, loads);
 }
 
 weir_status_t weir__build(weir_scheduler_t *scheduler, weir__served_t *served, weir_model_t *model,

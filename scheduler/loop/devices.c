@@ -22,20 +22,38 @@ void weir__device_tell_new(weir_scheduler_t *scheduler, uint32_t index)
                                    .count = device->slots});
 }
 
-void weir__seat_tell(weir_scheduler_t *scheduler, weir__instance_t *instance)
+static bool is_away(const weir__loop_device_t *device)
+{
+    return device->state == WEIR__DEVICE_QUARANTINED || device->state == WEIR__DEVICE_LOST;
+}
+
+bool weir__seat_tell(weir_scheduler_t *scheduler, weir__instance_t *instance)
 {
     weir__served_t *served = instance->served;
+    if (is_away(&scheduler->devices[instance->placed->device])) {
+        weir__seat_free(instance);
+        return false;
+    }
     served->instance_count++;
     instance->placed->instance_count++;
     instance->known = true;
     weir__ledger_seat(scheduler, instance);
-    weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_INSTANCE_ADD,
-                                   .instance = instance->index,
-                                   .model = served->index,
-                                   .version = served->core_version,
-                                   .device = instance->placed->device});
+    weir_code_t code =
+        weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_INSTANCE_ADD,
+                                       .instance = instance->index,
+                                       .model = served->index,
+                                       .version = served->core_version,
+                                       .device = instance->placed->device});
+    if (code != WEIR_OK) { // it will never say that this one is gone
+        served->instance_count--;
+        instance->placed->instance_count--;
+        weir__ledger_unseat(scheduler, instance);
+        weir__seat_free(instance);
+        return false;
+    }
     weir__turn_feed(scheduler,
         &(weir__core_event_t){.kind = WEIR__EVENT_INSTANCE_IDLE, .instance = instance->index});
+    return true;
 }
 
 static void forget(weir_scheduler_t *scheduler, weir__instance_t *instance)
@@ -95,13 +113,7 @@ static bool add_instance(
         weir_status_free(status);
         return false;
     }
-    weir__seat_tell(scheduler, instance);
-    return true;
-}
-
-static bool is_away(const weir__loop_device_t *device)
-{
-    return device->state == WEIR__DEVICE_QUARANTINED || device->state == WEIR__DEVICE_LOST;
+    return weir__seat_tell(scheduler, instance);
 }
 
 static bool takes_instances(const weir_scheduler_t *scheduler, const weir__placed_t *placed)
@@ -117,7 +129,8 @@ static void scale_up(weir_scheduler_t *scheduler, weir__served_t *served)
     weir__placed_t *best = NULL;
     for (uint32_t p = 0; p < served->placed_count; p++) {
         weir__placed_t *placed = &served->placed[p];
-        if (takes_instances(scheduler, placed) && placed->instance_count < served->instances_max &&
+        if (placed->plan && takes_instances(scheduler, placed) &&
+            placed->instance_count < served->instances_max &&
             (!best || placed->instance_count < best->instance_count))
             best = placed;
     }
@@ -128,7 +141,8 @@ static void scale_up(weir_scheduler_t *scheduler, weir__served_t *served)
 static void forbid_inline(weir_scheduler_t *scheduler, uint32_t device)
 {
     for (uint32_t m = 0; m < scheduler->options.models; m++)
-        if (scheduler->models[m].in_core && scheduler->models[m].placed[0].device == device)
+        if (scheduler->models[m].in_core && !scheduler->models[m].path &&
+            scheduler->models[m].placed[0].device == device)
             atomic_store(&scheduler->models[m].no_inline, 1);
 }
 
@@ -209,6 +223,14 @@ static void plan_again(weir_scheduler_t *scheduler, weir__served_t *served, uint
     weir__loader_post(scheduler, job);
 }
 
+void weir__device_mend(weir_scheduler_t *scheduler, weir__served_t *served)
+{
+    for (uint32_t p = 0; is_there(served) && p < served->placed_count; p++)
+        if (takes_instances(scheduler, &served->placed[p]) &&
+            served->placed[p].instance_count < served->instances_min)
+            plan_again(scheduler, served, p);
+}
+
 void weir__device_reopened(weir_scheduler_t *scheduler, const weir__job_t *job)
 {
     weir__loop_device_t *device = &scheduler->devices[job->device];
@@ -236,7 +258,7 @@ void weir__device_reopened(weir_scheduler_t *scheduler, const weir__job_t *job)
         for (uint32_t p = 0; is_there(served) && p < served->placed_count; p++) {
             if (served->placed[p].device != job->device)
                 continue;
-            if (same)
+            if (same && served->placed[p].plan)
                 fill_up(scheduler, served, &served->placed[p]);
             else
                 plan_again(scheduler, served, p);

@@ -192,7 +192,8 @@ void weir__ledger_loaded(weir_scheduler_t *scheduler, weir__served_t *served, we
         weir__observe_set(&served->series->memory_bytes, served->charge_bytes);
         for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
             if (scheduler->instances[i].served == served && !scheduler->instances[i].known)
-                weir__seat_tell(scheduler, &scheduler->instances[i]);
+                (void)weir__seat_tell(scheduler, &scheduler->instances[i]);
+        weir__device_mend(scheduler, served);
     }
     while (served->first_waiting != WEIR__NO_INDEX) {
         uint32_t index = served->first_waiting;

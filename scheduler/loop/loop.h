@@ -473,8 +473,11 @@ void weir__device_released(weir_scheduler_t *scheduler, weir__instance_t *instan
 // It was opened anew, or not; a plan for it was made.
 void weir__device_reopened(weir_scheduler_t *scheduler, const weir__job_t *job);
 void weir__device_planned(weir_scheduler_t *scheduler, weir__job_t *job);
-// Tells the core of an instance, which is idle.
-void weir__seat_tell(weir_scheduler_t *scheduler, weir__instance_t *instance);
+// Tells the core of an instance, which is idle. false: its device is away, so the instance is
+// freed; the device's return brings others.
+bool weir__seat_tell(weir_scheduler_t *scheduler, weir__instance_t *instance);
+// Makes what is missing of a model that was loaded, on devices that are there.
+void weir__device_mend(weir_scheduler_t *scheduler, weir__served_t *served);
 void weir__device_tell_new(weir_scheduler_t *scheduler, uint32_t device);
 // What an action asked for and could not be done within its step.
 void weir__chores(weir_scheduler_t *scheduler);
@@ -517,7 +520,7 @@ weir_status_t weir__submit_check(
 
 // ---- turn.c ------------------------------------------------------------------------------------
 // One event to the core at `now_ns`, which the caller has set, and all that it says.
-void weir__turn_feed(weir_scheduler_t *scheduler, const weir__core_event_t *event);
+weir_code_t weir__turn_feed(weir_scheduler_t *scheduler, const weir__core_event_t *event);
 // A request that waited outside of the core goes on.
 void weir__turn_arrive(weir_scheduler_t *scheduler, uint32_t index);
 // When the loop wants to be awake at the latest.

@@ -165,7 +165,7 @@ static void answer(weir_scheduler_t *scheduler, const weir__core_action_t *actio
         action->kind == WEIR__ACTION_REFUSE ? action->time_ns : 0);
 }
 
-void weir__turn_feed(weir_scheduler_t *scheduler, const weir__core_event_t *event)
+weir_code_t weir__turn_feed(weir_scheduler_t *scheduler, const weir__core_event_t *event)
 {
     size_t count = 0;
     weir_code_t code = weir__core_step(
@@ -180,6 +180,7 @@ void weir__turn_feed(weir_scheduler_t *scheduler, const weir__core_event_t *even
         act(scheduler, &scheduler->actions[i]);
     for (size_t i = 0; i < count; i++)
         answer(scheduler, &scheduler->actions[i]);
+    return code;
 }
 
 // ---- What came ---------------------------------------------------------------------------------
@@ -347,7 +348,7 @@ static void add(weir_scheduler_t *scheduler, const weir__command_t *command)
                                    .count = served->instances_min * served->placed_count});
     for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
         if (scheduler->instances[i].served == served)
-            weir__seat_tell(scheduler, &scheduler->instances[i]);
+            (void)weir__seat_tell(scheduler, &scheduler->instances[i]);
     learn(scheduler, command);
 }
 

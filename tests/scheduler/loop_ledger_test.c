@@ -206,6 +206,46 @@ static void what_the_cache_holds_is_charged(void **state)
     }
 }
 
+// A device that was there when the models were added is lost at some run and does not come
+// back: models are loaded and evicted as before, without it.
+static void models_do_without_a_device_that_is_away(void **state)
+{
+    (void)state;
+    world_t world = {0};
+    static big_call_t call;
+    char name[16], path[512];
+    weir_engine_options_t engine = {.size = sizeof engine,
+        .threads = 2,
+        .plugin_path = WEIR_TEST_CHAOS,
+        .plugin_options = "chaos.devices=1,chaos.faults=run:lost:40;open:fail:2+",
+        .cache_dir = ""};
+    expect_ok(weir_engine_create(&engine, &world.engine));
+    weir_scheduler_options_t options = {
+        .size = sizeof options, .memory_bytes = 5 * 4 * SIDE * SIDE * sizeof(float)};
+    options.log = world_log;
+    options.log_level = WEIR_LOG_DEBUG;
+    expect_ok(weir_scheduler_create(world.engine, &options, &world.scheduler));
+    for (uint32_t m = 0; m < MODELS; m++) {
+        snprintf(name, sizeof name, "m%u", m);
+        model_path(m, path, sizeof path);
+        expect_ok(weir_scheduler_add(world.scheduler, name, "1", NULL,
+            &(weir_serving_options_t){.size = sizeof(weir_serving_options_t),
+                .batching = WEIR_BATCHING_ON,
+                .path = path,
+                .devices = "chaos,cpu"}));
+    }
+    uint32_t on_cpu = 0;
+    for (uint32_t i = 0; i < 10 * MODELS; i++) {
+        weir_event_t event;
+        submit_big(&world, &call, i % MODELS);
+        expect_ok(weir_wait(world.scheduler, call.call.ticket, 0, &event));
+        assert_true(call.y[call.model] == 3 * (float)(call.model + 1));
+        on_cpu += strcmp(event.receipt.device, "cpu") == 0;
+    }
+    assert_true(on_cpu >= 6 * MODELS); // all since the loss
+    world_close(&world);
+}
+
 static void what_is_too_large_is_refused(void **state)
 {
     (void)state;
@@ -261,6 +301,7 @@ int main(void)
         cmocka_unit_test(more_models_than_memory),
         cmocka_unit_test(a_file_that_changed_is_not_served),
         cmocka_unit_test(what_the_cache_holds_is_charged),
+        cmocka_unit_test(models_do_without_a_device_that_is_away),
         cmocka_unit_test(what_is_too_large_is_refused),
         cmocka_unit_test(requests_for_models_that_wait_end_in_time),
     };
