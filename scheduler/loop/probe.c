@@ -9,8 +9,9 @@
 #include <string.h>
 
 #define ROWS 3
-#define LENGTH 16                 // of a free dim that is not that of rows, where none is given
-#define CHECK_NS (1000 * WEIR_MS) // no new batch size after that, but for 2 and the greatest
+#define SEEDS (WEIR__INPUTS_MAX + 2) // of one row's inputs
+#define LENGTH 16                    // of a free dim that is not that of rows, where none is given
+#define CHECK_NS (1000 * WEIR_MS)    // no new batch size after that, but for 2 and the greatest
 
 typedef struct probe {
     weir_scheduler_t *scheduler;
@@ -39,6 +40,7 @@ static void fill_value(weir_value_t *value, uint32_t seed)
 {
     uint64_t count = weir_value_count(value), random = seed * 0x9e3779b97f4a7c15u + 1;
     size_t element_bytes = weir__dtype_bytes(value->dtype);
+    bool odd = seed / SEEDS % 2; // the row
     for (uint64_t i = 0; i < count; i++) {
         random ^= random << 13;
         random ^= random >> 7;
@@ -47,8 +49,8 @@ static void fill_value(weir_value_t *value, uint32_t seed)
         memset(at, 0, element_bytes);
         float small = (float)(random >> 40) / (float)(1 << 23) - 1;
         double wide = small;
-        // Indices and masks: 0 and 1 are right for most; a half and a bfloat16 of some size
-        // below 1.
+        // Indices and masks: 0 and 1 are right for most, some 1 for a mask, and rows that differ; a
+        // half and a bfloat16 of some size below 1.
         uint16_t half = (uint16_t)(value->dtype == WEIR_BF16 ? 0x3f00 + (random >> 58)
                                                              : 0x3800 + (random >> 56));
         if (value->dtype == WEIR_F32)
@@ -58,8 +60,22 @@ static void fill_value(weir_value_t *value, uint32_t seed)
         else if (value->dtype == WEIR_F16 || value->dtype == WEIR_BF16)
             memcpy(at, &half, sizeof half);
         else
-            *at = (char)(i == 0 ? 1 : random >> 63);
+            *at = (char)(i == 0 ? count > 1 || !odd : i == 1 ? odd : random >> 63);
     }
+}
+
+static bool is_real(weir_dtype_t dtype)
+{
+    return dtype == WEIR_F32 || dtype == WEIR_F64 || dtype == WEIR_F16 || dtype == WEIR_BF16;
+}
+
+static void rotate_value(weir_value_t *value, const weir_value_t *given, uint32_t by)
+{
+    uint64_t count = weir_value_count(value);
+    size_t element_bytes = weir__dtype_bytes(value->dtype);
+    for (uint64_t i = 0; i < count; i++)
+        memcpy((char *)value->data + i * element_bytes,
+            (const char *)given->data + (i + by) % count * element_bytes, element_bytes);
 }
 
 static weir_status_t make_row(probe_t *probe, uint32_t row, const weir_serving_options_t *options)
@@ -77,10 +93,13 @@ static weir_status_t make_row(probe_t *probe, uint32_t row, const weir_serving_o
                 return WEIR_FAIL(WEIR_INVALID_ARGUMENT, "%s@%s: the sample of \"%s\" has no data",
                     served->name, served->version, port->name);
             memcpy(value->data, given->data, (size_t)value->capacity_bytes);
-            // Rows have to differ; numbers may, indices stay what they are.
-            if (row && served->input_axes[i] != WEIR_AXIS_NONE &&
-                (value->dtype & (WEIR_F32 | WEIR_F64 | WEIR_F16 | WEIR_BF16)))
-                fill_value(value, row + 1);
+            // Rows have to differ: numbers are others, indices the same in another order.
+            if (row && served->input_axes[i] != WEIR_AXIS_NONE) {
+                if (is_real(value->dtype))
+                    fill_value(value, row + 1);
+                else
+                    rotate_value(value, given, row);
+            }
             continue;
         }
         value->rank = port->rank < 0 ? 0 : (uint32_t)port->rank;
@@ -91,7 +110,7 @@ static weir_status_t make_row(probe_t *probe, uint32_t row, const weir_serving_o
         if (!make_room(value))
             return weir__loop_no_memory();
         // Inputs without rows are the same for all.
-        fill_value(value, served->input_axes[i] == WEIR_AXIS_NONE ? 1 : row * 64 + i + 2);
+        fill_value(value, served->input_axes[i] == WEIR_AXIS_NONE ? 1 : row * SEEDS + i + 2);
     }
     return NULL;
 }
@@ -156,6 +175,16 @@ static bool same_bytes(const weir_value_t *a, const weir_value_t *b)
     uint64_t bytes = weir_value_count(a) * weir__dtype_bytes(a->dtype);
     return a->rank == b->rank && memcmp(a->dims, b->dims, a->rank * sizeof a->dims[0]) == 0 &&
            (!bytes || memcmp(a->data, b->data, (size_t)bytes) == 0);
+}
+
+// Rows that are alike agree whatever a model does with them: that says nothing.
+static bool rows_differ(const probe_t *probe)
+{
+    for (uint32_t i = 0; i < probe->served->input_count; i++)
+        if (probe->served->input_axes[i] != WEIR_AXIS_NONE &&
+            !same_bytes(&probe->rows[0][i], &probe->rows[1][i]))
+            return true;
+    return false;
 }
 
 static bool rows_agree(probe_t *probe, uint32_t rows)
@@ -241,6 +270,8 @@ static weir_status_t check_rows(probe_t *probe, uint32_t *out_differs)
     uint32_t most = probe->served->max_batch;
     bool agree = true;
     *out_differs = 0;
+    if (!rows_differ(probe))
+        return WEIR_FAIL(WEIR_INVALID_ARGUMENT, "the rows it would compare are all alike");
     WEIR_TRY(run_alone(probe));
     for (uint32_t rows = 2; rows <= most && agree;) {
         bool due = rows == 2 || rows == most || weir_now_ns() - probe->begin_ns < CHECK_NS;

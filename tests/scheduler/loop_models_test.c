@@ -177,6 +177,48 @@ static message_t adding_graph(void)
     return graph;
 }
 
+// y = x - the mean over the rows, of indices.
+static message_t mixing_indices_graph(void)
+{
+    static const int64_t axis[] = {0};
+    message_t graph = {0}, mean = {0}, cast = {0};
+    attribute_ints(&mean, "axes", 1, axis);
+    attribute_int(&mean, "keepdims", 1);
+    attribute_int(&cast, "to", 1);
+    add_input(&graph, "i", 7, "N,8");
+    add_node(&graph, "Cast", "cast", "i", "x", cast);
+    add_node(&graph, "ReduceMean", "mean", "x", "m", mean);
+    add_node(&graph, "Sub", "sub", "x,m", "y", (message_t){0});
+    add_port(&graph, 12, "y", 1, "N,8");
+    return graph;
+}
+
+// Rows of indices are made to differ, and where they cannot the check says so.
+static void rows_of_indices_are_checked(void **state)
+{
+    (void)state;
+    world_t world;
+    int64_t numbers[WORLD_IN] = {3, 1, 4, 1, 5, 9, 2, 6};
+    weir_value_t sample = {.dtype = WEIR_I64,
+        .rank = 2,
+        .dims = {1, WORLD_IN},
+        .data = numbers,
+        .capacity_bytes = sizeof numbers};
+    weir_serving_options_t options = {.size = sizeof options, .sample = &sample};
+    weir_served_t served = {.size = sizeof served};
+    world_open(&world, mixing_indices_graph(), &polled);
+    world_add(&world, &options);
+    for (int i = 0; i < WORLD_IN; i++)
+        numbers[i] = 7;
+    expect_ok(weir_scheduler_add(world.scheduler, "rows", "2.0.0", world.model, &options));
+    for (uint32_t m = 0; m < 2; m++) {
+        assert_int_equal(1, weir_scheduler_served(world.scheduler, m, &served));
+        assert_int_equal(served.max_batch, 1);
+        assert_non_null(strstr(served.batching, m ? "all alike" : "have other bits"));
+    }
+    world_close(&world);
+}
+
 static void state_is_kept_in_order(void **state)
 {
     (void)state;
@@ -327,6 +369,7 @@ int main(void)
         cmocka_unit_test(a_removed_version_ends_what_it_took),
         cmocka_unit_test(a_rollout_is_never_between_versions),
         cmocka_unit_test(rows_that_see_each_other_are_not_stacked),
+        cmocka_unit_test(rows_of_indices_are_checked),
         cmocka_unit_test(state_is_kept_in_order),
         cmocka_unit_test(a_tap_has_copies),
         cmocka_unit_test(requests_are_counted),
