@@ -51,6 +51,7 @@ bool weir__seat_tell(weir_scheduler_t *scheduler, weir__instance_t *instance)
         weir__seat_free(instance);
         return false;
     }
+    weir__served_gauges(served);
     weir__turn_feed(scheduler,
         &(weir__core_event_t){.kind = WEIR__EVENT_INSTANCE_IDLE, .instance = instance->index});
     return true;
@@ -60,6 +61,7 @@ static void forget(weir_scheduler_t *scheduler, weir__instance_t *instance)
 {
     weir__served_t *served = instance->served;
     served->instance_count--;
+    weir__served_gauges(served);
     weir__ledger_unseat(scheduler, instance);
     weir__seat_free(instance);
     weir__served_settle(scheduler, served);

@@ -22,8 +22,11 @@ static void free_old(weir__job_t *job)
 {
     for (uint32_t i = 0; i < WEIR__PLACED_MAX; i++)
         weir_plan_free(job->old_plans[i]);
+    for (uint32_t i = 0; i < WEIR__INLINE_MAX; i++)
+        weir_session_free(job->old_sessions[i]);
     weir_model_free(job->old_model);
     job->old_model = NULL;
+    memset(job->old_sessions, 0, sizeof job->old_sessions);
     memset(job->old_plans, 0, sizeof job->old_plans);
 }
 

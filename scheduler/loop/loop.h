@@ -431,6 +431,7 @@ typedef struct weir__job {
     weir_model_t *model; // a reference, for PLAN
     weir_model_t *old_model;
     weir_plan_t *old_plans[WEIR__PLACED_MAX];
+    weir_session_t *old_sessions[WEIR__INLINE_MAX];
     weir_plan_t *plan; // made
     weir_status_t status;
 } weir__job_t;

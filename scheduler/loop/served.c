@@ -337,6 +337,9 @@ weir_status_t weir_scheduler_add(weir_scheduler_t *scheduler, const char *name, 
     }
     weir__loop_log(scheduler, WEIR_LOG_INFO, 0, "%s@%s: batches of up to %u rows: %s", name,
         version, served->max_batch, served->batching);
+    if (!served->path) // from the command on the loop counts
+        weir__observe_set(
+            &served->series->instances, (uint64_t)served->placed_count * served->instances_min);
     command->kind = WEIR__COMMAND_ADD;
     command->served = served;
     weir__command_post(scheduler, command);
@@ -436,6 +439,29 @@ void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
     atomic_store(&served->no_inline, 0);
 }
 
+// Freeing weights takes long and is not the loop's, unless there is nobody else.
+static void post_free(weir_scheduler_t *scheduler, weir__served_t *served)
+{
+    weir__job_t *job = atomic_load(&scheduler->closing) ? NULL : calloc(1, sizeof *job);
+    weir_status_t status = job ? weir__loader_start(scheduler) : NULL;
+    if (!job || status) {
+        weir_status_free(status);
+        free(job);
+        return;
+    }
+    for (uint32_t i = 0; i < WEIR__PLACED_MAX; i++) {
+        job->old_plans[i] = served->placed[i].plan;
+        served->placed[i].plan = NULL;
+    }
+    for (uint32_t i = 0; i < WEIR__INLINE_MAX; i++) {
+        job->old_sessions[i] = served->inlines[i].session;
+        served->inlines[i].session = NULL;
+    }
+    job->old_model = served->model;
+    served->model = NULL;
+    weir__loader_post(scheduler, job);
+}
+
 void weir__served_settle(weir_scheduler_t *scheduler, weir__served_t *served)
 {
     if (atomic_load(&served->state) != WEIR__SERVED_REMOVED || !served->in_core ||
@@ -447,6 +473,7 @@ void weir__served_settle(weir_scheduler_t *scheduler, weir__served_t *served)
         return;
     weir__shapes_forget(scheduler, served);
     weir__ledger_remove(scheduler, served);
+    post_free(scheduler, served);
     // What is the loop's; the rest may be written by whoever gives up adding a model.
     served->instance_count = served->in_loop = served->held_count = served->running_count = 0;
     served->batch_count = 0;
@@ -476,7 +503,8 @@ int weir_scheduler_served(weir_scheduler_t *scheduler, uint32_t index, weir_serv
             .max_batch = served->max_batch,
             .resident = atomic_load(&served->residency) == WEIR__RESIDENT,
             .memory_bytes = served->charge_bytes,
-            .instances = served->placed_count * served->instances_min};
+            .instances =
+                (uint32_t)atomic_load_explicit(&served->series->instances, memory_order_relaxed)};
         snprintf(info.name, sizeof info.name, "%s", served->name);
         snprintf(info.version, sizeof info.version, "%s", served->version);
         snprintf(info.digest, sizeof info.digest, "%s", served->info.digest);

@@ -149,11 +149,12 @@ static void more_models_than_memory(void **state)
         threads = threads ? threads : count_threads();
     }
     assert_int_equal(count_threads(), threads);
-    uint32_t resident = 0;
+    uint32_t resident = 0, instances = 0;
     weir_served_t served = {.size = sizeof served};
     for (uint32_t m = 0; weir_scheduler_served(world.scheduler, m, &served); m++)
-        resident += served.resident;
+        resident += served.resident, instances += served.instances;
     assert_true(resident >= 3 && resident <= ROOM);
+    assert_int_equal(instances, resident);
     assert_int_equal(books(&world), resident * each);
     // The engine holds what the books say.
     weir_engine_memory(world.engine, &after, &peak);
