@@ -396,8 +396,8 @@ static bool is_due(const weir_scheduler_t *scheduler, const weir__command_t *com
 {
     if (command->kind != WEIR__COMMAND_REMOVE && command->kind != WEIR__COMMAND_DRAIN)
         return true;
-    // Every request that the loop has got has a pin: what is more is of somebody who found the model
-    // before it was removed and is not here yet, or of a state or a tap that keeps it.
+    // Every request that the loop has got has a pin: what is more is of somebody who found the
+    // model before it was removed and is not here yet, or of a state or a tap that keeps it.
     if (command->kind == WEIR__COMMAND_REMOVE)
         return atomic_load(&command->served->pins) <= command->served->in_loop &&
                command->served->held_count == 0;
@@ -567,11 +567,11 @@ bool weir__turn_rest(weir_scheduler_t *scheduler)
     // A put that does not see `sleeping` comes before this fence, and is seen here.
     atomic_store(&scheduler->sleeping, 1);
     atomic_thread_fence(memory_order_seq_cst);
-    bool rest =
-        weir__ring_is_empty(&scheduler->submitted) && weir__ring_is_empty(&scheduler->ended) &&
-        !atomic_load(&scheduler->commands_waiting) && !atomic_load(&scheduler->scan_cancels) &&
-        !atomic_load(&scheduler->unpinned) &&
-        !scheduler->ready_states && !weir__loader_has_done(scheduler);
+    bool rest = weir__ring_is_empty(&scheduler->submitted) &&
+                weir__ring_is_empty(&scheduler->ended) &&
+                !atomic_load(&scheduler->commands_waiting) &&
+                !atomic_load(&scheduler->scan_cancels) && !atomic_load(&scheduler->unpinned) &&
+                !scheduler->ready_states && !weir__loader_has_done(scheduler);
     if (!rest)
         atomic_store(&scheduler->sleeping, 0);
     return rest;
