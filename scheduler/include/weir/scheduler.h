@@ -167,7 +167,7 @@ WEIR_API WEIR_MUST_USE weir_status_t weir_scheduler_add(weir_scheduler_t *schedu
     const weir_serving_options_t *options);
 
 // Takes no more requests for this version; what was accepted still runs. Returns at once; memory
-// goes when the last request has ended.
+// goes when the last request has ended and no state or tap keeps the version.
 // Threads: any. Errors: NOT_FOUND.
 WEIR_API WEIR_MUST_USE weir_status_t weir_scheduler_remove(
     weir_scheduler_t *scheduler, const char *name, const char *version);
