@@ -203,6 +203,8 @@ def machine():
 
 
 def text_of(row):
+    if row is None:
+        return "not asked"
     return f"{row['ratio']:5.2f} [{row['low']:.2f}, {row['high']:.2f}]" if "ratio" in row else "does not load"
 
 
@@ -212,7 +214,7 @@ def print_result(result):
         return
     peers = {name.split("-")[0]: row for name, row in result["peers"].items()}
     print(f"{result['case']:19s} {result['weir']['p50_ms']:9.3f}  "
-          f"{text_of(peers.get('onnxruntime', {})):20s} {text_of(peers.get('openvino', {})):20s} "
+          f"{text_of(peers.get('onnxruntime')):20s} {text_of(peers.get('openvino')):20s} "
           f"{text_of(result['control']):20s} {result['score']:5.2f} {result['error_of_largest']:8.0e}",
           flush=True)
 
