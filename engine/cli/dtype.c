@@ -9,27 +9,8 @@
 
 size_t weir__cli_dtype_bytes(weir_dtype_t dtype)
 {
-    switch (dtype) {
-    case WEIR_I8:
-    case WEIR_U8:
-    case WEIR_BOOL:
-        return 1;
-    case WEIR_F16:
-    case WEIR_BF16:
-    case WEIR_I16:
-    case WEIR_U16:
-        return 2;
-    case WEIR_F32:
-    case WEIR_I32:
-    case WEIR_U32:
-        return 4;
-    case WEIR_F64:
-    case WEIR_I64:
-    case WEIR_U64:
-        return 8;
-    default:
-        return 0;
-    }
+    const bool is_one = (dtype & (dtype - 1)) == 0; // a set of several has no size
+    return is_one ? weir_dtype_bytes(dtype) : 0;
 }
 
 bool weir__cli_dtype_is_float(weir_dtype_t dtype)

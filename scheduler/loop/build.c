@@ -6,31 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-size_t weir__dtype_bytes(weir_dtype_t dtype)
-{
-    switch (dtype) {
-    case WEIR_I8:
-    case WEIR_U8:
-    case WEIR_BOOL:
-        return 1;
-    case WEIR_F16:
-    case WEIR_BF16:
-    case WEIR_I16:
-    case WEIR_U16:
-        return 2;
-    case WEIR_F32:
-    case WEIR_I32:
-    case WEIR_U32:
-        return 4;
-    case WEIR_F64:
-    case WEIR_I64:
-    case WEIR_U64:
-        return 8;
-    default:
-        return 0;
-    }
-}
-
 // ---- Ports and axes ----------------------------------------------------------------------------
 
 // A model that was evicted still says what it takes: the names are copied, one after another.
@@ -187,7 +162,7 @@ static const char *obstacle(const weir__served_t *served)
                 return "not stacked: the axis of its rows is of a fixed size";
             continue;
         }
-        uint64_t bytes = weir__dtype_bytes(port->dtype);
+        uint64_t bytes = weir_dtype_bytes(port->dtype);
         for (int32_t d = 0; d < port->rank && bytes <= WEIR__SHARED_BYTES; d++)
             bytes = port->dims[d] < 0 || port->dims[d] > WEIR__SHARED_BYTES
                         ? WEIR__SHARED_BYTES + 1u

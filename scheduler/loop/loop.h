@@ -372,7 +372,6 @@ weir_status_t weir__build_resident(
 weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *served,
     weir__placed_t *placed, weir__instance_t **out_instance);
 void weir__seat_free(weir__instance_t *instance);
-size_t weir__dtype_bytes(weir_dtype_t dtype); // 0: not one
 
 // ---- probe.c: are rows independent, and what do batches cost? ----------------------------------
 weir_status_t weir__probe(weir_scheduler_t *scheduler, weir__served_t *served,

@@ -132,7 +132,7 @@ void weir__pack_rows(const weir__served_t *served, uint32_t index, const weir_va
     uint32_t rows, uint32_t first, weir_value_t *batch)
 {
     int32_t axis = axis_of(served, served->input_axes, index);
-    size_t element_bytes = weir__dtype_bytes(request->dtype);
+    size_t element_bytes = weir_dtype_bytes(request->dtype);
     char *to = batch->data;
     if (axis != WEIR_AXIS_NONE)
         to += first * step_bytes(batch->dims, batch->rank, (uint32_t)axis, element_bytes);
@@ -167,7 +167,7 @@ bool weir__pack_out(const weir__served_t *served, uint32_t index, const weir_val
     weir_value_t *output)
 {
     int32_t axis = axis_of(served, served->output_axes, index);
-    size_t element_bytes = weir__dtype_bytes(batch->dtype);
+    size_t element_bytes = weir_dtype_bytes(batch->dtype);
     const char *from = batch->data;
     output->rank = batch->rank;
     memcpy(output->dims, batch->dims, sizeof output->dims);

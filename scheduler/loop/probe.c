@@ -27,7 +27,7 @@ typedef struct probe {
 
 static bool make_room(weir_value_t *value)
 {
-    uint64_t count = weir_value_count(value), bytes = count * weir__dtype_bytes(value->dtype);
+    uint64_t count = weir_value_count(value), bytes = count * weir_dtype_bytes(value->dtype);
     if (count > UINT32_MAX)
         return false;
     free(value->data);
@@ -39,7 +39,7 @@ static bool make_room(weir_value_t *value)
 static void fill_value(weir_value_t *value, uint32_t seed)
 {
     uint64_t count = weir_value_count(value), random = seed * 0x9e3779b97f4a7c15u + 1;
-    size_t element_bytes = weir__dtype_bytes(value->dtype);
+    size_t element_bytes = weir_dtype_bytes(value->dtype);
     bool odd = seed / SEEDS % 2; // the row
     for (uint64_t i = 0; i < count; i++) {
         random ^= random << 13;
@@ -72,7 +72,7 @@ static bool is_real(weir_dtype_t dtype)
 static void rotate_value(weir_value_t *value, const weir_value_t *given, uint32_t by)
 {
     uint64_t count = weir_value_count(value);
-    size_t element_bytes = weir__dtype_bytes(value->dtype);
+    size_t element_bytes = weir_dtype_bytes(value->dtype);
     for (uint64_t i = 0; i < count; i++)
         memcpy((char *)value->data + i * element_bytes,
             (const char *)given->data + (i + by) % count * element_bytes, element_bytes);
@@ -172,7 +172,7 @@ static weir_status_t stack(probe_t *probe, uint32_t rows, weir_value_t *batch)
 
 static bool same_bytes(const weir_value_t *a, const weir_value_t *b)
 {
-    uint64_t bytes = weir_value_count(a) * weir__dtype_bytes(a->dtype);
+    uint64_t bytes = weir_value_count(a) * weir_dtype_bytes(a->dtype);
     return a->rank == b->rank && memcmp(a->dims, b->dims, a->rank * sizeof a->dims[0]) == 0 &&
            (!bytes || memcmp(a->data, b->data, (size_t)bytes) == 0);
 }

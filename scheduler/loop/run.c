@@ -40,7 +40,7 @@ static bool make_input(weir__instance_t *instance, uint32_t index, const weir_va
     weir_value_t *batch = &instance->inputs[index];
     weir__pack_dims(instance->served, index, first, instance->run_rows, batch);
     uint64_t count = weir_value_count(batch);
-    size_t element_bytes = weir__dtype_bytes(batch->dtype);
+    size_t element_bytes = weir_dtype_bytes(batch->dtype);
     if (count > UINT64_MAX / 8 || !reserve(&instance->buffers[index], count * element_bytes))
         return false;
     batch->data = instance->buffers[index].data;

@@ -44,7 +44,7 @@ uint32_t weir__shape_key(const weir__served_t *served, const weir_value_t *const
             }
         if (axis != WEIR_AXIS_NONE || served->max_batch == 1)
             continue;
-        uint64_t bytes = weir_value_count(input) * weir__dtype_bytes(input->dtype);
+        uint64_t bytes = weir_value_count(input) * weir_dtype_bytes(input->dtype);
         if (bytes > WEIR__SHARED_BYTES)
             bytes = WEIR__SHARED_BYTES; // served.c stacks none that could be larger
         out_key[count + (bytes + 7) / 8 - (bytes > 0)] = 0;

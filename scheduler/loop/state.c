@@ -151,7 +151,7 @@ static weir_status_t make_pair(const weir__served_t *served, const weir_state_pa
             value.dims[d] = port->dims[d] < 0 ? 1 : port->dims[d];
     }
     uint64_t count = value.rank > WEIR_RANK_MAX ? UINT64_MAX : weir_value_count(&value);
-    size_t element_bytes = weir__dtype_bytes(value.dtype);
+    size_t element_bytes = weir_dtype_bytes(value.dtype);
     if (value.dtype != port->dtype || count > UINT32_MAX ||
         (initial && (!initial->data || initial->capacity_bytes < count * element_bytes)))
         return WEIR_FAIL(WEIR_INVALID_ARGUMENT,

@@ -63,7 +63,7 @@ static weir_status_t check_input(
     if (!dims_fit(port, value))
         return wrong_dims(served, port, value);
     uint64_t count = weir_value_count(value);
-    uint64_t element_bytes = weir__dtype_bytes(value->dtype);
+    uint64_t element_bytes = weir_dtype_bytes(value->dtype);
     if (count > UINT64_MAX / 16 || (count && !value->data) ||
         count * element_bytes > value->capacity_bytes)
         return WEIR_FAIL(WEIR_INVALID_ARGUMENT,

@@ -29,7 +29,7 @@ struct weir_tap {
 static bool copy_value(
     weir_tap_t *tap, place_t *place, uint64_t *at, const weir_value_t *from, weir_value_t *to)
 {
-    uint64_t bytes = weir_value_count(from) * weir__dtype_bytes(from->dtype);
+    uint64_t bytes = weir_value_count(from) * weir_dtype_bytes(from->dtype);
     uint64_t begin = (*at + 15) & ~(uint64_t)15;
     if (bytes > tap->options.bytes || begin > tap->options.bytes - bytes)
         return false;
