@@ -4,6 +4,7 @@
 // Every operator is a function of its inputs and attributes, so this never changes a result.
 #include "engine/graph/rewrite.h"
 
+#include "engine/base/attribute.h"
 #include "engine/base/hash.h"
 #include <string.h>
 
@@ -49,26 +50,6 @@ static weir_status_t share_constants(share_t *share)
     return NULL;
 }
 
-static bool same_attribute(const weir_attribute_t *a, const weir_attribute_t *b)
-{
-    if (a->type != b->type || a->count != b->count || strcmp(a->name, b->name) != 0)
-        return false;
-    switch (a->type) {
-    case WEIR_ATTR_INT:
-        return a->i == b->i;
-    case WEIR_ATTR_FLOAT:
-        return memcmp(&a->f, &b->f, sizeof a->f) == 0;
-    case WEIR_ATTR_STRING:
-        return strcmp(a->s, b->s) == 0;
-    case WEIR_ATTR_INTS:
-        return a->count == 0 || memcmp(a->ints, b->ints, a->count * sizeof *a->ints) == 0;
-    case WEIR_ATTR_FLOATS:
-        return a->count == 0 || memcmp(a->floats, b->floats, a->count * sizeof *a->floats) == 0;
-    default:
-        return false;
-    }
-}
-
 // The inputs of a node in the order in which they are compared.
 static uint32_t input_at(const weir__rewrite_t *rewrite, const weir__node_t *node, uint32_t i)
 {
@@ -89,7 +70,7 @@ static bool same_node(const weir__rewrite_t *rewrite, const weir__node_t *a, con
         if (input_at(rewrite, a, i) != input_at(rewrite, b, i))
             return false;
     for (uint32_t i = 0; i < a->attribute_count; i++)
-        if (!same_attribute(&a->attributes[i], &b->attributes[i]))
+        if (!weir__attribute_same(&a->attributes[i], &b->attributes[i]))
             return false;
     for (uint32_t i = 0; i < a->output_count; i++)
         if (b->outputs[i] != WEIR__NONE && a->outputs[i] == WEIR__NONE)

@@ -4,6 +4,8 @@
 // trusted in another. Calls nothing of the plugin.
 #include "engine/plugin/operators.h"
 
+#include "engine/base/attribute.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -157,33 +159,13 @@ bool weir__operators_copy(weir__registry_t *registry, weir__plugin_t *plugin)
 
 // ---- Between plugins ---------------------------------------------------------------------------
 
-static bool same_attribute(const weir_attribute_t *a, const weir_attribute_t *b)
-{
-    if (strcmp(a->name, b->name) != 0 || a->type != b->type)
-        return false;
-    switch (a->type) {
-    case WEIR_ATTR_INT:
-        return a->i == b->i;
-    case WEIR_ATTR_FLOAT:
-        return memcmp(&a->f, &b->f, sizeof a->f) == 0;
-    case WEIR_ATTR_STRING:
-        return strcmp(a->s, b->s) == 0;
-    case WEIR_ATTR_INTS:
-        return a->count == b->count &&
-               (!a->count || memcmp(a->ints, b->ints, a->count * sizeof *a->ints) == 0);
-    default:
-        return a->count == b->count &&
-               (!a->count || memcmp(a->floats, b->floats, a->count * sizeof *a->floats) == 0);
-    }
-}
-
 static bool says_the_same(const weir__operator_t *a, const weir__operator_t *b)
 {
     if (a->abi.min_inputs != b->abi.min_inputs || a->abi.max_inputs != b->abi.max_inputs ||
         a->abi.output_count != b->abi.output_count || a->attribute_count != b->attribute_count)
         return false;
     for (uint32_t i = 0; i < a->attribute_count; i++)
-        if (!same_attribute(&a->attributes[i], &b->attributes[i]))
+        if (!weir__attribute_same(&a->attributes[i], &b->attributes[i]))
             return false;
     return true;
 }
