@@ -37,6 +37,27 @@ static bool next_work(weir__kit_device_t *device, const weir__kit_target_t *targ
     return false;
 }
 
+// What a group does with a node. false: the device can be asked no more.
+typedef bool (*check_t)(weir__kit_work_t *work);
+
+// Opens the device and checks node after node.
+static void check_each(
+    weir__kit_subject_t *subject, const weir__kit_target_t *target, bool is_large, check_t check)
+{
+    static weir__kit_case_t c;
+    static weir__kit_work_t work;
+    weir__kit_device_t device;
+    bool goes_on = true;
+    if (!weir__kit_device_open(subject, &device))
+        return;
+    while (goes_on && next_work(&device, target, is_large, &c, &work)) {
+        goes_on = check(&work);
+        weir__kit_work_free(&work);
+        weir__kit_case_free(&c);
+    }
+    weir__kit_device_close(&device);
+}
+
 static bool run_once(weir__kit_work_t *work, weir_handle_t recording, weir_code_t *out_code)
 {
     return weir__kit_work_launch(work, recording) && weir__kit_work_finish(work, out_code);
@@ -44,15 +65,20 @@ static bool run_once(weir__kit_work_t *work, weir_handle_t recording, weir_code_
 
 // ---- Values ------------------------------------------------------------------------------------
 
-static void check_values(
-    weir__kit_work_t *work, const weir__kit_expected_t *expected, weir_code_t wanted)
+static bool check_values(weir__kit_work_t *work)
 {
     weir__kit_subject_t *subject = work->device->subject;
+    weir__kit_expected_t expected;
+    weir_code_t wanted, code;
     char text[300];
-    weir_code_t code;
-    for (uint32_t times = 0; times < 2; times++) {
+    bool is_made = false;
+    if (!weir__kit_expect(work->c, &wanted, &expected))
+        subject->progress->run_count--; // the reference has no answer: nothing was checked
+    else
+        is_made = weir__kit_work_make(work, NULL, 0);
+    for (uint32_t times = 0; is_made && times < 2; times++) {
         if (!run_once(work, 0, &code))
-            return;
+            break;
         if (wanted == WEIR_INVALID_ARGUMENT && code != wanted)
             weir__kit_fail(subject,
                 "an index out of range, or a divisor of 0, is INVALID_ARGUMENT (1); it ended with "
@@ -61,30 +87,16 @@ static void check_values(
         else if (wanted == WEIR_OK && code != WEIR_OK)
             weir__kit_fail(
                 subject, "it was taken, then it failed (%d): %s", code, subject->host.failure);
-        else if (wanted == WEIR_OK && !weir__kit_compare(work->c, expected, text, sizeof text))
+        else if (wanted == WEIR_OK && !weir__kit_compare(work->c, &expected, text, sizeof text))
             weir__kit_fail(subject, "%s%s", text, times ? ", the second time" : "");
     }
+    weir__kit_expected_free(&expected);
+    return true;
 }
 
 void weir__kit_check_device_values(weir__kit_subject_t *subject, const weir__kit_target_t *target)
 {
-    static weir__kit_case_t c;
-    static weir__kit_work_t work;
-    weir__kit_device_t device;
-    if (!weir__kit_device_open(subject, &device))
-        return;
-    while (next_work(&device, target, false, &c, &work)) {
-        weir__kit_expected_t expected;
-        weir_code_t wanted;
-        if (!weir__kit_expect(&c, &wanted, &expected))
-            subject->progress->run_count--; // the reference has no answer: nothing was checked
-        else if (weir__kit_work_make(&work, NULL, 0))
-            check_values(&work, &expected, wanted);
-        weir__kit_work_free(&work);
-        weir__kit_expected_free(&expected);
-        weir__kit_case_free(&c);
-    }
-    weir__kit_device_close(&device);
+    check_each(subject, target, false, check_values);
 }
 
 // ---- What a launch costs -----------------------------------------------------------------------
@@ -118,33 +130,29 @@ static bool launch_often(
 }
 
 // A pool that finds its size while it is used is no fault: one launch in four may make it grow.
+static bool check_steady(weir__kit_work_t *work)
+{
+    weir__kit_subject_t *subject = work->device->subject;
+    const char *seen = NULL;
+    uint32_t seen_count = 0, later = LAUNCHES - WARM_UP;
+    int64_t kept = 0;
+    weir_code_t code = WEIR_OK;
+    weir__kit_hooks_allow_locks(true);
+    if (weir__kit_work_make(work, NULL, 0) && run_once(work, 0, &code) && code == WEIR_OK &&
+        launch_often(work, &kept, &seen, &seen_count)) {
+        if (seen_count > later / 4)
+            weir__kit_fail(subject,
+                "a launch calls %s, in %u of %u launches: it must neither allocate nor wait", seen,
+                seen_count, later);
+        if (kept > later / 4)
+            weir__kit_fail(subject, "%u launches leave %lld blocks behind", later, (long long)kept);
+    }
+    return true;
+}
+
 void weir__kit_check_device_steady(weir__kit_subject_t *subject, const weir__kit_target_t *target)
 {
-    static weir__kit_case_t c;
-    static weir__kit_work_t work;
-    weir__kit_device_t device;
-    if (!weir__kit_device_open(subject, &device))
-        return;
-    weir__kit_hooks_allow_locks(true);
-    while (next_work(&device, target, true, &c, &work)) {
-        const char *seen = NULL;
-        uint32_t seen_count = 0, later = LAUNCHES - WARM_UP;
-        int64_t kept = 0;
-        weir_code_t code = WEIR_OK;
-        if (weir__kit_work_make(&work, NULL, 0) && run_once(&work, 0, &code) && code == WEIR_OK &&
-            launch_often(&work, &kept, &seen, &seen_count)) {
-            if (seen_count > later / 4)
-                weir__kit_fail(subject,
-                    "a launch calls %s, in %u of %u launches: it must neither allocate nor wait",
-                    seen, seen_count, later);
-            if (kept > later / 4)
-                weir__kit_fail(
-                    subject, "%u launches leave %lld blocks behind", later, (long long)kept);
-        }
-        weir__kit_work_free(&work);
-        weir__kit_case_free(&c);
-    }
-    weir__kit_device_close(&device);
+    check_each(subject, target, true, check_steady);
 }
 
 // ---- Artifacts ---------------------------------------------------------------------------------
@@ -195,8 +203,9 @@ static void check_damage(weir__kit_device_t *device, const uint8_t *artifact, ui
     free(bent);
 }
 
-static void check_artifact(weir__kit_work_t *work, weir__kit_work_t *loaded)
+static bool check_artifact(weir__kit_work_t *work)
 {
+    static weir__kit_work_t loaded;
     weir__kit_device_t *device = work->device;
     weir__kit_subject_t *subject = device->subject;
     weir__kit_expected_t first = {0};
@@ -204,7 +213,7 @@ static void check_artifact(weir__kit_work_t *work, weir__kit_work_t *loaded)
     uint64_t bytes = 0;
     bool takes;
     if (!weir__kit_work_make(work, NULL, 0) || !run_once(work, 0, &code) || code != WEIR_OK)
-        return;
+        return true;
     for (uint32_t o = 0; o < work->c->node.output_count; o++)
         if ((first.data[o] = malloc(work->c->outputs[o].bytes + 1)) && work->c->outputs[o].bytes)
             memcpy(first.data[o], work->c->outputs[o].data, work->c->outputs[o].bytes);
@@ -213,34 +222,25 @@ static void check_artifact(weir__kit_work_t *work, weir__kit_work_t *loaded)
                         device->table->artifact_check(device->handle, artifact, bytes),
                         "artifact_check() of what program_save() wrote")) {
         char text[300];
-        if (weir__kit_device_takes(device, work->kernel, work->c, loaded, &takes) && takes &&
-            weir__kit_work_make(loaded, artifact, bytes) && run_once(loaded, 0, &code)) {
+        if (weir__kit_device_takes(device, work->kernel, work->c, &loaded, &takes) && takes &&
+            weir__kit_work_make(&loaded, artifact, bytes) && run_once(&loaded, 0, &code)) {
             if (code != WEIR_OK)
                 weir__kit_fail(subject, "a loaded program fails (%d)", code);
             else if (!weir__kit_compare(work->c, &first, text, sizeof text))
                 weir__kit_fail(subject, "a loaded program gives another answer: %s", text);
         }
-        weir__kit_work_free(loaded);
+        weir__kit_work_free(&loaded);
         check_damage(device, artifact, bytes);
     }
     free(artifact);
     weir__kit_expected_free(&first);
+    return true;
 }
 
 void weir__kit_check_device_artifacts(
     weir__kit_subject_t *subject, const weir__kit_target_t *target)
 {
-    static weir__kit_case_t c;
-    static weir__kit_work_t work, loaded;
-    weir__kit_device_t device;
-    if (!weir__kit_device_open(subject, &device))
-        return;
-    while (next_work(&device, target, false, &c, &work)) {
-        check_artifact(&work, &loaded);
-        weir__kit_work_free(&work);
-        weir__kit_case_free(&c);
-    }
-    weir__kit_device_close(&device);
+    check_each(subject, target, false, check_artifact);
 }
 
 // ---- Recordings --------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ static void replay(
         device->table->free(device->handle, old);
 }
 
-static void check_record(weir__kit_work_t *work)
+static bool check_record(weir__kit_work_t *work)
 {
     weir__kit_device_t *device = work->device;
     weir__kit_expected_t expected;
@@ -301,52 +301,39 @@ static void check_record(weir__kit_work_t *work)
     if (recording)
         device->table->recording_release(recording);
     weir__kit_expected_free(&expected);
+    return true;
 }
 
 void weir__kit_check_device_records(weir__kit_subject_t *subject, const weir__kit_target_t *target)
 {
-    static weir__kit_case_t c;
-    static weir__kit_work_t work;
-    weir__kit_device_t device;
-    if (!weir__kit_device_open(subject, &device))
-        return;
-    while (next_work(&device, target, false, &c, &work)) {
-        check_record(&work);
-        weir__kit_work_free(&work);
-        weir__kit_case_free(&c);
-    }
-    weir__kit_device_close(&device);
+    check_each(subject, target, false, check_record);
 }
 
 // ---- Release while something is under way ------------------------------------------------------
 
+static bool check_release(weir__kit_work_t *work)
+{
+    weir__kit_device_t *device = work->device;
+    weir__kit_subject_t *subject = device->subject;
+    weir_handle_t timeline = device->timeline;
+    bool is_given = weir__kit_work_make(work, NULL, 0);
+    for (uint32_t i = 0; is_given && i < 8; i++)
+        is_given = i ? weir__kit_work_give(work, 0) : weir__kit_work_launch(work, 0);
+    if (work->specialized.specialization)
+        device->table->specialization_release(work->specialized.specialization);
+    work->specialized.specialization = 0;
+    // Whether they are finished or forgotten is the device's choice; signals stay in order.
+    uint64_t reached = weir__kit_timeline_value(&subject->host, timeline);
+    if (subject->host.misuse[0])
+        weir__kit_fail(subject, "%s, after its specialization was released at %llu",
+            subject->host.misuse, (unsigned long long)reached);
+    if (device->own_memory && device->table->wait_idle)
+        (void)device->table->wait_idle(device->handle);
+    device->timeline = weir__kit_timeline_new(&subject->host);
+    return device->timeline != 0;
+}
+
 void weir__kit_check_device_release(weir__kit_subject_t *subject, const weir__kit_target_t *target)
 {
-    static weir__kit_case_t c;
-    static weir__kit_work_t work;
-    weir__kit_device_t device;
-    if (!weir__kit_device_open(subject, &device))
-        return;
-    while (next_work(&device, target, true, &c, &work)) {
-        weir_handle_t timeline = device.timeline;
-        bool is_given = weir__kit_work_make(&work, NULL, 0);
-        for (uint32_t i = 0; is_given && i < 8; i++)
-            is_given = i ? weir__kit_work_give(&work, 0) : weir__kit_work_launch(&work, 0);
-        if (work.specialized.specialization)
-            device.table->specialization_release(work.specialized.specialization);
-        work.specialized.specialization = 0;
-        // Whether they are finished or forgotten is the device's choice; signals stay in order.
-        uint64_t reached = weir__kit_timeline_value(&subject->host, timeline);
-        if (subject->host.misuse[0])
-            weir__kit_fail(subject, "%s, after its specialization was released at %llu",
-                subject->host.misuse, (unsigned long long)reached);
-        if (device.own_memory && device.table->wait_idle)
-            (void)device.table->wait_idle(device.handle);
-        device.timeline = weir__kit_timeline_new(&subject->host);
-        weir__kit_work_free(&work);
-        weir__kit_case_free(&c);
-        if (!device.timeline)
-            break;
-    }
-    weir__kit_device_close(&device);
+    check_each(subject, target, true, check_release);
 }
