@@ -74,8 +74,9 @@ bool weir_chaos_points_reached(weir_chaos_state_t *state, const weir_timeline_po
     return all || *out_failed != WEIR_OK;
 }
 
-void weir_chaos_points_signal(
-    weir_chaos_state_t *state, const weir_timeline_point_t *points, uint32_t count)
+// One of each point's signals has come: its value is reached, or (failed is not OK) never will be.
+static void settle(weir_chaos_state_t *state, const weir_timeline_point_t *points, uint32_t count,
+    weir_code_t failed)
 {
     pthread_mutex_lock(&state->lock);
     for (uint32_t i = 0; i < count; i++) {
@@ -83,26 +84,26 @@ void weir_chaos_points_signal(
         if (!timeline)
             continue;
         timeline->pending -= timeline->pending != 0;
-        timeline->reached = WEIR_MAX(timeline->reached, points[i].value);
+        if (failed == WEIR_OK)
+            timeline->reached = WEIR_MAX(timeline->reached, points[i].value);
+        else
+            timeline->failed = failed;
     }
     pthread_cond_broadcast(&state->changed);
     pthread_mutex_unlock(&state->lock);
+}
+
+void weir_chaos_points_signal(
+    weir_chaos_state_t *state, const weir_timeline_point_t *points, uint32_t count)
+{
+    settle(state, points, count, WEIR_OK);
     weir_signal_all(state->host, points, count);
 }
 
 void weir_chaos_points_fail(weir_chaos_state_t *state, const weir_timeline_point_t *points,
     uint32_t count, weir_code_t code, const char *text)
 {
-    pthread_mutex_lock(&state->lock);
-    for (uint32_t i = 0; i < count; i++) {
-        weir_chaos_timeline_t *timeline = find(state, points[i].timeline);
-        if (!timeline)
-            continue;
-        timeline->pending -= timeline->pending != 0;
-        timeline->failed = code;
-    }
-    pthread_cond_broadcast(&state->changed);
-    pthread_mutex_unlock(&state->lock);
+    settle(state, points, count, code);
     for (uint32_t i = 0; i < count; i++)
         (void)state->host->timeline_fail(state->host, points[i].timeline, code, text);
 }
