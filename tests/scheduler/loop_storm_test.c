@@ -7,52 +7,8 @@
 //         sanitizer, which has replaced it). The number of requests is the first argument.
 #include "tests/scheduler/loop_world.h"
 
+#include "tests/support/count_malloc.h"
 #include <pthread.h>
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define COUNTS_MALLOC 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define COUNTS_MALLOC 0
-#endif
-#endif
-#if !defined(COUNTS_MALLOC)
-#define COUNTS_MALLOC 1
-#endif
-
-static atomic_long mallocs;
-
-#if COUNTS_MALLOC
-// glibc's own, under the names that it keeps for this.
-void *__libc_malloc(size_t bytes);
-void *__libc_calloc(size_t count, size_t bytes);
-void *__libc_realloc(void *memory, size_t bytes);
-void *__libc_memalign(size_t alignment, size_t bytes);
-
-void *malloc(size_t bytes)
-{
-    atomic_fetch_add(&mallocs, 1);
-    return __libc_malloc(bytes);
-}
-
-void *calloc(size_t count, size_t bytes)
-{
-    atomic_fetch_add(&mallocs, 1);
-    return __libc_calloc(count, bytes);
-}
-
-void *realloc(void *memory, size_t bytes)
-{
-    atomic_fetch_add(&mallocs, 1);
-    return __libc_realloc(memory, bytes);
-}
-
-void *aligned_alloc(size_t alignment, size_t bytes)
-{
-    atomic_fetch_add(&mallocs, 1);
-    return __libc_memalign(alignment, bytes);
-}
-#endif
 
 enum { SUBMITTERS = 3, DEPTH = 48, ROWS_MAX = 4, KINDS = 64 };
 

@@ -2,52 +2,8 @@
 //
 // Counted twice: at the engine's allocator, and at the C library's malloc, which this program
 // replaces (but under a sanitizer, which has replaced it already).
+#include "tests/support/count_malloc.h"
 #include "tests/unit/engine_world.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define COUNTS_MALLOC 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define COUNTS_MALLOC 0
-#endif
-#endif
-#if !defined(COUNTS_MALLOC)
-#define COUNTS_MALLOC 1
-#endif
-
-static atomic_long mallocs;
-
-#if COUNTS_MALLOC
-// glibc's own, under the names that it keeps for this.
-void *__libc_malloc(size_t bytes);
-void *__libc_calloc(size_t count, size_t bytes);
-void *__libc_realloc(void *memory, size_t bytes);
-void *__libc_memalign(size_t alignment, size_t bytes);
-
-void *malloc(size_t bytes)
-{
-    atomic_fetch_add(&mallocs, 1);
-    return __libc_malloc(bytes);
-}
-
-void *calloc(size_t count, size_t bytes)
-{
-    atomic_fetch_add(&mallocs, 1);
-    return __libc_calloc(count, bytes);
-}
-
-void *realloc(void *memory, size_t bytes)
-{
-    atomic_fetch_add(&mallocs, 1);
-    return __libc_realloc(memory, bytes);
-}
-
-void *aligned_alloc(size_t alignment, size_t bytes)
-{
-    atomic_fetch_add(&mallocs, 1);
-    return __libc_memalign(alignment, bytes);
-}
-#endif
 
 // Matrix products with an epilogue, a softmax, a reshape by sizes, and a branch that is data.
 static message_t make_model_of_all(void)
