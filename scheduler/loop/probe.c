@@ -87,6 +87,10 @@ static weir_status_t make_row(probe_t *probe, uint32_t row, const weir_serving_o
         *value = (weir_value_t){.dtype = port->dtype};
         if (options->sample) {
             const weir_value_t *given = &options->sample[i];
+            if (given->dtype != port->dtype || given->rank > WEIR_RANK_MAX)
+                return WEIR_FAIL(WEIR_INVALID_ARGUMENT,
+                    "%s@%s: the sample of \"%s\" has another type than the model's input",
+                    served->name, served->version, port->name);
             *value = *given;
             value->data = NULL;
             if (!make_room(value) || given->capacity_bytes < value->capacity_bytes)

@@ -216,6 +216,9 @@ static void rows_of_indices_are_checked(void **state)
         assert_int_equal(served.max_batch, 1);
         assert_non_null(strstr(served.batching, m ? "all alike" : "have other bits"));
     }
+    sample.dtype = 77; // nothing that has a size
+    expect_status(weir_scheduler_add(world.scheduler, "rows", "3.0.0", world.model, &options),
+        WEIR_INVALID_ARGUMENT, "another type than the model's input");
     world_close(&world);
 }
 
