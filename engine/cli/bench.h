@@ -10,7 +10,6 @@
 typedef struct weir__cli_bench_options {
     weir__cli_option_list_t models;
     weir__cli_subject_t subject;
-    const char *precision;
     weir__cli_option_count_t seconds;
     weir__cli_option_count_t runs;
     bool is_random_shapes;

@@ -202,7 +202,8 @@ void weir__cli_bench_json(const weir__cli_bench_options_t *options, const weir__
     weir__cli_json_text(&json, "digest", model.digest);
     put_machine(&json);
     weir__cli_json_text(&json, "devices", options->subject.devices);
-    weir__cli_json_text(&json, "precision", "f32");
+    weir__cli_json_text(
+        &json, "precision", options->subject.precision ? options->subject.precision : "f32");
     weir__cli_json_u64(&json, "threads", weir_engine_threads(chain->engine));
     put_inputs(&json, inputs);
     put_times(&json, bench);

@@ -60,8 +60,10 @@ weir_code_t weir__cli_chain_model_as(weir__cli_chain_t *chain, const char *path,
 weir_code_t weir__cli_chain_plan(
     weir__cli_chain_t *chain, const weir__cli_chain_options_t *options, weir__cli_fault_t *fault)
 {
-    const weir_plan_options_t plan_options = {
-        .size = sizeof(plan_options), .devices = options->devices, .placement = options->placement};
+    const weir_plan_options_t plan_options = {.size = sizeof(plan_options),
+        .devices = options->devices,
+        .placement = options->placement,
+        .precision = options->precision};
     return weir__cli_chain_take(weir_plan_create(chain->model, &plan_options, &chain->plan), fault);
 }
 

@@ -10,6 +10,7 @@ typedef struct weir__cli_chain_options {
     uint64_t threads;           // 0: all
     const char *devices;        // NULL: the engine's order
     const char *placement;      // NULL: nothing is placed by request
+    const char *precision;      // NULL: f32
     const char *plugin_options; // NULL: each has its default
     const char *cache_dir;      // NULL: the usual place
     bool is_verbose;            // the engine's log on stderr

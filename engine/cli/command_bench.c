@@ -33,11 +33,6 @@ static const weir__cli_option_t rows[] = {
         FIELD(is_random_shapes),
         .help = "every run has another shape; shows what a new shape costs and whether memory\n"
                 "grows"},
-    {.name = "--precision",
-        .value_name = "f32",
-        .kind = WEIR__CLI_OPTION_TEXT,
-        FIELD(precision),
-        .help = "what is computed in; this version has f32 alone"},
 };
 #undef FIELD
 static const weir__cli_syntax_t syntax = {
@@ -58,9 +53,6 @@ static const weir__cli_syntax_t syntax = {
 
 static weir_code_t check(const weir__cli_bench_options_t *options, weir__cli_fault_t *fault)
 {
-    if (options->precision && strcmp(options->precision, "f32") != 0)
-        return weir__cli_fault_set(fault, WEIR_UNSUPPORTED,
-            "precision %s is not there: this version computes in f32", options->precision);
     if (options->is_random_shapes && options->subject.inputs.count)
         return weir__cli_fault_usage(
             fault, "--random-shapes makes up all inputs: leave out --input");

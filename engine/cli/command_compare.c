@@ -77,10 +77,12 @@ typedef struct side {
 } side_t;
 
 static weir_code_t run_side(weir_model_t *model, const char *devices, const char *placement,
-    const weir__cli_inputs_t *inputs, side_t *side, weir__cli_fault_t *fault)
+    const char *precision, const weir__cli_inputs_t *inputs, side_t *side, weir__cli_fault_t *fault)
 {
-    const weir_plan_options_t options = {
-        .size = sizeof(options), .devices = devices, .placement = placement};
+    const weir_plan_options_t options = {.size = sizeof(options),
+        .devices = devices,
+        .placement = placement,
+        .precision = precision};
     weir_code_t code = weir__cli_chain_take(weir_plan_create(model, &options, &side->plan), fault);
     if (code == WEIR_OK)
         code = weir__cli_chain_take(weir_session_create(side->plan, NULL, &side->session), fault);
@@ -349,12 +351,14 @@ static weir_code_t compare_sides(const compare_options_t *options, weir__cli_cha
         code =
             weir__cli_fault_set(fault, WEIR_RESOURCE_EXHAUSTED, "no memory for %zu values", most);
     if (code == WEIR_OK)
-        code = run_side(all->model, options->reference ? options->reference : "ref", NULL, inputs,
-            &reference, fault);
+        code = run_side(all->model, options->reference ? options->reference : "ref", NULL, NULL,
+            inputs, &reference, fault);
     if (code == WEIR_OK)
-        code = run_side(all->model, devices, options->subject.placement, inputs, &device, fault);
+        code = run_side(all->model, devices, options->subject.placement, options->subject.precision,
+            inputs, &device, fault);
     if (code == WEIR_OK)
-        code = run_side(usual->model, devices, options->subject.placement, inputs, &fused, fault);
+        code = run_side(usual->model, devices, options->subject.placement,
+            options->subject.precision, inputs, &fused, fault);
     if (code == WEIR_OK)
         code = compare_nodes(all->model, &reference, &device, tolerance, &findings, fault);
     if (code == WEIR_OK)

@@ -12,6 +12,7 @@
 typedef struct weir__cli_subject {
     const char *devices;
     const char *placement;
+    const char *precision;
     const char *plugin_options;
     weir__cli_option_list_t inputs;
     weir__cli_option_list_t dims;
@@ -50,6 +51,11 @@ typedef struct weir__cli_subject {
             .kind = WEIR__CLI_OPTION_TEXT,                                                         \
             .field = offsetof(type, subject.placement),                                            \
             .help = WEIR__CLI_PLACE_HELP},                                                         \
+        {.name = "--precision",                                                                    \
+            .value_name = "f32|bf16",                                                              \
+            .kind = WEIR__CLI_OPTION_TEXT,                                                         \
+            .field = offsetof(type, subject.precision),                                            \
+            .help = WEIR__CLI_PRECISION_HELP},                                                     \
         {.name = "--option",                                                                       \
             .value_name = "PLUGIN.NAME=VALUE[,..]",                                                \
             .kind = WEIR__CLI_OPTION_TEXT,                                                         \
@@ -72,6 +78,8 @@ typedef struct weir__cli_subject {
 #define WEIR__CLI_DEVICE_HELP "where to run, the preferred one first (weir devices lists them)"
 #define WEIR__CLI_PLACE_HELP                                                                       \
     "runs these nodes of the file, and what is fused with them, on these devices"
+#define WEIR__CLI_PRECISION_HELP                                                                   \
+    "what products are computed in; bf16 rounds their operands, where a device can (default: f32)"
 #define WEIR__CLI_RANDOM_HELP "makes up the other inputs, as weir run does (default: 1)"
 #define WEIR__CLI_DIM_HELP "the size of an open dim of made-up inputs, by its name or as INPUT:AXIS"
 
@@ -80,6 +88,7 @@ static inline weir__cli_chain_options_t weir__cli_subject_chain(const weir__cli_
     return (weir__cli_chain_options_t){.threads = subject->threads.value,
         .devices = subject->devices,
         .placement = subject->placement,
+        .precision = subject->precision,
         .plugin_options = subject->plugin_options,
         .is_verbose = subject->is_verbose};
 }

@@ -67,13 +67,14 @@ static void name_for(const weir_kernel_t *kernel, weir_node_t *view)
 }
 
 // The first of the device's kernels that takes the node. Otherwise `text` says why none does.
-static const weir_kernel_t *find_kernel(const weir__device_t *device, const weir__plan_node_t *node,
-    const weir_node_t *view, uint64_t *out_cost_ns, char text[WEIR_REASON_BYTES])
+static const weir_kernel_t *find_kernel(const weir_plan_t *plan, const weir__device_t *device,
+    const weir__plan_node_t *node, const weir_node_t *view, uint64_t *out_cost_ns,
+    char text[WEIR_REASON_BYTES])
 {
     snprintf(text, WEIR_REASON_BYTES, "has no kernel for %s", node->op);
     for (uint32_t i = 0; i < device->plugin->kernel_count; i++) {
         const weir_kernel_t *kernel = &device->plugin->kernels[i];
-        if (!offers(device, kernel) || !matches(kernel, node))
+        if (!offers(device, kernel) || !matches(kernel, node) || !weir__plan_allows(plan, kernel))
             continue;
         weir_dtype_t dtype = view->input_count ? view->inputs[0].dtype : view->outputs[0].dtype;
         if (kernel->dtypes && !(kernel->dtypes & dtype)) {
@@ -96,15 +97,16 @@ static const weir_kernel_t *find_kernel(const weir__device_t *device, const weir
 
 // Lists the kernels of the first `devices` devices that may turn out to take the node; NULL: counts
 // them.
-static uint32_t list_candidates(const weir__placement_t *placement, uint32_t devices,
-    const weir__plan_node_t *node, weir__candidate_t *candidates)
+static uint32_t list_candidates(const weir_plan_t *plan, const weir__placement_t *placement,
+    uint32_t devices, const weir__plan_node_t *node, weir__candidate_t *candidates)
 {
     uint32_t count = 0;
     for (uint32_t d = 0; d < devices; d++) {
         weir__device_t *device = placement->devices[d];
         for (uint32_t k = 0; k < device->plugin->kernel_count && !device->programs; k++) {
             const weir_kernel_t *kernel = &device->plugin->kernels[k];
-            if (!offers(device, kernel) || !matches(kernel, node))
+            if (!offers(device, kernel) || !matches(kernel, node) ||
+                !weir__plan_allows(plan, kernel))
                 continue;
             if (candidates)
                 candidates[count] = (weir__candidate_t){.device = device, .kernel = kernel};
@@ -118,17 +120,17 @@ weir_status_t weir__place_candidates(
     weir_plan_t *plan, const weir__placement_t *placement, weir__plan_node_t *node)
 {
     uint32_t devices = placement->device_count;
-    uint32_t count = list_candidates(placement, devices, node, NULL);
+    uint32_t count = list_candidates(plan, placement, devices, node, NULL);
     if (!count) {
         devices = weir__placement_total(placement);
-        count = list_candidates(placement, devices, node, NULL);
+        count = list_candidates(plan, placement, devices, node, NULL);
     }
     if (!count)
         return WEIR_ERR(WEIR_UNSUPPORTED, "%s: no device has a kernel for it", node->label);
     node->candidates = weir__zone_array(&plan->zone, count, sizeof *node->candidates);
     if (!node->candidates)
         return weir__status_no_memory();
-    node->candidate_count = list_candidates(placement, devices, node, node->candidates);
+    node->candidate_count = list_candidates(plan, placement, devices, node, node->candidates);
     node->choice = node->candidates[0];
     node->why = "the rank of its inputs is known only in a run";
     return NULL;
@@ -203,7 +205,7 @@ static weir_status_t ask_kernels(weir__region_placer_t *at, uint32_t number)
         else if (d >= placement->device_count && !stays)
             snprintf(text, sizeof text, "was not asked for");
         else
-            verdict->kernel = find_kernel(device, node, &view, &verdict->cost_ns, text);
+            verdict->kernel = find_kernel(plan, device, node, &view, &verdict->cost_ns, text);
         if (!verdict->kernel)
             status = keep_reason(at->placer, text, &verdict->reason);
     }

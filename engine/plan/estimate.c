@@ -260,6 +260,8 @@ weir__hash_t weir__nodes_key(
     hash = hash_text(hash, device->arch);
     uint32_t threads = device->programs ? 0 : weir__team_threads(plan->runtime->team);
     hash = hash_more(hash, &threads, sizeof threads);
+    if (plan->is_bf16)
+        hash = hash_text(hash, "bf16");
     for (uint32_t n = 0; n < count; n++) {
         const weir__node_t *node = &plan->model->graph->nodes[nodes[n]];
         uint32_t head[4] = {

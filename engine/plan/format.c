@@ -243,7 +243,8 @@ static weir_status_t format_node(formatter_t *formatter, const weir__plan_node_t
         const weir_kernel_t *kernel = &device->plugin->kernels[i];
         weir__plan_node_t made;
         bool fits = false;
-        if (strcmp(kernel->op, node->op) == 0 && kernel->revision == node->choice.kernel->revision)
+        if (strcmp(kernel->op, node->op) == 0 && weir__plan_allows(formatter->plan, kernel) &&
+            kernel->revision == node->choice.kernel->revision)
             WEIR_TRY(try_kernel(formatter, node, kernel, &made, &fits));
         if (fits)
             WEIR_TRY(emit_blocked(formatter, node, &made, &fits));

@@ -143,12 +143,23 @@ static weir_status_t make_listing(weir_plan_t *plan)
     return NULL;
 }
 
+static weir_status_t choose_precision(weir_plan_t *plan, const weir_plan_options_t *options)
+{
+    const char *precision = options && options->precision ? options->precision : "f32";
+    plan->is_bf16 = strcmp(precision, "bf16") == 0;
+    if (!plan->is_bf16 && strcmp(precision, "f32") != 0)
+        return WEIR_ERR(
+            WEIR_INVALID_ARGUMENT, "precision \"%s\": there are f32 and bf16", precision);
+    return NULL;
+}
+
 // ---- Life
 // --------------------------------------------------------------------------------------------
 
 static weir_status_t build(
     weir_plan_t *plan, const weir_plan_options_t *options, weir__device_list_t *devices)
 {
+    WEIR_TRY(choose_precision(plan, options));
     WEIR_TRY(choose_devices(&plan->runtime->registry, options, devices));
     const weir__graph_t *graph = plan->model->graph;
     plan->use_counts = weir__zone_array(&plan->zone, graph->value_count, sizeof *plan->use_counts);

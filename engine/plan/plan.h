@@ -98,6 +98,7 @@ struct weir_plan {
     uint32_t own_count, own_capacity;
     weir__plan_slice_t *slices;
     uint32_t slice_count, slice_capacity;
+    bool is_bf16; // the precision asked for
     weir__plan_device_t devices[WEIR__PLAN_DEVICES_MAX];
     uint32_t device_count;
     uint8_t edges[WEIR__PLAN_DEVICES_MAX][WEIR__PLAN_DEVICES_MAX]; // [to][from] WEIR_EDGE_*
@@ -163,6 +164,12 @@ weir__hash_t weir__plan_hash_constant(const weir_model_t *model, const weir__val
 // artifact.c: the program of a slice, out of the cache or compiled and then kept there.
 weir_status_t weir__plan_compile(weir_plan_t *plan, const weir__plan_slice_t *slice,
     const weir_slice_t *view, weir_handle_t *out_program);
+
+// May the plan use this kernel, by its precision?
+static inline bool weir__plan_allows(const weir_plan_t *plan, const weir_kernel_t *kernel)
+{
+    return plan->is_bf16 || !(kernel->head.flags & WEIR_KERNEL_BF16);
+}
 
 // The graph's value behind a number, and the format of the number's own form.
 static inline uint32_t weir__plan_original(const weir_plan_t *plan, uint32_t value)

@@ -185,7 +185,9 @@ class Measure(unittest.TestCase):
         text = self.weir("bench known.onnx --dim batch=2 --seconds 1 --runs 5").stdout
         for word in ("p50", "created", "cached", "memory", "ref"):
             self.assertIn(word, text)
-        self.assertIn("UNSUPPORTED", self.weir("bench known.onnx --precision bf16", code=1).stderr)
+        self.assertIn("INVALID_ARGUMENT", self.weir("bench known.onnx --precision f8", code=1).stderr)
+        lower = json.loads(self.weir("bench known.onnx --precision bf16 --seconds 1 --runs 3 --json").stdout)
+        self.assertEqual("bf16", lower["precision"])
 
     def test_bench_of_random_shapes(self):
         done = self.weir("bench known.onnx --random-shapes --dim batch=2..9/3 --seconds 20 --runs 40 --json")

@@ -245,8 +245,8 @@ class Package(unittest.TestCase):
             self.weir.InferenceSession(b"not a model")
         with self.refused("NOT_FOUND", "nosuchdevice"):
             self.weir.InferenceSession(tiny_model(), devices=["nosuchdevice"])
-        with self.refused("UNSUPPORTED", "bf16"):
-            self.weir.InferenceSession(tiny_model(), precision="bf16")
+        with self.refused("INVALID_ARGUMENT", "f8"):
+            self.weir.InferenceSession(tiny_model(), precision="f8")
         with self.refused("LIMIT", "nodes"):
             self.weir.InferenceSession(tiny_model(outputs=2), limits={"nodes": 1})
         (result,) = session.run(None, {"x": x, "y": x})  # and the session still works

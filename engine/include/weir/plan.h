@@ -20,6 +20,11 @@ typedef struct weir_plan_options {
     // "NODE=DEVICE;NODE=DEVICE": the nodes of the plan that stand for these ONNX nodes, with what
     // is fused with them, run on these of the devices. NULL: none is placed by request.
     const char *placement;
+    // "f32" (NULL), or "bf16": kernels that round the f32 operands of products to bf16, where a
+    // device has them; sums, and everything else, stay f32. Results differ from f32's by about
+    // 2^-8 of what is summed, and may differ from one instruction set to another; they depend on
+    // neither threads nor batch.
+    const char *precision;
 } weir_plan_options_t;
 
 // Decides where each node runs, fuses, packs the weights. Sessions of one plan share all of it.
@@ -31,7 +36,7 @@ typedef struct weir_plan_options {
 // Owns:    *out_plan is one reference, the caller's; the plan keeps the model alive.
 // Threads: any.
 // Errors:  NOT_FOUND (a device or plugin that is not there, a node in `placement` that is not),
-//          INVALID_ARGUMENT (`placement`), UNSUPPORTED (a node that no device can run, or not the
+//          INVALID_ARGUMENT (`placement`, `precision`), UNSUPPORTED (a node that no device can run, or not the
 //          one that it is placed on, by its ONNX name), RESOURCE_EXHAUSTED, LIMIT.
 WEIR_API WEIR_MUST_USE weir_status_t weir_plan_create(
     weir_model_t *model, const weir_plan_options_t *options, weir_plan_t **out_plan);

@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 // The hash of this file without this line; tests/style keeps it true.
-#define WEIR_PLUGIN_HEADER_HASH 0x22427c45bd28b658ull
+#define WEIR_PLUGIN_HEADER_HASH 0x67fe5c5fc5b29f40ull
 
 // ---------------------------------------------------------------------------------------------
 // Vocabulary: codes, dtypes, heads, arrays
@@ -357,6 +357,8 @@ typedef struct weir_task {
 // equal.
 #define WEIR_KERNEL_INPLACE 8u
 #define WEIR_KERNEL_BLOCKED 16u // prefers the formats it names to row-major ones
+// Rounds f32 operands to bf16, sums in f32: for plans of that precision only.
+#define WEIR_KERNEL_BF16 32u
 
 // Formats. An activation is an input that is no constant, or an output, of rank 4, [N, C, H, W]. A
 // kernel that names no formats takes and gives row-major ones. In WEIR_FORMAT_NCHW16C element (n,

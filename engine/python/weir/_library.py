@@ -165,6 +165,7 @@ class PlanOptions(Structure):
         ("require_devices", c_uint32),
         ("devices", c_char_p),
         ("placement", c_char_p),
+        ("precision", c_char_p),
     ]
 
 

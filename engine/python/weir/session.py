@@ -214,7 +214,7 @@ class InferenceSession:
     devices:   in order of preference, e.g. ["cuda", "cpu"]; None: the engine's order. One alone has
                to run every node; of several, what none can do runs on "ref".
     placement: {name of an ONNX node: device}; what is fused with the node goes there with it.
-    precision: "f32".
+    precision: "f32", or "bf16": products of operands rounded to bf16, where a device can.
     engine:    an Engine to share; None: the one with these options.
     require_devices: True makes a node that none of `devices` can run an error.
     keep_as_is: True runs the graph as the file has it, without folding or rewriting.
@@ -237,8 +237,6 @@ class InferenceSession:
         placement=None,
         **engine_options,
     ):
-        if precision != "f32":
-            _fail(c.UNSUPPORTED, f"precision {precision!r}: this version computes in f32")
         self.engine = engine or Engine.shared(threads=threads, **engine_options)
         self._model = c.c_void_p()
         options = _sized(c.ModelOptions, keep_as_is=int(keep_as_is))
@@ -273,6 +271,7 @@ class InferenceSession:
             require_devices=int(require_devices),
             devices=names.encode() if names else None,
             placement=places.encode() if places else None,
+            precision=precision.encode(),
         )
         _check(
             lib.weir_plan_create(self._model, ctypes.byref(plan_options), ctypes.byref(self._plan))
