@@ -13,7 +13,7 @@
 #include "scheduler/core/core.h"
 #include "scheduler/core/mutant.h"
 
-#define ONE 1024u
+#define ONE WEIR__CURVE_ONE
 #define TAIL_START 1100u
 #define TAIL_MAX (4u * ONE)
 #define STRANGE_ABOVE 1280u
@@ -23,47 +23,7 @@
 
 uint32_t weir__core_row_step(uint32_t count, uint32_t most)
 {
-    uint32_t power = 1;
-    while (power < count && power < ((uint32_t)1 << 31))
-        power *= 2;
-    uint32_t between = power / 4 * 3; // 3, 6, 12, 24 …
-    uint32_t step = between >= count ? between : power;
-    return step > most && count <= most ? most : step;
-}
-
-// As many as such a batch is run with.
-static uint32_t run_rows(const weir__curve_t *curve, uint32_t rows)
-{
-    return curve->step_rows ? weir__core_row_step(rows, curve->step_rows) : rows;
-}
-
-static uint32_t point_below(uint32_t rows)
-{
-    uint32_t point = 0;
-    while (point + 2 < WEIR__CURVE_POINT_COUNT && ((uint32_t)2 << point) <= rows)
-        point++;
-    return point;
-}
-
-// How far `rows` lies from its lower point to its upper one, in 1/1024.
-static uint32_t way_up(uint32_t rows, uint32_t point)
-{
-    uint32_t low = (uint32_t)1 << point;
-    uint32_t way = (rows - low) * ONE / low;
-    return way > ONE ? ONE : way;
-}
-
-uint64_t weir__curve_mean(const weir__curve_t *curve, uint32_t rows)
-{
-    rows = run_rows(curve, rows);
-    uint32_t low = point_below(rows), way = way_up(rows, low);
-    uint64_t from = curve->mean_ns[low];
-    return from + (curve->mean_ns[low + 1] - from) * way / ONE;
-}
-
-uint64_t weir__curve_p95(const weir__curve_t *curve, uint32_t rows)
-{
-    return weir__curve_mean(curve, rows) * curve->tail / ONE;
+    return weir__curve_step(count, most);
 }
 
 static void keep_monotone(weir__curve_t *curve, uint32_t low)
@@ -97,8 +57,8 @@ static void learn_first(weir__curve_t *curve, uint32_t rows, uint64_t elapsed_ns
 static void learn_error(
     weir__curve_t *curve, uint32_t rows, uint64_t elapsed_ns, uint64_t predicted_ns)
 {
-    uint32_t low = point_below(rows);
-    int64_t way = (int64_t)way_up(rows, low), rest = (int64_t)ONE - way;
+    uint32_t low = weir__curve_point_below(rows);
+    int64_t way = (int64_t)weir__curve_way_up(rows, low), rest = (int64_t)ONE - way;
     int64_t error = (int64_t)elapsed_ns - (int64_t)predicted_ns;
     int64_t most = (int64_t)predicted_ns / 8 + 1;
     error = error > most ? most : error < -most ? -most : error;
@@ -141,9 +101,9 @@ void weir__curve_learn(weir__curve_t *curve, uint32_t rows, uint64_t elapsed_ns)
         elapsed_ns = 1;
     if (elapsed_ns > TIME_MAX)
         elapsed_ns = TIME_MAX;
-    rows = run_rows(curve, rows);
-    uint32_t low = point_below(rows);
-    curve->seen_log |= (uint32_t)(way_up(rows, low) ? 3 : 1) << low;
+    rows = weir__curve_run_rows(curve, rows);
+    uint32_t low = weir__curve_point_below(rows);
+    curve->seen_log |= (uint32_t)(weir__curve_way_up(rows, low) ? 3 : 1) << low;
     if (curve->learned == 0) {
         learn_first(curve, rows, elapsed_ns);
         curve->learned = 1;

@@ -51,14 +51,19 @@ static uint32_t lane_victim(const weir__core_t *core)
     return best;
 }
 
+static int is_lane(const weir__lane_t *lane, uint32_t model, uint32_t dtype, uint32_t shape)
+{
+    return lane->model == model && lane->dtype == dtype && lane->shape == shape;
+}
+
 uint32_t weir__lane_get(weir__core_t *core, uint32_t model, uint32_t dtype, uint32_t shape)
 {
+    if (is_lane(&core->lanes[core->last_lane], model, dtype, shape))
+        return core->last_lane;
     uint32_t *bucket = bucket_of(core, model, dtype, shape);
-    for (uint32_t i = *bucket; i != WEIR__NONE; i = core->lanes[i].next_in_bucket) {
-        const weir__lane_t *it = &core->lanes[i];
-        if (it->model == model && it->dtype == dtype && it->shape == shape)
-            return i;
-    }
+    for (uint32_t i = *bucket; i != WEIR__NONE; i = core->lanes[i].next_in_bucket)
+        if (is_lane(&core->lanes[i], model, dtype, shape))
+            return core->last_lane = i;
     uint32_t lane = lane_victim(core);
     if (lane == WEIR__NONE)
         return WEIR__NONE;
@@ -94,13 +99,10 @@ static uint32_t tightness_of(uint64_t deadline_ns, uint64_t now_ns)
 {
     if (deadline_ns == WEIR__CORE_NEVER)
         return 0;
-    uint64_t left = deadline_ns - now_ns + 4;
-    uint32_t log = 2;
-    while (left >= 8) {
-        left /= 2;
-        log++;
-    }
-    return log * 4 + (uint32_t)left % 4;
+    uint64_t left = deadline_ns - now_ns;
+    left = left < UINT64_MAX - 4 ? left + 4 : UINT64_MAX;
+    uint32_t log = 63 - (uint32_t)__builtin_clzll(left);
+    return log * 4 + (uint32_t)(left >> (log - 2)) % 4;
 }
 
 static void flow_unlink(weir__core_t *core, uint32_t flow)
@@ -153,6 +155,7 @@ uint32_t weir__flow_get(weir__core_t *core, uint32_t lane, uint32_t tenant, uint
         .tightness = tightness,
         .next = core->lanes[lane].flow,
         .heap = WEIR__NONE,
+        .last = WEIR__NONE,
     };
     core->lanes[lane].flow = flow;
     return flow;

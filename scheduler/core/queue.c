@@ -1,7 +1,8 @@
 // scheduler/core/queue.c: requests: where they wait, how they end.
 //
-// Heaps are pairing heaps whose links are in the requests: putting is constant time, taking any one
-// of them, as a cancel does, is logarithmic on the whole, and nothing is allocated. Every request
+// Heaps are pairing heaps (Fredman, Sedgewick, Sleator, Tarjan 1986) whose links are in the
+// requests: putting is constant time, taking any one of them, as a cancel does, is logarithmic on
+// the whole, and nothing is allocated. Every request
 // ends in one place, weir__queue_end(): that is where "exactly one FINAL" is kept.
 #include "scheduler/core/state.h"
 
@@ -58,11 +59,23 @@ static uint32_t meld_siblings(weir__core_t *core, uint32_t first)
     return root;
 }
 
-void weir__heap_push(weir__core_t *core, uint32_t *root, uint32_t request)
+// Requests mostly come in the order in which they go. Each of those becomes the only child of the
+// one before it, and taking the first one compares nothing. (Any place below one that goes before
+// it is right, and the bounds hold: the sizes of a request's ancestors are all different, so one
+// more below them adds the sum of their inverses at most to the potential, a logarithm.)
+void weir__heap_push(weir__core_t *core, uint32_t *root, uint32_t request, uint32_t near)
 {
-    weir__request_t *it = &core->requests[request];
+    weir__request_t *requests = core->requests, *it = &requests[request];
     it->child = it->next = it->prev = WEIR__NONE;
-    *root = meld(core, *root, request);
+    if (near == WEIR__NONE || before(it, &requests[near])) {
+        *root = meld(core, *root, request);
+        return;
+    }
+    it->prev = near;
+    it->next = requests[near].child;
+    if (it->next != WEIR__NONE)
+        requests[it->next].prev = request;
+    requests[near].child = request;
 }
 
 void weir__heap_remove(weir__core_t *core, uint32_t *root, uint32_t request)
@@ -102,6 +115,17 @@ static void deactivate(weir__core_t *core, uint32_t lane)
     }
 }
 
+// The request that was put last into a flow's heap, if it is still there.
+static uint32_t last_of(const weir__core_t *core, uint32_t flow)
+{
+    uint32_t last = core->flows[flow].last;
+    if (last == WEIR__NONE)
+        return last;
+    const weir__request_t *it = &core->requests[last];
+    int is_there = it->state == WEIR__REQUEST_QUEUED && it->flow == flow && !it->alone;
+    return is_there ? last : WEIR__NONE;
+}
+
 void weir__queue_put(weir__core_t *core, uint32_t request)
 {
     weir__request_t *it = &core->requests[request];
@@ -111,17 +135,18 @@ void weir__queue_put(weir__core_t *core, uint32_t request)
     if (!it->alone)
         weir__fair_enter(core, it->flow);
     core->tenants[flow->tenant].queued_count++;
-    it->state = WEIR__REQUEST_QUEUED;
-    it->instance = WEIR__NONE;
     if (it->alone) {
-        weir__heap_push(core, &lane->alone, request);
+        weir__heap_push(core, &lane->alone, request, WEIR__NONE);
     } else {
-        weir__heap_push(core, &flow->heap, request);
+        weir__heap_push(core, &flow->heap, request, last_of(core, it->flow));
+        flow->last = request;
         flow->queued_rows += it->rows;
         lane->queued_rows += it->rows;
         if (it->deadline_ns > flow->newest_ns)
             flow->newest_ns = it->deadline_ns;
     }
+    it->state = WEIR__REQUEST_QUEUED;
+    it->instance = WEIR__NONE;
     uint64_t due = it->deadline_ns;
     if (due < lane->due_ns || lane->queued_count == 1)
         lane->due_ns = due;

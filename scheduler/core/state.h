@@ -48,6 +48,7 @@ typedef struct weir__flow {
     uint32_t tightness;     // log2 of the time left at arrival, in quarters; 0: no deadline
     uint32_t next;          // in its lane
     uint32_t heap;          // queued, earliest deadline first
+    uint32_t last;          // the request put last; it may have left meanwhile
     uint32_t queued_rows;   // in the heap
     uint32_t request_count; // accepted and not ended
 } weir__flow_t;
@@ -150,6 +151,7 @@ struct weir__core {
     weir__device_t *devices;
     weir__tenant_t *tenants;
     uint32_t bucket_count, active_count;
+    uint32_t last_lane; // of the arrival before
     uint32_t count_max; // of the queue now
     uint64_t bytes_max;
     uint32_t request_count;
@@ -180,7 +182,8 @@ weir__core_action_t *weir__core_emit(weir__core_t *core, weir__core_action_kind_
 void weir__core_want(weir__core_t *core, uint64_t when_ns);
 
 // queue.c
-void weir__heap_push(weir__core_t *core, uint32_t *root, uint32_t request);
+// near: a request in this heap that is likely to go before this one, or WEIR__NONE.
+void weir__heap_push(weir__core_t *core, uint32_t *root, uint32_t request, uint32_t near);
 void weir__heap_remove(weir__core_t *core, uint32_t *root, uint32_t request);
 void weir__queue_put(weir__core_t *core, uint32_t request);  // also again, after a loss
 void weir__queue_take(weir__core_t *core, uint32_t request); // out of the queue, not yet ended
