@@ -75,7 +75,8 @@ def _may_include(path, target):
     if parts[0] == "engine":
         return _engine_may(path, target)
     if parts[0] == "backends":
-        return target.startswith((f"backends/{parts[1]}/", f"kernels/{parts[1]}/"))
+        # print: expressions as source, shared by the plugins that compile at run time.
+        return target.startswith((f"backends/{parts[1]}/", f"kernels/{parts[1]}/", "backends/print/"))
     if parts[0] == "kernels":
         return target.startswith("kernels/")
     if parts[0] == "scheduler":

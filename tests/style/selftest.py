@@ -14,7 +14,7 @@ import tools
 HEADERS = {path: "" for path in (
     "engine/base/size.h", "engine/graph/graph.h", "engine/onnx/wire.h", "engine/plan/plan.h", "engine/exec/run.h",
     "engine/cli/table.h", "backends/ref/ref_plugin.h", "backends/cpu/cpu.h", "kernels/ref/ref.h", "kernels/cpu/gemm.h",
-    "engine/include/weir/plugin.h", "tests/support/support.h",
+    "engine/include/weir/plugin.h", "tests/support/support.h", "backends/print/print.h",
 )}
 
 
@@ -59,6 +59,9 @@ TEXT_CASES = [
     _includes("backends/cpu/a.c", '"engine/base/size.h"', True),
     _includes("backends/cpu/a.c", '"kernels/cpu/gemm.h"', False),
     _includes("backends/cpu/a.c", '"kernels/ref/ref.h"', True),
+    _includes("backends/cpu/a.c", '"backends/print/print.h"', False),
+    _includes("backends/cpu/a.c", '"backends/ref/ref_plugin.h"', True),
+    _includes("backends/print/a.c", '"backends/cpu/cpu.h"', True),
     _includes("backends/cpu/a.c", "<weir/plugin.h>", False),
     _includes("backends/cpu/a.c", "<weir/status.h>", True),
     _includes("kernels/cpu/a.c", "<weir/plugin.h>", True),
