@@ -32,6 +32,7 @@ const weir_k_table_t *weir_cpu_isa_table(const weir_host_t *host);
     weir_code_t weir_cpu_##kernel##_run(const weir_task_t *task);
 WEIR_CPU_DECLARE(pointwise)
 WEIR_CPU_DECLARE(matmul) // MatMul and Gemm
+WEIR_CPU_DECLARE(bf16_matmul)
 WEIR_CPU_DECLARE(conv)
 WEIR_CPU_DECLARE(attention)
 WEIR_CPU_DECLARE(rows)   // Softmax, LogSoftmax and LayerNormalization
@@ -68,6 +69,7 @@ weir_code_t weir_cpu_blocked_pool_supports(const weir_node_t *node, weir_support
         const weir_node_t *node, uint32_t input, weir_packing_t *out_packing);                     \
     weir_code_t weir_cpu_##kernel##_pack(                                                          \
         const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes);
+WEIR_CPU_DECLARE_PACK(bf16_matmul)
 WEIR_CPU_DECLARE_PACK(blocked_conv)
 WEIR_CPU_DECLARE_PACK(blocked_depthwise)
 WEIR_CPU_DECLARE_PACK(blocked_spread)

@@ -8,7 +8,7 @@
 // would meet in one L1 set), and a transposed A.
 #include <string.h>
 
-#include "backends/cpu/anchor.h"
+#include "backends/cpu/matmul.h"
 
 #define PACK_PANELS 8u
 #define BLOCK_ROWS 120u
@@ -29,7 +29,7 @@ typedef struct matmul_state {
     weir_cpu_program_t program;
 } matmul_state_t;
 
-static int is_gemm(const weir_node_t *node)
+int weir_cpu_matmul_is_gemm(const weir_node_t *node)
 {
     return node->op[0] == 'G';
 }
@@ -54,7 +54,7 @@ static matmul_b_t b_shape(const weir_node_t *node)
     }
     shape.from_k = shape.n;
     shape.from_column = 1;
-    if (is_gemm(node) && weir_node_int(node, "transB", 0)) {
+    if (weir_cpu_matmul_is_gemm(node) && weir_node_int(node, "transB", 0)) {
         const uint64_t k = shape.n;
         shape.n = shape.k;
         shape.k = k;
@@ -73,9 +73,9 @@ weir_code_t weir_cpu_matmul_supports(const weir_node_t *node, weir_support_t *ou
 {
     if (node->input_count < 2 || node->inputs[0].rank < 1 || node->inputs[1].rank < 1)
         return weir_cpu_refuse(out_support, "inputs are missing");
-    if (is_gemm(node) && (node->inputs[0].rank != 2 || node->inputs[1].rank != 2))
+    if (weir_cpu_matmul_is_gemm(node) && (node->inputs[0].rank != 2 || node->inputs[1].rank != 2))
         return weir_cpu_refuse(out_support, "Gemm takes matrices only");
-    return weir_cpu_anchor_supports(node, is_gemm(node) ? 3 : 2, out_support);
+    return weir_cpu_anchor_supports(node, weir_cpu_matmul_is_gemm(node) ? 3 : 2, out_support);
 }
 
 weir_code_t weir_cpu_matmul_pack_query(
@@ -158,23 +158,23 @@ static void blocks_init(matmul_state_t *state)
 
 static int has_c(const weir_node_t *node)
 {
-    return is_gemm(node) && weir_cpu_anchor_inputs(node) > 2 && node->inputs[2].dtype != 0;
+    return weir_cpu_matmul_is_gemm(node) && weir_cpu_anchor_inputs(node) > 2 &&
+           node->inputs[2].dtype != 0;
 }
 
-static int has_program(const weir_node_t *node)
+int weir_cpu_matmul_has_program(const weir_node_t *node)
 {
     return node->epilogue || has_c(node) ||
-           (is_gemm(node) && weir_node_float(node, "alpha", 1.0) != 1.0);
+           (weir_cpu_matmul_is_gemm(node) && weir_node_float(node, "alpha", 1.0) != 1.0);
 }
 
-// alpha A B + beta C, then the epilogue. The program's memory lies behind the state.
-static void program_init(matmul_state_t *state, const weir_node_t *node)
+void weir_cpu_matmul_program(weir_cpu_program_t *program, void *memory,
+    const weir_k_table_t *kernels, const weir_node_t *node)
 {
-    const double alpha = is_gemm(node) ? weir_node_float(node, "alpha", 1.0) : 1.0;
-    const double beta = is_gemm(node) ? weir_node_float(node, "beta", 1.0) : 1.0;
-    weir_cpu_program_t *program = &state->program;
+    const double alpha = weir_cpu_matmul_is_gemm(node) ? weir_node_float(node, "alpha", 1.0) : 1.0;
+    const double beta = weir_cpu_matmul_is_gemm(node) ? weir_node_float(node, "beta", 1.0) : 1.0;
     weir_cpu_program_begin(program,
-        (weir_cpu_room_t){.expression = node->epilogue, .memory = state + 1}, state->kernels,
+        (weir_cpu_room_t){.expression = node->epilogue, .memory = memory}, kernels,
         node->outputs[0].rank, node->outputs[0].dims);
     uint16_t result = weir_cpu_program_anchor(program);
     if (alpha != 1.0)
@@ -200,7 +200,7 @@ static void matmul_init(matmul_state_t *state, const weir_node_t *node)
     state->b_column = shape.from_column;
     state->b_matrix_count = shape.matrix_count;
     state->is_packed = b->format == WEIR_CPU_FORMAT_PANELS;
-    if (is_gemm(node) && weir_node_int(node, "transA", 0)) {
+    if (weir_cpu_matmul_is_gemm(node) && weir_node_int(node, "transA", 0)) {
         state->m = (uint64_t)a->dims[1];
         state->a_row = 1;
         state->a_k = state->m;
@@ -214,7 +214,7 @@ static void matmul_init(matmul_state_t *state, const weir_node_t *node)
     blocks_init(state);
     state->pack_blocks = WEIR_DIV_UP(shape.n, PACK_PANELS * WEIR_K_PANEL);
     if (state->has_program)
-        program_init(state, node);
+        weir_cpu_matmul_program(&state->program, state + 1, state->kernels, node);
 }
 
 weir_code_t weir_cpu_matmul_prepare(
@@ -224,12 +224,12 @@ weir_code_t weir_cpu_matmul_prepare(
     if (!kernels)
         return host->fail(host, WEIR_UNAVAILABLE, "option isa of plugin cpu: not on this machine");
     const weir_tensor_t *a = &node->inputs[0];
-    const int transposed = is_gemm(node) && weir_node_int(node, "transA", 0);
+    const int transposed = weir_cpu_matmul_is_gemm(node) && weir_node_int(node, "transA", 0);
     const matmul_b_t b = b_shape(node);
     if ((uint64_t)a->dims[transposed ? 0 : a->rank - 1] != b.k)
         return host->fail(host, WEIR_INVALID_ARGUMENT, "%s: A has %lld columns, B has %llu rows",
             node->op, (long long)a->dims[transposed ? 0 : a->rank - 1], (unsigned long long)b.k);
-    const int programmed = has_program(node);
+    const int programmed = weir_cpu_matmul_has_program(node);
     matmul_state_t *state = host->alloc(
         host, sizeof(*state) + (programmed ? weir_cpu_program_bytes(node->epilogue) : 0));
     if (!state)

@@ -28,7 +28,8 @@ static const weir_option_t plugin_options[] = {
         .head = WEIR_HEAD(weir_option_t),
         .name = "isa",
         .default_value = "auto",
-        .doc = "instruction set of the kernels: auto, avx512, avx2 or plain",
+        .doc = "instruction set of the kernels: auto (AMX too, in bf16 and int8), avx512, avx2 or "
+               "plain",
         .type = WEIR_OPTION_STRING,
     },
 };
@@ -73,6 +74,25 @@ static const weir_kernel_t plugin_kernels[] = {
         .revision = 1,
         KERNEL_CALLS(pointwise),
     },
+    // In plans of that precision these are asked first.
+    {
+        .head = KERNEL_HEAD(WEIR_KERNEL_EPILOGUE | WEIR_KERNEL_BF16),
+        .op = "MatMul",
+        .name = "cpu.matmul_bf16",
+        .revision = 1,
+        .dtypes = WEIR_F32,
+        KERNEL_CALLS(bf16_matmul),
+        KERNEL_PACKS(bf16_matmul),
+    },
+    {
+        .head = KERNEL_HEAD(WEIR_KERNEL_EPILOGUE | WEIR_KERNEL_BF16),
+        .op = "Gemm",
+        .name = "cpu.gemm_bf16",
+        .revision = 1,
+        .dtypes = WEIR_F32,
+        KERNEL_CALLS(bf16_matmul),
+        KERNEL_PACKS(bf16_matmul),
+    },
     {
         .head = KERNEL_HEAD(WEIR_KERNEL_EPILOGUE),
         .op = "MatMul",
@@ -95,7 +115,7 @@ static const weir_kernel_t plugin_kernels[] = {
         .head = KERNEL_HEAD(WEIR_KERNEL_EPILOGUE),
         .op = "Conv",
         .name = "cpu.conv_f32",
-        .revision = 1,
+        .revision = 2,
         .dtypes = WEIR_F32,
         KERNEL_CALLS(conv),
         KERNEL_PACKS(conv),

@@ -1,0 +1,58 @@
+// Which bf16 and int8 kernels this machine can run, and which of them the option "isa" allows.
+//
+// AMX needs the operating system's leave, which is asked for each time: it costs a system call
+// without effect from the second time on, and needs no state. Where it is refused (an old kernel, a
+// thread with a small signal stack) the AVX-512 kernels do the same work.
+#include "backends/cpu/low.h"
+
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+static int has_vnni(void)
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+#else
+    return 0;
+#endif
+}
+
+static int has_amx(void)
+{
+#if defined(__x86_64__) && defined(__linux__)
+    const long request_permission = 0x1023, tile_data = 18;
+    const unsigned bf16 = 1u << 22, tile = 1u << 24, int8 = 1u << 25, all = bf16 | tile | int8;
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & all) == all &&
+           syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+    return 0;
+#endif
+}
+
+const weir_k_low_table_t *weir_cpu_low_table(const weir_host_t *host)
+{
+    const weir_k_table_t *table = weir_cpu_isa_table(host);
+    const char *isa = host->option ? host->option(host, "isa") : NULL;
+    if (table == &weir_k_table__avx512 && has_vnni())
+        return (!isa || !strcmp(isa, "auto")) && has_amx() ? &weir_k_low_table__amx
+                                                           : &weir_k_low_table__vnni;
+    return table == &weir_k_table__avx512  ? &weir_k_low_table__avx512
+           : table == &weir_k_table__avx2  ? &weir_k_low_table__avx2
+           : table == &weir_k_table__plain ? &weir_k_low_table__plain
+                                           : NULL;
+}
+
+uint16_t weir_cpu_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    if ((bits & 0x7fffffffu) > 0x7f800000u)
+        return (uint16_t)(bits >> 16 | 0x40u);
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}

@@ -1,0 +1,21 @@
+// What the bf16 and int8 kernels of the plugin share: the choice of their table, and how their
+// constants lie.
+#ifndef WEIR_BACKENDS_CPU_LOW_H
+#define WEIR_BACKENDS_CPU_LOW_H
+
+#include "backends/cpu/cpu.h"
+#include "kernels/cpu/low/low.h"
+
+// Weights in chunks (low.h of the kernels): [panel][chunk][16][32][4 bytes]; of a Conv the chunks
+// are (32 or 64 input channels, tap) in that order. The same on every ISA.
+#define WEIR_CPU_FORMAT_BF16 (WEIR_FORMAT_OWN + 32u)
+#define WEIR_CPU_FORMAT_BF16_CONV (WEIR_FORMAT_OWN + 33u)
+
+// The low precision kernels that go with weir_cpu_isa_table() on this machine; option isa "auto"
+// alone takes AMX. NULL as there.
+const weir_k_low_table_t *weir_cpu_low_table(const weir_host_t *host);
+
+// Rounds to bf16, the same everywhere: weights are packed on one machine and read on another.
+uint16_t weir_cpu_bf16(float value);
+
+#endif

@@ -1,0 +1,60 @@
+// Kernels in bf16 and int8: products over chunks of 64 bytes, and what goes before and after them.
+//
+// One table for each instruction set that has its own way of multiplying. In int8 all of them give
+// the same bits; in bf16 the order in which the products of a pair, or of a chunk, are summed is
+// the instruction's, so bits differ from one table to another. Within one table an output depends
+// on nothing but its own row and column: one ascending chain over the chunks.
+// Must not choose a table: backends/cpu/low.c does.
+#ifndef WEIR_KERNELS_CPU_LOW_LOW_H
+#define WEIR_KERNELS_CPU_LOW_LOW_H
+
+#include "kernels/cpu/cpu.h"
+
+// A chunk of one row: 32 bf16 or 64 bytes.
+#define WEIR_K_CHUNK_BYTES 64u
+#define WEIR_K_CHUNK_BF16 32u
+#define WEIR_K_CHUNK_U8 64u
+// Rows of A are read in groups: what fills up the last group must be readable, and counts nothing.
+#define WEIR_K_CHUNK_ROWS 16u
+// A chunk of a panel of 32 columns: 16 groups of k, of 4 bytes for each column.
+#define WEIR_K_CHUNK_PANEL_BYTES 2048u
+
+// C[rows][32 * panels] = A B, in f32 (bf16) or i32 (u8 times s8, exact).
+//   A's chunk c of row r lies at a + at[c] + 64 * r, 64-byte aligned.
+//   B's chunk c of panel p lies at b + p * b_panel + c * 2048: [16][32][4 bytes].
+//   C's element (r, 32 p + j) lies at c[p * c_panel + r * c_row + j].
+typedef struct weir_k_chunks_block {
+    size_t rows, panels, chunks;
+    const unsigned char *a;
+    const uint32_t *at; // [chunks] bytes
+    const unsigned char *b;
+    size_t b_panel; // bytes
+    void *c;
+    size_t c_row, c_panel; // elements
+} weir_k_chunks_block_t;
+typedef void weir_k_chunks_t(const weir_k_chunks_block_t *block);
+
+// to[row * 64]: 32 bf16, rounded to nearest even (a NaN stays one), of row `row` < count: lanes
+// [0, low_lanes) from low[row * step], then, from lane 16 on, [0, high_lanes) from high[row *
+// step]; the others are 0.
+typedef void weir_k_bf16_rows_t(size_t count, const float *low, size_t low_lanes, const float *high,
+    size_t high_lanes, size_t step, void *to);
+
+// One block of 16 channels after a product: y[p * 16 + l] = the finish of c[p * c_row + l]; see
+// weir_k_finish_t. NULL: a copy.
+typedef void weir_k_finish16_t(
+    size_t pixels, const float *c, size_t c_row, const weir_k_finish_t *finish, float *y);
+
+typedef struct weir_k_low_table {
+    const char *name; // "AMX", "AVX-512 bf16 and VNNI", "AVX-512", "AVX2", "plain C"
+    weir_k_chunks_t *chunks_bf16, *chunks_u8s8;
+    weir_k_bf16_rows_t *bf16_rows;
+    weir_k_finish16_t *finish_f32_x16;
+} weir_k_low_table_t;
+
+// amx: AMX-TILE, AMX-BF16, AMX-INT8 (and the kernel's leave to use them) beside what vnni needs:
+// AVX512-BF16 and AVX512-VNNI beside AVX-512. The others as in cpu.h.
+extern const weir_k_low_table_t weir_k_low_table__amx, weir_k_low_table__vnni,
+    weir_k_low_table__avx512, weir_k_low_table__avx2, weir_k_low_table__plain;
+
+#endif
