@@ -208,6 +208,8 @@ static void decide(weir_chaos_state_t *state, weir_chaos_entry_t *entry)
     entry->fault = weir_chaos_fault(
         state, entry->kind == WEIR_CHAOS_ENTRY_COPY ? WEIR_CHAOS_COPIED : WEIR_CHAOS_RUN);
     entry->due_ns += entry->fault.ms * 1000000;
+    if (entry->fault.what == WEIR_CHAOS_HANG) // who waits for the device to be idle is told
+        pthread_cond_broadcast(&state->changed);
 }
 
 // The entry that may run now, taken off its queue; NULL: none, and *out_until_ns says when to look
