@@ -393,6 +393,7 @@ static weir_status_t add_programs(weir__registry_t *registry, weir__plugin_t *pl
             return weir__status_no_memory();
         device->programs = true;
         device->own_memory = !(info.head.flags & WEIR_DEVICE_HOST_MEMORY);
+        device->on_request = (info.head.flags & WEIR_DEVICE_ON_REQUEST) != 0;
         device->stepwise = !(plugin->device.compile && plugin->device.launch);
         device->index = i;
         info.name[sizeof info.name - 1] = info.arch[sizeof info.arch - 1] = '\0';
@@ -403,17 +404,20 @@ static weir_status_t add_programs(weir__registry_t *registry, weir__plugin_t *pl
     return NULL;
 }
 
-// What cannot be used comes last; otherwise the order stays.
-static void put_unusable_last(weir__registry_t *registry)
+static uint32_t rank(const weir__device_t *device)
 {
-    uint32_t usable = 0;
-    for (uint32_t i = 0; i < registry->device_count; i++) {
-        if (!registry->devices[i].usable)
-            continue;
+    return !device->usable ? 2 : device->on_request;
+}
+
+// What has to be named comes late, what cannot be used last; otherwise the order stays.
+static void put_best_first(weir__registry_t *registry)
+{
+    for (uint32_t i = 1; i < registry->device_count; i++) {
         weir__device_t device = registry->devices[i];
-        memmove(&registry->devices[usable + 1], &registry->devices[usable],
-            (i - usable) * sizeof device);
-        registry->devices[usable++] = device;
+        uint32_t to = i;
+        for (; to && rank(&registry->devices[to - 1]) > rank(&device); to--)
+            registry->devices[to] = registry->devices[to - 1];
+        registry->devices[to] = device;
     }
 }
 
@@ -437,7 +441,7 @@ static weir_status_t list_devices(weir__registry_t *registry)
         if (!registry->plugins[i]->usable &&
             !add_device(registry, registry->plugins[i], registry->plugins[i]->name, false))
             return weir__status_no_memory();
-    put_unusable_last(registry);
+    put_best_first(registry);
     return NULL;
 }
 

@@ -69,6 +69,7 @@ typedef struct weir__device {
     bool programs;   // runs slices; otherwise the engine runs the plugin's kernels on host memory
     bool own_memory; // of one with programs: tensors are copied there and back
     bool stepwise;   // of one with programs: by execute(), node by node (L1); otherwise by launch()
+    bool on_request; // no plan uses it unless it names it
     uint32_t index;  // in the plugin
     weir_handle_t handle;   // of `opened`, while plans are made; 0: not open
     weir__opened_t *opened; // on first use; under registry.opening

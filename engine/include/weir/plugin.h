@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 // The hash of this file without this line; tests/style keeps it true.
-#define WEIR_PLUGIN_HEADER_HASH 0x67fe5c5fc5b29f40ull
+#define WEIR_PLUGIN_HEADER_HASH 0xe26e9d2a95b999d8ull
 
 // ---------------------------------------------------------------------------------------------
 // Vocabulary: codes, dtypes, heads, arrays
@@ -421,6 +421,7 @@ typedef struct weir_kernel {
 typedef uint64_t weir_handle_t; // belongs to its maker; 0: none
 
 #define WEIR_DEVICE_HOST_MEMORY 1u // works on host pointers: no buffers, no copies
+#define WEIR_DEVICE_ON_REQUEST 2u  // used only where somebody names it, and listed last
 
 typedef struct weir_device_info {
     weir_head_t head; // flags: WEIR_DEVICE_*
