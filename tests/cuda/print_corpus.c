@@ -260,7 +260,8 @@ static double some_float(uint32_t *state)
 {
     static const double edges[] = {0.0, -0.0, INFINITY, -INFINITY, NAN, 1e-40, -3e-42, 127.5, 128.0,
         -128.5, 255.9, 32768.0, 65520.0, 65519.9, 2147483648.0, -2147483904.0, 4294967296.0, 9.3e18,
-        -9.3e18, 1.9e19, 1e30, 0.5, 1.5, 2.5, -0.5, 1.0, -1.0, 2.0, 6e-8, -2e-8, 100.0};
+        -9.3e18, 1.9e19, 1e30, 0.5, 1.5, 2.5, -0.5, 1.0, -1.0, 2.0, 6e-8, -2e-8, 100.0,
+        1.00390625000001, 1.00048828125001, -3.0117187500001};
     const uint32_t how = next(state) % 8;
     const double unit = (double)next(state) / 8388608.0 - 1.0;
     if (how < 2)
@@ -272,7 +273,7 @@ static uint64_t some_integer(uint32_t *state)
 {
     static const uint64_t edges[] = {0, 1, 2, 3, (uint64_t)-1, (uint64_t)-2, 0x7f, 0x80, 0x7fff,
         0x8000, 0x7fffffff, 0x80000000u, 0x7fffffffffffffffu, 0x8000000000000000u, 0x1000001,
-        0xff8000ff00001u};
+        0xff8000ff00001u, 0x1010000000001u, 0x40400001u, 0x80400000000001u};
     if (next(state) % 2)
         return edges[next(state) % (sizeof edges / sizeof edges[0])];
     const uint64_t wide = (uint64_t)next(state) << 40 ^ (uint64_t)next(state) << 20 ^ next(state);

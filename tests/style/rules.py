@@ -42,8 +42,8 @@ FOREIGN = {
     r"cmocka\.h": ["tests/"],
     r"hwloc.*": ["scheduler/topology/"],
     r"uv\.h|uv/.*": ["scheduler/loop/", "tests/scheduler/loop_", "docs/examples/embed_libuv.c"],
-    r"cuda.*|cublas.*|nvrtc.*|nvml.*": ["backends/cuda/", "kernels/cuda/"],
-    r"CL/.*": ["backends/opencl/", "kernels/opencl/"],
+    r"cuda.*|cublas.*|nvrtc.*|nvml.*": ["backends/cuda/", "kernels/cuda/", "tests/cuda/", "tests/support/fake_cuda/"],
+    r"CL/.*": ["backends/opencl/", "kernels/opencl/", "tests/opencl/", "tests/cuda/print_"],
 }
 
 
