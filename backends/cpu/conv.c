@@ -2,20 +2,22 @@
 // for its own pixels, or, with one input channel a group, the taps applied straight to padded rows.
 //
 // Both are one ascending chain over (channel, ky, kx) for every output element. Weights that are
-// constant are packed at plan time, 12 output channels side by side. The chain of a product begins
+// constant are packed at plan time: 12 output channels side by side, or 32 where there is one
+// spatial dim, so that few pixels may take the way of conv_few.c. The chain of a product begins
 // with the bias; the epilogue (and the bias of the direct way) is a program, applied while the
 // block is in L1.
 #include <string.h>
 
 #include "backends/cpu/anchor.h"
-#include "backends/cpu/conv_shape.h"
+#include "backends/cpu/conv_few.h"
 
 typedef struct conv_state {
     const weir_k_table_t *kernels;
     weir_cpu_conv_shape_t shape;
     uint64_t k, pixels;
     uint32_t is_direct;   // one input channel a group
-    uint32_t is_packed;   // weights in rows of 12
+    uint32_t is_few;      // few pixels: conv_few.c
+    uint32_t together;    // rows of weights side by side; 1: not packed
     uint32_t is_shared;   // columns are made in a phase of their own, for several blocks of rows
     uint32_t has_bias;    // where the chains begin
     uint32_t has_program; // an epilogue
@@ -46,15 +48,9 @@ weir_code_t weir_cpu_conv_supports(const weir_node_t *node, weir_support_t *out_
     return weir_cpu_anchor_supports(node, 3, out_support);
 }
 
-// Rows of one group's packed weights.
-static uint64_t packed_rows(uint64_t group_outputs)
-{
-    return weir_cpu_round_up(group_outputs, WEIR_K_TILE_ROWS);
-}
-
 // The sizes of W alone: what is known when it is packed.
 typedef struct conv_weights {
-    uint64_t groups, group_outputs, group_inputs, k;
+    uint64_t groups, group_outputs, group_inputs, k, together;
 } conv_weights_t;
 
 static conv_weights_t weights_shape(const weir_node_t *node)
@@ -66,7 +62,13 @@ static conv_weights_t weights_shape(const weir_node_t *node)
     shape.group_outputs = (uint64_t)w->dims[0] / shape.groups;
     for (uint32_t d = 1; d < w->rank; d++)
         shape.k *= (uint64_t)w->dims[d];
+    shape.together = w->rank == 3 ? WEIR_K_PANEL : WEIR_K_TILE_ROWS;
     return shape;
+}
+
+static uint64_t packed_bytes(const conv_weights_t *w)
+{
+    return w->groups * weir_cpu_round_up(w->group_outputs, w->together) * w->k * sizeof(float);
 }
 
 weir_code_t weir_cpu_conv_pack_query(
@@ -77,8 +79,9 @@ weir_code_t weir_cpu_conv_pack_query(
     const conv_weights_t w = weights_shape(node);
     if (is_direct(w.group_inputs, w.groups) || w.k == 0 || w.group_outputs == 0)
         return WEIR_OK;
-    out_packing->format = WEIR_CPU_FORMAT_ROWS;
-    out_packing->bytes = w.groups * packed_rows(w.group_outputs) * w.k * sizeof(float);
+    out_packing->format =
+        w.together == WEIR_K_PANEL ? WEIR_CPU_FORMAT_PANELS : WEIR_CPU_FORMAT_ROWS;
+    out_packing->bytes = packed_bytes(&w);
     return WEIR_OK;
 }
 
@@ -86,14 +89,14 @@ weir_code_t weir_cpu_conv_pack(
     const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes)
 {
     const conv_weights_t w = weights_shape(node);
-    if (input != 1 || bytes < w.groups * packed_rows(w.group_outputs) * w.k * sizeof(float))
+    if (input != 1 || bytes < packed_bytes(&w))
         return WEIR_INVALID_ARGUMENT;
     float *to = destination;
     for (uint64_t group = 0; group < w.groups; group++) {
         const float *from = (const float *)node->inputs[1].data + group * w.group_outputs * w.k;
-        for (uint64_t block = 0; block < w.group_outputs; block += WEIR_K_TILE_ROWS)
+        for (uint64_t block = 0; block < w.group_outputs; block += w.together)
             for (uint64_t k = 0; k < w.k; k++)
-                for (uint64_t row = block; row < block + WEIR_K_TILE_ROWS; row++)
+                for (uint64_t row = block; row < block + w.together; row++)
                     *to++ = row < w.group_outputs ? from[row * w.k + k] : 0.0f;
     }
     return WEIR_OK;
@@ -199,9 +202,15 @@ weir_code_t weir_cpu_conv_prepare(
     state->k = k;
     state->pixels = (uint64_t)shape.out_height * (uint64_t)shape.out_width;
     state->is_direct = (uint32_t)direct;
-    state->is_packed = node->inputs[1].format == WEIR_CPU_FORMAT_ROWS;
+    const uint32_t format = node->inputs[1].format;
+    state->together = format == WEIR_CPU_FORMAT_PANELS ? WEIR_K_PANEL
+                      : format == WEIR_CPU_FORMAT_ROWS ? WEIR_K_TILE_ROWS
+                                                       : 1;
+    state->is_few = format == WEIR_CPU_FORMAT_PANELS && k > 0 && weir_cpu_few_takes(&shape);
     if (state->is_direct)
         direct_init(state);
+    else if (state->is_few)
+        state->own_scratch_bytes = weir_cpu_round_up(weir_cpu_few_scratch_bytes(&shape), 64);
     else
         product_init(state);
     state->has_bias = weir_cpu_anchor_inputs(node) > 2 && node->inputs[2].dtype != 0;
@@ -224,6 +233,8 @@ static uint64_t task_total(const conv_state_t *state)
         return 0;
     if (state->is_direct)
         return WEIR_DIV_UP(s->images * s->groups * s->group_outputs, state->planes_per_task);
+    if (state->is_few)
+        return s->images * s->groups * weir_cpu_few_tasks(s);
     return column_total(state) * state->row_blocks;
 }
 
@@ -239,8 +250,13 @@ void weir_cpu_conv_tasks(const weir_node_t *node, void *opaque, weir_tasks_t *ou
         phase++;
     }
     out_tasks->task_count[phase] = WEIR_MAX(1u, task_total(state));
+    // Few pixels: a panel comes from the L2 cache in the time of some 4 pixels' sums.
     out_tasks->task_cost_ns[phase] =
-        state->is_direct ? 20000 : state->block_rows * state->block_columns * state->k / 40 + 1;
+        state->is_direct ? 20000
+        : state->is_few  ? weir_cpu_min(state->shape.group_outputs, WEIR_CPU_FEW_CHANNELS) *
+                                  state->k * (state->pixels + 4) / 80 +
+                              1
+                        : state->block_rows * state->block_columns * state->k / 40 + 1;
     out_tasks->phase_count = phase + 1;
 }
 
@@ -278,8 +294,8 @@ static void product_run(const conv_state_t *state, const weir_task_t *task, uint
     const uint64_t columns = weir_cpu_min(state->pixels - column, state->block_columns);
     const uint64_t first_row = row_block * state->block_rows;
     const uint64_t end_row = weir_cpu_min(first_row + state->block_rows, s->group_outputs);
-    const uint64_t weight_rows =
-        state->is_packed ? packed_rows(s->group_outputs) : s->group_outputs;
+    const uint64_t together = state->together;
+    const uint64_t weight_rows = weir_cpu_round_up(s->group_outputs, together);
     const float *weights =
         (const float *)task->inputs[1].data + group % s->groups * weight_rows * state->k;
     const float *bias =
@@ -294,15 +310,18 @@ static void product_run(const conv_state_t *state, const weir_task_t *task, uint
                      k0 * state->block_columns;
         else
             columns_fill(state, task, column_block, k0, depth, panels);
-        for (uint64_t row = first_row; row < end_row; row += WEIR_K_TILE_ROWS) {
+        for (uint64_t row = first_row, rows; row < end_row; row += rows) {
             const uint64_t first = (group * s->group_outputs + row) * state->pixels + column;
+            rows = weir_cpu_min(end_row - row, WEIR_K_TILE_ROWS);
+            if (together > 1)
+                rows = weir_cpu_min(rows, together - row % together);
             const weir_k_gemm_block_t tile = {
-                .rows = weir_cpu_min(end_row - row, WEIR_K_TILE_ROWS),
+                .rows = rows,
                 .columns = columns,
                 .k = depth,
-                .a = weights + row * state->k + k0 * (state->is_packed ? WEIR_K_TILE_ROWS : 1),
-                .a_row = state->is_packed ? 1 : state->k,
-                .a_k = state->is_packed ? WEIR_K_TILE_ROWS : 1,
+                .a = weights + (row - row % together) * state->k + k0 * together + row % together,
+                .a_row = together > 1 ? 1 : state->k,
+                .a_k = together,
                 .b = panels,
                 .b_panel = depth * WEIR_K_PANEL,
                 .b_k = WEIR_K_PANEL,
@@ -317,6 +336,24 @@ static void product_run(const conv_state_t *state, const weir_task_t *task, uint
         }
         k0 += WEIR_CPU_BLOCK_K;
     } while (k0 < state->k);
+}
+
+static void few_run(const conv_state_t *state, const weir_task_t *task, uint64_t number,
+    weir_cpu_interpreter_t *interpreter)
+{
+    const weir_cpu_conv_shape_t *s = &state->shape;
+    const uint64_t parts = weir_cpu_few_tasks(s), part = number % parts, group = number / parts;
+    const uint64_t of_group = group % s->groups, outputs = s->group_outputs;
+    const uint64_t first = part * WEIR_CPU_FEW_CHANNELS;
+    const uint64_t group_floats = weir_cpu_round_up(outputs, WEIR_K_PANEL) * state->k;
+    weir_cpu_few_run(s, state->kernels, part,
+        (const float *)task->inputs[0].data + group * s->group_inputs * (uint64_t)s->width,
+        (const float *)task->inputs[1].data + of_group * group_floats,
+        state->has_bias ? (const float *)task->inputs[2].data + of_group * outputs : NULL,
+        (float *)task->outputs[0].data + group * outputs * state->pixels, task->scratch);
+    if (state->has_program)
+        weir_cpu_interpreter_run(interpreter, (group * outputs + first) * state->pixels,
+            weir_cpu_min(outputs - first, WEIR_CPU_FEW_CHANNELS) * state->pixels);
 }
 
 // What a task of the direct way works in.
@@ -392,7 +429,9 @@ weir_code_t weir_cpu_conv_run(const weir_task_t *task)
         weir_cpu_interpreter_begin(&interpreter, &state->program, task->inputs, task->outputs,
             (unsigned char *)task->scratch + state->own_scratch_bytes);
     const uint64_t end = weir_cpu_min(task->first + task->count, total);
-    for (uint64_t i = task->first; i < end && !state->is_direct; i++)
+    for (uint64_t i = task->first; i < end && state->is_few; i++)
+        few_run(state, task, i, &interpreter);
+    for (uint64_t i = task->first; i < end && !state->is_direct && !state->is_few; i++)
         product_run(state, task, i, &interpreter);
     if (!state->is_direct || task->first >= end)
         return WEIR_OK;

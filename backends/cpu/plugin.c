@@ -115,7 +115,7 @@ static const weir_kernel_t plugin_kernels[] = {
         .head = KERNEL_HEAD(WEIR_KERNEL_EPILOGUE),
         .op = "Conv",
         .name = "cpu.conv_f32",
-        .revision = 2,
+        .revision = 1,
         .dtypes = WEIR_F32,
         KERNEL_CALLS(conv),
         KERNEL_PACKS(conv),
