@@ -29,6 +29,7 @@
 #define WEIR__SHARED_BYTES 256 // of inputs without rows, in the key of what may be stacked
 #define WEIR__PLACED_MAX 8     // devices of one model
 #define WEIR__ACTIONS WEIR__TRACE_ACTIONS
+#define WEIR__ANSWERS 16u   // FINALs that are accounted for together
 #define WEIR__INPUTS_MAX 64 // of a model that is served
 #define WEIR__NO_INDEX UINT32_MAX
 
@@ -50,12 +51,21 @@ typedef enum weir__slot_phase {
     WEIR__SLOT_ENDED    // its FINAL waits for weir_wait()
 } weir__slot_phase_t;
 
+// Of a futex: has the FINAL been kept?
+typedef enum weir__done {
+    WEIR__DONE_NOT,
+    WEIR__DONE_YES,
+    WEIR__DONE_AWAITED // not, and somebody sleeps until it is
+} weir__done_t;
+
+// Two cache lines that go from the submitter to the loop and back, and two that stay with the loop.
 typedef struct weir__slot {
-    atomic_uint generation; // of its ticket, or of the next one
+    _Alignas(64) atomic_uint generation; // of its ticket, or of the next one
     atomic_uint next_free;
-    atomic_uint cancelled;  // the generation that weir_cancel() was called for
-    atomic_uint done;       // 1: the FINAL is kept; a futex
-    atomic_uint waitable;   // submitted without a callback
+    atomic_uint cancelled; // the generation that weir_cancel() was called for
+    atomic_uint done;      // weir__done_t
+    atomic_uint waitable;  // submitted without a callback
+    uint32_t rows;
     weir__served_t *served; // pinned
     const weir_value_t *inputs;
     weir_value_t *outputs;
@@ -63,9 +73,8 @@ typedef struct weir__slot {
     void *user_data;
     weir_state_t *state;
     uint64_t submitted_ns, deadline_ns, bytes, request_id;
-    uint32_t rows, tenant, priority;
-    // The loop's.
-    uint32_t phase;
+    uint32_t tenant, priority;
+    _Alignas(64) uint32_t phase;
     uint32_t shape; // of the table
     uint32_t next_held;
     uint32_t left;       // weir_left_t
@@ -170,6 +179,7 @@ struct weir__served {
     uint32_t running_count; // requests in batches that run
     uint32_t batch_count;   // those batches
     uint32_t instance_count;
+    uint32_t last_shape;                  // of the request before, of the table
     uint32_t first_waiting, last_waiting; // requests, while it is not resident
     double rate;                          // of requests, decaying
     uint64_t rate_ns;                     // when it was that
@@ -253,6 +263,14 @@ typedef struct weir__command {
     weir__sample_t *samples;
 } weir__command_t;
 
+// A FINAL that is about to be told.
+typedef struct weir__answer {
+    weir_event_t event;
+    weir_event_fn callback;
+    void *user_data;
+    uint32_t slot;
+} weir__answer_t;
+
 typedef struct weir__loader weir__loader_t; // ledger.c: the thread that loads and frees models
 typedef struct weir__wake weir__wake_t;     // wake.c: libuv's handles, the loop's thread
 
@@ -300,6 +318,10 @@ struct weir_scheduler {
     void *core_memory;
     weir__core_t *core;
     weir__core_action_t *actions; // [WEIR__ACTIONS]
+    weir__answer_t *answers;      // [WEIR__ANSWERS], of one model
+    uint32_t answer_count;
+    uint64_t answer_bytes; // of their inputs
+    weir__served_t *answer_served;
     weir__shape_t *shapes;
     uint32_t *shape_buckets;
     uint32_t shape_bucket_count, shape_ids;
@@ -334,6 +356,8 @@ weir_status_t weir__loop_capacity(void); // an output's buffer is too small
 // ---- slots.c -----------------------------------------------------------------------------------
 void weir__slots_init(weir_scheduler_t *scheduler);
 uint32_t weir__slot_take(weir_scheduler_t *scheduler); // WEIR__NO_INDEX: none is free
+// The slots of `count` answers.
+void weir__slots_give(weir_scheduler_t *scheduler, const weir__answer_t *answers, uint32_t count);
 void weir__slot_give(weir_scheduler_t *scheduler, uint32_t index);
 static inline weir_ticket_t weir__slot_ticket(const weir_scheduler_t *scheduler, uint32_t index)
 {
@@ -348,6 +372,7 @@ static inline weir_ticket_t weir__slot_ticket(const weir_scheduler_t *scheduler,
 weir__served_t *weir__served_find(weir_scheduler_t *scheduler, const char *selector);
 weir_status_t weir__served_unknown(const weir_scheduler_t *scheduler, const char *selector);
 void weir__served_unpin(weir__served_t *served);
+void weir__served_unpin_many(weir__served_t *served, uint32_t count);
 // Frees what a model that was removed has left, when nothing needs it. The loop.
 void weir__served_settle(weir_scheduler_t *scheduler, weir__served_t *served);
 // Frees everything that it owns.
@@ -390,6 +415,10 @@ uint32_t weir__shape_key(const weir__served_t *served, const weir_value_t *const
 uint32_t weir__shape_get(weir_scheduler_t *scheduler, weir__served_t *served, uint64_t hash,
     const int64_t *key, uint32_t key_count);
 void weir__shape_release(weir_scheduler_t *scheduler, uint32_t shape);
+// The same for a request whose shape is that of the model's request before, which is quicker to
+// see. WEIR__NO_INDEX: it is another, or that cannot be said so quickly.
+uint32_t weir__shape_again(
+    weir_scheduler_t *scheduler, weir__served_t *served, const weir_value_t *const *inputs);
 void weir__shapes_forget(weir_scheduler_t *scheduler, weir__served_t *served);
 
 // ---- pack.c: rows into batches and out of them -------------------------------------------------

@@ -134,8 +134,16 @@ void weir__pack_rows(const weir__served_t *served, uint32_t index, const weir_va
     int32_t axis = axis_of(served, served->input_axes, index);
     size_t element_bytes = weir_dtype_bytes(request->dtype);
     char *to = batch->data;
-    if (axis != WEIR_AXIS_NONE)
-        to += first * step_bytes(batch->dims, batch->rank, (uint32_t)axis, element_bytes);
+    if (axis != WEIR_AXIS_NONE) {
+        size_t step = step_bytes(batch->dims, batch->rank, (uint32_t)axis, element_bytes);
+        to += first * step;
+        // The common case: whole rows, one after another.
+        if (axis == 0 && !served->padding_count) {
+            if (rows * step > 0)
+                memcpy(to, request->data, rows * step);
+            return;
+        }
+    }
     box_t box = {.to = to,
         .from = request->data,
         .to_dims = batch->dims,
@@ -174,9 +182,18 @@ bool weir__pack_out(const weir__served_t *served, uint32_t index, const weir_val
     if (axis != WEIR_AXIS_NONE && run_rows) {
         // An output may have several places for each row.
         int64_t each = batch->dims[axis] / run_rows;
+        size_t step = step_bytes(batch->dims, batch->rank, (uint32_t)axis, element_bytes);
         output->dims[axis] = each * rows;
-        from += (size_t)(each * first) *
-                step_bytes(batch->dims, batch->rank, (uint32_t)axis, element_bytes);
+        from += (size_t)(each * first) * step;
+        if (axis == 0 && !served->padding_count) {
+            // No more than the batch has, which is in memory.
+            size_t bytes = (size_t)output->dims[0] * step;
+            if (bytes > output->capacity_bytes || (bytes && !output->data))
+                return false;
+            if (bytes)
+                memcpy(output->data, from, bytes);
+            return true;
+        }
     }
     for (uint32_t p = 0; p < served->padding_count; p++) {
         const weir_padding_t *padding = &served->paddings[p];

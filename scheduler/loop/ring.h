@@ -72,6 +72,17 @@ static inline int weir__ring_take(weir__ring_t *ring, uint64_t *out_value)
     return 1;
 }
 
+// What will be taken when `ahead` others have been. 0: it is not there yet. As weir__ring_take().
+static inline int weir__ring_peek(weir__ring_t *ring, size_t ahead, uint64_t *out_value)
+{
+    size_t at = ring->head + ahead;
+    const weir__ring_cell_t *cell = &ring->cells[at & ring->mask];
+    if (atomic_load_explicit(&cell->turn, memory_order_acquire) != at + 1)
+        return 0;
+    *out_value = cell->value;
+    return 1;
+}
+
 static inline int weir__ring_is_empty(weir__ring_t *ring)
 {
     return weir__ring_tail(ring) == ring->head;

@@ -96,7 +96,9 @@ static bool make_tables(weir_scheduler_t *scheduler)
 {
     const weir_scheduler_options_t *options = &scheduler->options;
     scheduler->shape_bucket_count = power_above(2 * options->shapes);
-    scheduler->slots = calloc(options->requests, sizeof *scheduler->slots);
+    scheduler->slots = aligned_alloc(64, options->requests * sizeof *scheduler->slots);
+    if (scheduler->slots)
+        memset(scheduler->slots, 0, options->requests * sizeof *scheduler->slots);
     scheduler->kept = calloc(options->requests, sizeof *scheduler->kept);
     scheduler->models = calloc(options->models, sizeof *scheduler->models);
     scheduler->labels = calloc(WEIR__LABELS_MAX, sizeof *scheduler->labels);
@@ -105,9 +107,10 @@ static bool make_tables(weir_scheduler_t *scheduler)
     scheduler->shape_buckets =
         calloc(scheduler->shape_bucket_count, sizeof *scheduler->shape_buckets);
     scheduler->actions = calloc(WEIR__ACTIONS, sizeof *scheduler->actions);
+    scheduler->answers = calloc(WEIR__ANSWERS, sizeof *scheduler->answers);
     if (!scheduler->slots || !scheduler->kept || !scheduler->models || !scheduler->labels ||
         !scheduler->instances || !scheduler->shapes || !scheduler->shape_buckets ||
-        !scheduler->actions || !make_rings(scheduler))
+        !scheduler->actions || !scheduler->answers || !make_rings(scheduler))
         return false;
     for (uint32_t i = 0; i < scheduler->shape_bucket_count; i++)
         scheduler->shape_buckets[i] = WEIR__NO_INDEX;
@@ -162,6 +165,7 @@ static void free_memory(weir_scheduler_t *scheduler)
     free(scheduler->shapes);
     free(scheduler->shape_buckets);
     free(scheduler->actions);
+    free(scheduler->answers);
     free(scheduler->submitted.cells);
     free(scheduler->core_memory);
     free(scheduler->key);

@@ -107,8 +107,13 @@ static bool matches(weir__served_t *served, const selector_t *selector)
 
 void weir__served_unpin(weir__served_t *served)
 {
+    weir__served_unpin_many(served, 1);
+}
+
+void weir__served_unpin_many(weir__served_t *served, uint32_t count)
+{
     weir_scheduler_t *scheduler = served->scheduler;
-    atomic_fetch_sub(&served->pins, 1);
+    atomic_fetch_sub(&served->pins, count);
     if (atomic_load(&served->state) != WEIR__SERVED_REMOVED)
         return;
     // The loop may wait for just that.

@@ -125,7 +125,30 @@ uint32_t weir__shape_get(weir_scheduler_t *scheduler, weir__served_t *served, ui
     }
     shape->users++;
     shape->used = ++scheduler->shape_uses;
-    return (uint32_t)(shape - scheduler->shapes);
+    served->last_shape = (uint32_t)(shape - scheduler->shapes);
+    return served->last_shape;
+}
+
+uint32_t weir__shape_again(
+    weir_scheduler_t *scheduler, weir__served_t *served, const weir_value_t *const *inputs)
+{
+    weir__shape_t *shape = &scheduler->shapes[served->last_shape];
+    // Lengths that are filled and inputs that are shared make the key more than dims.
+    if (shape->served != served || served->padding_count)
+        return WEIR__NO_INDEX;
+    const int64_t *key = shape->key;
+    for (uint32_t i = 0; i < served->input_count; i++) {
+        const weir_value_t *input = inputs[i];
+        int32_t axis = served->max_batch > 1 ? served->input_axes[i] : 0;
+        if (axis == WEIR_AXIS_NONE || *key++ != input->rank)
+            return WEIR__NO_INDEX;
+        for (uint32_t d = 0; d < input->rank; d++, key++)
+            if (*key != input->dims[d] && (served->max_batch == 1 || (int32_t)d != axis))
+                return WEIR__NO_INDEX;
+    }
+    shape->users++;
+    shape->used = ++scheduler->shape_uses;
+    return served->last_shape;
 }
 
 void weir__shape_release(weir_scheduler_t *scheduler, uint32_t shape)

@@ -30,19 +30,49 @@ uint32_t weir__slot_take(weir_scheduler_t *scheduler)
     }
 }
 
-void weir__slot_give(weir_scheduler_t *scheduler, uint32_t index)
+// From here on the ticket is stale.
+static void forget(weir__slot_t *slot)
 {
-    weir__slot_t *slot = &scheduler->slots[index];
-    // From here on the ticket is stale.
     uint32_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed) + 1;
     atomic_store_explicit(&slot->generation, generation ? generation : 1, memory_order_relaxed);
     // Else a mark would meet its generation again when those have gone round.
     atomic_store_explicit(&slot->cancelled, 0, memory_order_relaxed);
+}
+
+// A chain of slots that is already linked from `first` to `last`.
+static void give_chain(weir_scheduler_t *scheduler, uint32_t first, weir__slot_t *last)
+{
     uint64_t head = atomic_load_explicit(&scheduler->free_head, memory_order_relaxed);
     uint64_t next;
     do {
-        atomic_store_explicit(&slot->next_free, (uint32_t)head, memory_order_relaxed);
-        next = ((head >> 32) + 1) << 32 | (index + 1);
+        atomic_store_explicit(&last->next_free, (uint32_t)head, memory_order_relaxed);
+        next = ((head >> 32) + 1) << 32 | (first + 1);
     } while (!atomic_compare_exchange_weak_explicit(
         &scheduler->free_head, &head, next, memory_order_acq_rel, memory_order_relaxed));
+}
+
+void weir__slot_give(weir_scheduler_t *scheduler, uint32_t index)
+{
+    weir__slot_t *slot = &scheduler->slots[index];
+    forget(slot);
+    give_chain(scheduler, index, slot);
+}
+
+void weir__slots_give(weir_scheduler_t *scheduler, const weir__answer_t *answers, uint32_t count)
+{
+    uint32_t first = WEIR__NO_INDEX;
+    weir__slot_t *last = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!answers[i].callback) // weir_wait() gives it back
+            continue;
+        weir__slot_t *slot = &scheduler->slots[answers[i].slot];
+        forget(slot);
+        if (last)
+            atomic_store_explicit(&last->next_free, answers[i].slot + 1, memory_order_relaxed);
+        else
+            first = answers[i].slot;
+        last = slot;
+    }
+    if (last)
+        give_chain(scheduler, first, last);
 }

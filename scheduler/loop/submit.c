@@ -308,7 +308,7 @@ static weir_status_t enqueue(weir_scheduler_t *scheduler, weir__served_t *served
     slot->tenant = request->tenant;
     slot->priority = request->priority;
     slot->request_id = request->request_id;
-    atomic_store_explicit(&slot->done, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->done, WEIR__DONE_NOT, memory_order_relaxed);
     atomic_store_explicit(&slot->waitable, !filled->callback, memory_order_relaxed);
     if (slot->state)
         weir__state_retain(slot->state);
@@ -410,6 +410,27 @@ void weir_cancel(weir_scheduler_t *scheduler, weir_ticket_t ticket)
     weir__wake(scheduler);
 }
 
+static bool is_done(weir__slot_t *slot)
+{
+    return atomic_load_explicit(&slot->done, memory_order_acquire) == WEIR__DONE_YES;
+}
+
+// Looks for a while, if the options say so, then sleeps. false: the deadline came first.
+static bool await_done(weir_scheduler_t *scheduler, weir__slot_t *slot, uint64_t deadline_ns)
+{
+    weir__spin_t spin = weir__spin_begin(scheduler->options.spin_ns);
+    while (!is_done(slot) && weir__spin(&spin))
+        ;
+    while (!is_done(slot)) {
+        if (deadline_ns && weir_now_ns() >= deadline_ns)
+            return false;
+        unsigned not_done = WEIR__DONE_NOT;
+        (void)atomic_compare_exchange_strong(&slot->done, &not_done, WEIR__DONE_AWAITED);
+        weir__loop_futex_wait(&slot->done, WEIR__DONE_AWAITED, deadline_ns);
+    }
+    return true;
+}
+
 weir_status_t weir_wait(weir_scheduler_t *scheduler, weir_ticket_t ticket, uint64_t deadline_ns,
     weir_event_t *out_event)
 {
@@ -420,13 +441,10 @@ weir_status_t weir_wait(weir_scheduler_t *scheduler, weir_ticket_t ticket, uint6
         return WEIR_FAIL(WEIR_NOT_FOUND,
             "no request with this ticket waits for weir_wait(): it had a callback, or was "
             "waited for already");
-    if (weir__is_on_loop(scheduler) && !atomic_load(&slot->done))
+    if (weir__is_on_loop(scheduler) && atomic_load(&slot->done) != WEIR__DONE_YES)
         return WEIR_FAIL(WEIR_INVALID_ARGUMENT, "the loop's thread would wait for itself");
-    while (!atomic_load_explicit(&slot->done, memory_order_acquire)) {
-        if (deadline_ns && weir_now_ns() >= deadline_ns)
-            return weir__loop_status(WEIR_UNAVAILABLE, WEIR__REFUSE_NO_INSTANCE);
-        weir__loop_futex_wait(&slot->done, 0, deadline_ns);
-    }
+    if (!await_done(scheduler, slot, deadline_ns))
+        return weir__loop_status(WEIR_UNAVAILABLE, WEIR__REFUSE_NO_INSTANCE);
     weir_event_t event = scheduler->kept[index];
     weir_status_t status = event.status;
     event.status = NULL;

@@ -54,7 +54,6 @@ static void note_end(weir_scheduler_t *scheduler, const weir__slot_t *slot, weir
 // What the slot held on to; its own fields stay readable until it is given back.
 static void let_go(weir_scheduler_t *scheduler, weir__slot_t *slot, bool well)
 {
-    weir__served_t *served = slot->served;
     if (slot->shape != WEIR__NO_INDEX)
         weir__shape_release(scheduler, slot->shape);
     if (slot->state) {
@@ -62,59 +61,96 @@ static void let_go(weir_scheduler_t *scheduler, weir__slot_t *slot, bool well)
             weir__state_leave(scheduler, slot->state, well);
         weir__state_release(slot->state);
     }
-    atomic_fetch_sub_explicit(&scheduler->queue_bytes, slot->bytes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&scheduler->finals, 1, memory_order_relaxed);
-    served->in_loop--;
+    scheduler->answer_bytes += slot->bytes;
+}
+
+static void keep(weir_scheduler_t *scheduler, weir__answer_t *answer)
+{
+    atomic_uint *done = &scheduler->slots[answer->slot].done;
+    scheduler->kept[answer->slot] = answer->event;
+    if (atomic_exchange(done, WEIR__DONE_YES) == WEIR__DONE_AWAITED)
+        weir__loop_futex_wake(done);
+}
+
+// Tells the answers that were made. What they share with other threads (bytes, counts, free slots,
+// the model's pins) is written once for all of them, before anybody is called: those cache lines
+// are the submitters' most of the time.
+static void tell(weir_scheduler_t *scheduler)
+{
+    uint32_t count = scheduler->answer_count;
+    weir__served_t *served = scheduler->answer_served;
+    if (!count)
+        return;
+    atomic_fetch_sub_explicit(
+        &scheduler->queue_bytes, scheduler->answer_bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&scheduler->finals, count, memory_order_relaxed);
+    served->in_loop -= count;
     weir__served_gauges(served);
-    weir__served_unpin(served);
+    atomic_fetch_sub(&scheduler->in_flight, count);
+    weir__slots_give(scheduler, scheduler->answers, count);
+    scheduler->answer_count = 0;
+    scheduler->answer_bytes = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        weir__answer_t *answer = &scheduler->answers[i];
+        if (answer->callback)
+            answer->callback(&answer->event, answer->user_data);
+        else
+            keep(scheduler, answer);
+    }
+    weir__served_unpin_many(served, count);
     weir__served_settle(scheduler, served);
     if (scheduler->loads_waiting && !served->in_loop)
         scheduler->chores = true; // it may be evicted now
 }
 
-// The one place where a request that was accepted ends.
-void weir__turn_final(weir_scheduler_t *scheduler, uint32_t index, weir_code_t code,
+// The one place where a request that was accepted ends; tell() follows.
+static void make_answer(weir_scheduler_t *scheduler, uint32_t index, weir_code_t code,
     weir__core_why_t why, weir_status_t status, uint64_t retry_ns)
 {
     weir__slot_t *slot = &scheduler->slots[index];
-    weir_event_t event = {.kind = WEIR_EVENT_FINAL,
-        .output_count = slot->served->output_count,
-        .ticket = weir__slot_ticket(scheduler, index),
-        .outputs = slot->outputs,
-        .retry_after_ns = retry_ns,
-        .request_id = slot->request_id};
+    if (scheduler->answer_count == WEIR__ANSWERS ||
+        (scheduler->answer_count && scheduler->answer_served != slot->served))
+        tell(scheduler);
+    scheduler->answer_served = slot->served;
+    weir__answer_t *answer = &scheduler->answers[scheduler->answer_count++];
+    answer->callback = slot->callback;
+    answer->user_data = slot->user_data;
+    answer->slot = index;
+    weir_event_t *event = &answer->event;
+    event->kind = WEIR_EVENT_FINAL;
+    event->output_count = slot->served->output_count;
+    event->ticket = weir__slot_ticket(scheduler, index);
+    event->outputs = slot->outputs;
+    event->retry_after_ns = retry_ns;
+    event->request_id = slot->request_id;
     if (code == WEIR_OK)
-        event.status = slot->own;
+        event->status = slot->own;
     else
-        event.status = status ? status : weir__loop_status(code, why);
-    describe(slot, &event);
-    if (!event.status && slot->served->tap)
-        weir__tap_take(slot->served->tap, slot, &event);
+        event->status = status ? status : weir__loop_status(code, why);
+    describe(slot, event);
+    if (!event->status && slot->served->tap)
+        weir__tap_take(slot->served->tap, slot, event);
     note_end(scheduler, slot, why);
     weir__span_t span;
     if (scheduler->spans)
         weir__loop_span(scheduler, slot, why, &span);
-    weir_event_fn callback = slot->callback;
-    void *user_data = slot->user_data;
-    let_go(scheduler, slot, !event.status);
-    atomic_fetch_sub(&scheduler->in_flight, 1);
-    if (!callback) {
-        slot->phase = WEIR__SLOT_ENDED;
-        // The run's own status dies with its batch; weir_wait() gives it to its caller.
-        if (event.status && event.status == scheduler->ending_status)
-            scheduler->ending_status = NULL;
-        scheduler->kept[index] = event;
-        atomic_store_explicit(&slot->done, 1, memory_order_release);
-        weir__loop_futex_wake(&slot->done);
-    } else {
-        slot->phase = WEIR__SLOT_FREE;
-        weir__slot_give(scheduler, index);
-        callback(&event, user_data);
-    }
+    let_go(scheduler, slot, !event->status);
+    slot->phase = slot->callback ? WEIR__SLOT_FREE : WEIR__SLOT_ENDED;
+    // The run's own status dies with its batch; weir_wait() gives it to its caller.
+    if (!slot->callback && event->status && event->status == scheduler->ending_status)
+        scheduler->ending_status = NULL;
     if (!scheduler->spans)
         return;
+    tell(scheduler); // by itself: the span ends when its callback returns
     span.returned_ns = weir_now_ns();
     weir__spans_note(scheduler->spans, &span);
+}
+
+void weir__turn_final(weir_scheduler_t *scheduler, uint32_t index, weir_code_t code,
+    weir__core_why_t why, weir_status_t status, uint64_t retry_ns)
+{
+    make_answer(scheduler, index, code, why, status, retry_ns);
+    tell(scheduler);
 }
 
 // ---- The core ----------------------------------------------------------------------------------
@@ -161,7 +197,7 @@ static void answer(weir_scheduler_t *scheduler, const weir__core_action_t *actio
     if (action->kind == WEIR__ACTION_FINAL && action->batch == scheduler->ending_batch &&
         action->code == weir_status_code(scheduler->ending_status))
         status = scheduler->ending_status;
-    weir__turn_final(scheduler, (uint32_t)action->ticket, action->code, action->why, status,
+    make_answer(scheduler, (uint32_t)action->ticket, action->code, action->why, status,
         action->kind == WEIR__ACTION_REFUSE ? action->time_ns : 0);
 }
 
@@ -176,10 +212,13 @@ weir_code_t weir__turn_feed(weir_scheduler_t *scheduler, const weir__core_event_
     if (code != WEIR_OK)
         weir__loop_log(scheduler, WEIR_LOG_ERROR, 0, "the core refuses event %d: %s",
             (int)event->kind, weir_code_name(code));
+    if (count == 1 && scheduler->actions[0].kind == WEIR__ACTION_ADMIT)
+        return code; // as most arrivals end
     for (size_t i = 0; i < count; i++)
         act(scheduler, &scheduler->actions[i]);
     for (size_t i = 0; i < count; i++)
         answer(scheduler, &scheduler->actions[i]);
+    tell(scheduler);
     return code;
 }
 
@@ -209,9 +248,12 @@ void weir__turn_arrive(weir_scheduler_t *scheduler, uint32_t index)
     const weir_value_t *inputs[WEIR__INPUTS_MAX];
     for (uint32_t i = 0; i < served->input_count; i++)
         inputs[i] = weir__slot_input(slot, i);
-    uint64_t hash;
-    uint32_t key_count = weir__shape_key(served, inputs, scheduler->key, &hash);
-    slot->shape = weir__shape_get(scheduler, served, hash, scheduler->key, key_count);
+    slot->shape = weir__shape_again(scheduler, served, inputs);
+    if (slot->shape == WEIR__NO_INDEX) {
+        uint64_t hash;
+        uint32_t key_count = weir__shape_key(served, inputs, scheduler->key, &hash);
+        slot->shape = weir__shape_get(scheduler, served, hash, scheduler->key, key_count);
+    }
     if (slot->shape == WEIR__NO_INDEX) {
         weir__turn_final(scheduler, index, WEIR_RESOURCE_EXHAUSTED, WEIR__REFUSE_LANES, NULL,
             scheduler->limits.retry_ns);
@@ -472,6 +514,19 @@ static bool take_ended(weir_scheduler_t *scheduler)
     return count > 0;
 }
 
+// A request was written by another CPU: it is on its way here while others are looked at.
+static void prefetch_submitted(weir_scheduler_t *scheduler)
+{
+    uint64_t value;
+    if (weir__ring_peek(&scheduler->submitted, 3, &value)) {
+        const weir__slot_t *slot = &scheduler->slots[value >> 1];
+        __builtin_prefetch(slot);
+        __builtin_prefetch((const char *)slot + 64);
+    }
+    if (weir__ring_peek(&scheduler->submitted, 1, &value))
+        __builtin_prefetch(scheduler->slots[value >> 1].inputs);
+}
+
 static bool take_submitted(weir_scheduler_t *scheduler)
 {
     // The tail first, then the commands: the models of all requests up to here are known then.
@@ -484,6 +539,7 @@ static bool take_submitted(weir_scheduler_t *scheduler)
         // Reading the clock costs as much as an arrival: requests that come together came now.
         if (count++ % ARRIVALS_AT_A_TIME == 0)
             scheduler->now_ns = weir_now_ns();
+        prefetch_submitted(scheduler);
         if (value & 1)
             cancel(scheduler, (uint32_t)(value >> 1));
         else

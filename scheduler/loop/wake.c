@@ -15,6 +15,8 @@
 
 #include "scheduler/loop/loop.h"
 
+#define TURNS_MAX 8 // before libuv's other handles
+
 // Lives until libuv has let go of the handles, which may be after the scheduler's end.
 struct weir__wake {
     weir_scheduler_t *scheduler;
@@ -44,9 +46,16 @@ static void arm(weir__wake_t *wake)
         wake->armed_ns = due_ns;
 }
 
-// To sleep, unless something came meanwhile: then libuv's other handles have their turn first.
+// To sleep, unless something came meanwhile: that is done at once, as long as it is little; else
+// libuv's other handles have their turn first.
 static void rest(weir__wake_t *wake)
 {
+    for (uint32_t i = 0; i < TURNS_MAX; i++) {
+        arm(wake);
+        if (weir__turn_rest(wake->scheduler))
+            return;
+        weir__turn(wake->scheduler);
+    }
     arm(wake);
     if (!weir__turn_rest(wake->scheduler))
         (void)uv_async_send(&wake->async);
@@ -81,14 +90,14 @@ static void on_prepare(uv_prepare_t *handle)
 {
     weir__wake_t *wake = handle->data;
     weir_scheduler_t *scheduler = wake->scheduler;
-    uint64_t until_ns = weir_now_ns() + scheduler->options.spin_ns, now_ns;
-    while ((now_ns = weir_now_ns()) < until_ns) {
+    weir__spin_t spin = weir__spin_begin(scheduler->options.spin_ns);
+    do {
         if (weir__ring_is_empty(&scheduler->submitted) && weir__ring_is_empty(&scheduler->ended) &&
-            weir__turn_due(scheduler) > now_ns)
+            weir__turn_due(scheduler) > spin.now_ns)
             continue;
         weir__turn(scheduler);
-        until_ns = weir_now_ns() + scheduler->options.spin_ns;
-    }
+        spin = weir__spin_begin(scheduler->options.spin_ns);
+    } while (weir__spin(&spin));
     rest(wake);
 }
 
