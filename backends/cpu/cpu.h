@@ -50,6 +50,7 @@ WEIR_CPU_DECLARE(lrn)
 WEIR_CPU_DECLARE(lstm)
 // In blocked format: blocked.h.
 WEIR_CPU_DECLARE(blocked_conv)
+WEIR_CPU_DECLARE(bf16_conv)
 WEIR_CPU_DECLARE(blocked_window) // depthwise Conv, MaxPool and AveragePool
 WEIR_CPU_DECLARE(blocked_spread) // ConvTranspose
 WEIR_CPU_DECLARE(blocked_pointwise)
@@ -70,6 +71,7 @@ weir_code_t weir_cpu_blocked_pool_supports(const weir_node_t *node, weir_support
     weir_code_t weir_cpu_##kernel##_pack(                                                          \
         const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes);
 WEIR_CPU_DECLARE_PACK(bf16_matmul)
+WEIR_CPU_DECLARE_PACK(bf16_conv)
 WEIR_CPU_DECLARE_PACK(blocked_conv)
 WEIR_CPU_DECLARE_PACK(blocked_depthwise)
 WEIR_CPU_DECLARE_PACK(blocked_spread)

@@ -181,6 +181,13 @@ static const weir_kernel_t plugin_kernels[] = {
         KERNEL_PACKS(blocked_conv),
     },
     {
+        KERNEL_BLOCKED("Conv", "cpu.conv_bf16",
+            WEIR_KERNEL_EPILOGUE | WEIR_KERNEL_BLOCKED | WEIR_KERNEL_BF16, bf16_conv, bf16_conv),
+        .input_formats = BLOCKS,
+        .dtypes = WEIR_F32,
+        KERNEL_PACKS(bf16_conv),
+    },
+    {
         KERNEL_BLOCKED("Conv", "cpu.conv_f32_blocked", WEIR_KERNEL_EPILOGUE | WEIR_KERNEL_BLOCKED,
             blocked_conv, blocked_conv),
         .input_formats = BLOCKS,

@@ -1,0 +1,238 @@
+// Conv in blocked format with its operands rounded to bf16, sums in f32.
+//
+// low_conv.h says how: a task rounds the inputs of a strip into its scratch, multiplies them with
+// 32 output channels at a time and finishes those in f32. One chain for each output over (32 input
+// channels, tap), with zeros where there is padding, so neither strips nor tasks change a bit.
+#include <string.h>
+
+#include "backends/cpu/anchor.h"
+#include "backends/cpu/blocked.h"
+#include "backends/cpu/low_conv.h"
+
+typedef struct bf16_conv_state {
+    const weir_k_table_t *kernels;
+    const weir_k_low_table_t *low;
+    weir_cpu_low_conv_t conv;
+    uint64_t c_offset, program_offset; // in the scratch; the strip lies at 0
+    weir_cpu_finish_t finish;
+    uint32_t at[]; // [conv.chunks]; behind it the finish's memory
+} bf16_conv_state_t;
+
+weir_code_t weir_cpu_bf16_conv_supports(const weir_node_t *node, weir_support_t *out_support)
+{
+    weir_code_t code = weir_cpu_finish_supports(node, 3, out_support);
+    if (code == WEIR_OK)
+        code = weir_cpu_low_conv_supports(node, out_support);
+    if (code != WEIR_OK)
+        return code;
+    return weir_cpu_is_blocked(&node->inputs[0])
+               ? WEIR_OK
+               : weir_cpu_refuse(out_support, "takes blocks only");
+}
+
+weir_code_t weir_cpu_bf16_conv_pack_query(
+    const weir_node_t *node, uint32_t input, weir_packing_t *out_packing)
+{
+    if (input == 1) {
+        out_packing->format = WEIR_CPU_FORMAT_BF16_CONV;
+        out_packing->bytes = weir_cpu_low_conv_weights(node, WEIR_K_CHUNK_BF16);
+        return WEIR_OK;
+    }
+    const uint32_t bias = weir_cpu_anchor_inputs(node) > 2 ? 2 : 0;
+    weir_cpu_blocked_pack_query(node, node->epilogue, bias, input, out_packing);
+    return WEIR_OK;
+}
+
+// 32 input channels from `channel` on at tap `tap`, for the 32 outputs from `output` on.
+static void chunk_pack(
+    const weir_tensor_t *w, uint64_t output, uint64_t channel, uint64_t tap, uint16_t *to)
+{
+    const uint64_t outputs = (uint64_t)w->dims[0], inputs = (uint64_t)w->dims[1];
+    const uint64_t taps = (uint64_t)(w->dims[2] * w->dims[3]);
+    memset(to, 0, WEIR_K_CHUNK_PANEL_BYTES);
+    for (uint64_t j = 0; j < WEIR_K_PANEL && output + j < outputs; j++) {
+        const float *from = (const float *)w->data + ((output + j) * inputs + channel) * taps + tap;
+        for (uint64_t k = 0; k < WEIR_K_CHUNK_BF16 && channel + k < inputs; k++)
+            to[(k / 2 * WEIR_K_PANEL + j) * 2 + k % 2] = weir_cpu_bf16(from[k * taps]);
+    }
+}
+
+weir_code_t weir_cpu_bf16_conv_pack(
+    const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes)
+{
+    if (input != 1)
+        return weir_cpu_blocked_pack(node, input, destination, bytes);
+    if (bytes < weir_cpu_low_conv_weights(node, WEIR_K_CHUNK_BF16))
+        return WEIR_INVALID_ARGUMENT;
+    const weir_tensor_t *w = &node->inputs[1];
+    const uint64_t taps = (uint64_t)(w->dims[2] * w->dims[3]);
+    uint16_t *to = destination;
+    for (uint64_t j = 0; j < (uint64_t)w->dims[0]; j += WEIR_K_PANEL)
+        for (uint64_t c = 0; c < (uint64_t)w->dims[1]; c += WEIR_K_CHUNK_BF16)
+            for (uint64_t tap = 0; tap < taps; tap++, to += WEIR_K_CHUNK_PANEL_BYTES / sizeof(*to))
+                chunk_pack(w, j, c, tap, to);
+    return WEIR_OK;
+}
+
+static uint64_t places_bytes(uint64_t chunks)
+{
+    return weir_cpu_round_up(chunks * sizeof(uint32_t), 16);
+}
+
+static const char *state_init(bf16_conv_state_t *state, const weir_node_t *node)
+{
+    const char *wrong = weir_cpu_low_conv_init(&state->conv, WEIR_K_CHUNK_BF16);
+    if (wrong || state->conv.strips == 0)
+        return wrong;
+    if (node->inputs[1].format != WEIR_CPU_FORMAT_BF16_CONV)
+        return "the weights have not been packed";
+    weir_cpu_low_conv_places(&state->conv, state->at);
+    const uint64_t outputs = state->conv.strip_rows * state->conv.plane_columns;
+    state->c_offset = state->conv.a_bytes;
+    state->program_offset = state->c_offset + outputs * WEIR_K_PANEL * sizeof(float);
+    return NULL;
+}
+
+weir_code_t weir_cpu_bf16_conv_prepare(
+    const weir_host_t *host, const weir_node_t *node, weir_prepared_t *out_prepared)
+{
+    const weir_k_table_t *kernels = weir_cpu_isa_table(host);
+    const weir_k_low_table_t *low = weir_cpu_low_table(host);
+    if (!kernels || !low)
+        return host->fail(host, WEIR_UNAVAILABLE, "option isa of plugin cpu: not on this machine");
+    weir_cpu_conv_shape_t shape;
+    const char *wrong = weir_cpu_conv_shape(node, &shape);
+    if (wrong)
+        return host->fail(host, WEIR_INVALID_ARGUMENT, "Conv: %s", wrong);
+    const uint64_t taps = (uint64_t)(shape.kernel_height * shape.kernel_width);
+    const uint64_t at_bytes =
+        places_bytes(taps * WEIR_DIV_UP(shape.group_inputs, WEIR_K_CHUNK_BF16));
+    bf16_conv_state_t *state =
+        host->alloc(host, sizeof(*state) + at_bytes + weir_cpu_finish_bytes(node));
+    if (!state)
+        return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a Conv");
+    memset(state, 0, sizeof(*state));
+    state->kernels = kernels;
+    state->low = low;
+    state->conv.shape = shape;
+    state->conv.taps = taps;
+    wrong = state_init(state, node);
+    if (!wrong)
+        wrong = weir_cpu_finish_init(
+            &state->finish, (unsigned char *)state->at + at_bytes, kernels, node);
+    if (wrong) {
+        host->free(host, state);
+        return host->fail(host, WEIR_UNSUPPORTED, "Conv: %s", wrong);
+    }
+    out_prepared->state = state;
+    out_prepared->scratch_bytes = state->program_offset + state->finish.program.scratch_bytes;
+    return WEIR_OK;
+}
+
+void weir_cpu_bf16_conv_tasks(const weir_node_t *node, void *opaque, weir_tasks_t *out_tasks)
+{
+    const bf16_conv_state_t *state = opaque;
+    const weir_cpu_low_conv_t *conv = &state->conv;
+    (void)node;
+    out_tasks->phase_count = 1;
+    out_tasks->task_count[0] = WEIR_MAX(1u, weir_cpu_low_conv_tasks(conv));
+    const uint64_t outputs = conv->strip_rows * conv->strip_columns;
+    out_tasks->task_cost_ns[0] =
+        outputs * conv->chunks * conv->panels_per_task * 32 * WEIR_K_PANEL / 400 +
+        conv->a_bytes / 16 + 1;
+}
+
+static void strip_fill(const bf16_conv_state_t *state, const weir_cpu_low_strip_t *strip,
+    const float *x, unsigned char *to)
+{
+    const weir_cpu_low_conv_t *conv = &state->conv;
+    const weir_cpu_conv_shape_t *s = &conv->shape;
+    const uint64_t blocks = weir_cpu_blocks(s->group_inputs);
+    const uint64_t plane_floats = (uint64_t)(s->height * s->width) * WEIR_K_BLOCK;
+    const uint64_t rows = strip->rows + conv->reach_y;
+    for (uint64_t c = 0; c < conv->channel_chunks; c++) {
+        const float *low = x + (strip->image * blocks + 2 * c) * plane_floats;
+        const uint64_t high_lanes = 2 * c + 1 < blocks ? WEIR_K_BLOCK : 0;
+        const float *high = high_lanes ? low + plane_floats : low;
+        for (uint64_t plane = 0; plane < conv->plane_count; plane++) {
+            unsigned char *row_to =
+                to + (c * conv->plane_count + plane) * conv->plane_pixels * WEIR_K_CHUNK_BYTES;
+            for (uint64_t row = 0; row < rows; row++) {
+                const weir_cpu_low_run_t run = weir_cpu_low_conv_run(conv, strip, plane, row);
+                unsigned char *at = row_to;
+                memset(at, 0, run.before * WEIR_K_CHUNK_BYTES);
+                at += run.before * WEIR_K_CHUNK_BYTES;
+                state->low->bf16_rows(run.inside, low + run.from * WEIR_K_BLOCK, WEIR_K_BLOCK,
+                    high + run.from * WEIR_K_BLOCK, high_lanes, run.step * WEIR_K_BLOCK, at);
+                at += run.inside * WEIR_K_CHUNK_BYTES;
+                memset(at, 0, run.behind * WEIR_K_CHUNK_BYTES);
+                row_to += conv->plane_columns * WEIR_K_CHUNK_BYTES;
+            }
+        }
+    }
+}
+
+// The outputs of one block of 16 channels of a strip, whose sums lie in c.
+static void block_finish(const bf16_conv_state_t *state, const weir_task_t *task,
+    const weir_cpu_low_strip_t *strip, uint64_t block, const float *c,
+    weir_cpu_interpreter_t *interpreter)
+{
+    const uint64_t width = (uint64_t)state->conv.shape.out_width;
+    for (uint64_t row = 0; row < strip->rows;
+         row++, c += state->conv.plane_columns * WEIR_K_PANEL) {
+        const uint64_t pixel = (strip->row + row) * width + strip->column;
+        const uint64_t offset = (block * state->finish.pixels + pixel) * WEIR_K_BLOCK;
+        weir_k_finish_t finish;
+        state->low->finish_f32_x16(strip->columns, c, WEIR_K_PANEL,
+            weir_cpu_finish_of(&state->finish, task, block, offset, &finish),
+            (float *)task->outputs[0].data + offset);
+        weir_cpu_finish_apply(&state->finish, task, interpreter, block, pixel, strip->columns);
+    }
+}
+
+static void panel_run(const bf16_conv_state_t *state, const weir_task_t *task,
+    const weir_cpu_low_strip_t *strip, uint64_t panel, weir_cpu_interpreter_t *interpreter)
+{
+    unsigned char *scratch = task->scratch;
+    const weir_k_chunks_block_t call = {
+        .rows = strip->outputs,
+        .panels = 1,
+        .chunks = state->conv.chunks,
+        .a = scratch,
+        .at = state->at,
+        .b = (const unsigned char *)task->inputs[1].data +
+             panel * state->conv.chunks * WEIR_K_CHUNK_PANEL_BYTES,
+        .c = scratch + state->c_offset,
+        .c_row = WEIR_K_PANEL,
+    };
+    state->low->chunks_bf16(&call);
+    for (uint64_t b = 2 * panel; b < 2 * panel + 2 && b < state->finish.out_blocks; b++)
+        block_finish(state, task, strip, strip->image * state->finish.out_blocks + b,
+            (const float *)call.c + (b % 2) * WEIR_K_BLOCK, interpreter);
+}
+
+weir_code_t weir_cpu_bf16_conv_run(const weir_task_t *task)
+{
+    const bf16_conv_state_t *state = task->state;
+    const weir_cpu_low_conv_t *conv = &state->conv;
+    const uint64_t end = weir_cpu_min(task->first + task->count, weir_cpu_low_conv_tasks(conv));
+    weir_cpu_interpreter_t interpreter;
+    if (state->finish.has_program && task->first < end)
+        weir_cpu_interpreter_begin(&interpreter, &state->finish.program, task->inputs,
+            task->outputs, (unsigned char *)task->scratch + state->program_offset);
+    uint64_t made = UINT64_MAX;
+    weir_cpu_low_strip_t strip = {.rows = 0};
+    for (uint64_t i = task->first; i < end; i++) {
+        const uint64_t number = i / conv->panel_tasks;
+        if (number != made) {
+            strip = weir_cpu_low_conv_strip(conv, number);
+            strip_fill(state, &strip, task->inputs[0].data, task->scratch);
+        }
+        made = number;
+        const uint64_t first = i % conv->panel_tasks * conv->panels_per_task;
+        const uint64_t panels = weir_cpu_min(first + conv->panels_per_task, conv->panels);
+        for (uint64_t panel = first; panel < panels; panel++)
+            panel_run(state, task, &strip, panel, &interpreter);
+    }
+    return WEIR_OK;
+}

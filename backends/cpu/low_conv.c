@@ -1,0 +1,188 @@
+// See low_conv.h. Computes places and sizes; touches no element.
+#include "backends/cpu/low_conv.h"
+
+#define STRIP_OUTPUTS 448u       // their sums of 32 channels fill the L1 cache and some
+#define STRIP_BYTES (768u << 10) // of the copy
+#define ENOUGH_TASKS 6u
+#define LEAST_OUTPUTS 96u    // of a strip that is divided no more
+#define SMALL_MACS 16000000u // a task below this is not divided
+
+weir_code_t weir_cpu_low_conv_supports(const weir_node_t *node, weir_support_t *out_support)
+{
+    const weir_tensor_t *x = &node->inputs[0], *w = &node->inputs[1];
+    if (x->rank != 4 || w->rank != 4 || !(w->flags & WEIR_TENSOR_CONSTANT))
+        return weir_cpu_refuse(out_support, "takes two spatial dims and constant weights only");
+    if (weir_node_int(node, "group", 1) != 1 || w->element_count == 0)
+        return weir_cpu_refuse(out_support, "takes one group only");
+    if (w->dims[2] * w->dims[3] > (int64_t)WEIR_CPU_LOW_TAPS)
+        return weir_cpu_refuse(out_support, "takes up to 1024 taps");
+    for (uint32_t i = 0; i < 2; i++)
+        if (weir_cpu_attribute_at(node, "strides", i, 1) > 4)
+            return weir_cpu_refuse(out_support, "takes strides up to 4");
+    for (uint32_t i = 0; i < 4; i++)
+        if (weir_cpu_attribute_at(node, "pads", i, 0) < 0)
+            return weir_cpu_refuse(out_support, "takes no negative pads");
+    return WEIR_OK;
+}
+
+uint64_t weir_cpu_low_conv_weights(const weir_node_t *node, uint64_t chunk_channels)
+{
+    const weir_tensor_t *w = &node->inputs[1];
+    return WEIR_DIV_UP((uint64_t)w->dims[0], WEIR_K_PANEL) *
+           WEIR_DIV_UP((uint64_t)w->dims[1], chunk_channels) * (uint64_t)(w->dims[2] * w->dims[3]) *
+           WEIR_K_CHUNK_PANEL_BYTES;
+}
+
+// Which plane a tap reads, by its remainders; a new one where needed.
+static uint64_t plane_of(weir_cpu_low_conv_t *conv, uint64_t y, uint64_t x)
+{
+    uint64_t plane = 0;
+    while (plane < conv->plane_count && (conv->plane_y[plane] != y || conv->plane_x[plane] != x))
+        plane++;
+    if (plane == conv->plane_count && plane < WEIR_CPU_LOW_PLANES) {
+        conv->plane_y[plane] = y;
+        conv->plane_x[plane] = x;
+        conv->plane_count++;
+    }
+    return plane;
+}
+
+static void planes_init(weir_cpu_low_conv_t *conv)
+{
+    const weir_cpu_conv_shape_t *s = &conv->shape;
+    for (int64_t ky = 0; ky < s->kernel_height; ky++)
+        for (int64_t kx = 0; kx < s->kernel_width; kx++) {
+            const int64_t y = ky * s->dilation_y, x = kx * s->dilation_x;
+            (void)plane_of(conv, (uint64_t)(y % s->stride_y), (uint64_t)(x % s->stride_x));
+            conv->reach_y = WEIR_MAX(conv->reach_y, (uint64_t)(y / s->stride_y));
+            conv->reach_x = WEIR_MAX(conv->reach_x, (uint64_t)(x / s->stride_x));
+        }
+}
+
+static void strip_set(weir_cpu_low_conv_t *conv, uint64_t rows, uint64_t columns)
+{
+    const weir_cpu_conv_shape_t *s = &conv->shape;
+    conv->strip_rows = rows;
+    conv->strip_columns = columns;
+    conv->row_strips = WEIR_DIV_UP((uint64_t)s->out_height, rows);
+    conv->column_strips = WEIR_DIV_UP((uint64_t)s->out_width, columns);
+    conv->strips = conv->row_strips * conv->column_strips;
+    conv->plane_columns = columns + conv->reach_x;
+    conv->plane_pixels = (rows + conv->reach_y) * conv->plane_columns;
+    // Groups of 16 rows of A are read whole.
+    conv->a_bytes =
+        (conv->plane_pixels * conv->plane_count * conv->channel_chunks + 2 * WEIR_K_CHUNK_ROWS) *
+        WEIR_K_CHUNK_BYTES;
+}
+
+// About `outputs` outputs in a strip, in equal parts.
+static void strips_divide(weir_cpu_low_conv_t *conv, uint64_t outputs)
+{
+    const uint64_t height = (uint64_t)conv->shape.out_height;
+    const uint64_t width = (uint64_t)conv->shape.out_width;
+    uint64_t columns = width, rows = WEIR_MAX(1u, outputs / (width + conv->reach_x));
+    rows = weir_cpu_min(rows, height);
+    if (rows == 1 && columns > outputs)
+        columns = WEIR_DIV_UP(width, WEIR_DIV_UP(width, outputs));
+    rows = WEIR_DIV_UP(height, WEIR_DIV_UP(height, rows));
+    strip_set(conv, rows, columns);
+}
+
+static uint64_t task_macs(const weir_cpu_low_conv_t *conv)
+{
+    return conv->strip_rows * conv->strip_columns * conv->chunks * 32 *
+           weir_cpu_min(conv->panels_per_task, conv->panels) * WEIR_K_PANEL;
+}
+
+uint64_t weir_cpu_low_conv_tasks(const weir_cpu_low_conv_t *conv)
+{
+    return conv->shape.images * conv->strips * conv->panel_tasks;
+}
+
+const char *weir_cpu_low_conv_init(weir_cpu_low_conv_t *conv, uint64_t chunk_channels)
+{
+    const weir_cpu_conv_shape_t *s = &conv->shape;
+    conv->channel_chunks = WEIR_DIV_UP(s->group_inputs, chunk_channels);
+    conv->chunks = conv->channel_chunks * conv->taps;
+    conv->panels = WEIR_DIV_UP(s->group_outputs, WEIR_K_PANEL);
+    conv->panels_per_task = conv->panels;
+    conv->panel_tasks = 1;
+    planes_init(conv);
+    if (s->out_height == 0 || s->out_width == 0) {
+        conv->strips = 0;
+        return NULL;
+    }
+    uint64_t outputs = STRIP_OUTPUTS;
+    strips_divide(conv, outputs);
+    while (conv->a_bytes > STRIP_BYTES && outputs > 2 * WEIR_K_CHUNK_ROWS)
+        strips_divide(conv, outputs /= 2);
+    while (weir_cpu_low_conv_tasks(conv) < ENOUGH_TASKS && outputs / 2 >= LEAST_OUTPUTS &&
+           task_macs(conv) > SMALL_MACS)
+        strips_divide(conv, outputs /= 2);
+    while (weir_cpu_low_conv_tasks(conv) < ENOUGH_TASKS && conv->panels_per_task > 1 &&
+           task_macs(conv) > SMALL_MACS) {
+        conv->panels_per_task = WEIR_DIV_UP(conv->panels_per_task, 2);
+        conv->panel_tasks = WEIR_DIV_UP(conv->panels, conv->panels_per_task);
+    }
+    return conv->a_bytes > UINT32_MAX / 2 ? "a strip is too large" : NULL;
+}
+
+void weir_cpu_low_conv_places(const weir_cpu_low_conv_t *conv, uint32_t *out_at)
+{
+    const weir_cpu_conv_shape_t *s = &conv->shape;
+    weir_cpu_low_conv_t planes = *conv;
+    for (uint64_t c = 0; c < conv->channel_chunks; c++)
+        for (int64_t ky = 0; ky < s->kernel_height; ky++)
+            for (int64_t kx = 0; kx < s->kernel_width; kx++) {
+                const int64_t y = ky * s->dilation_y, x = kx * s->dilation_x;
+                const uint64_t plane =
+                    plane_of(&planes, (uint64_t)(y % s->stride_y), (uint64_t)(x % s->stride_x));
+                const uint64_t pixel = (c * conv->plane_count + plane) * conv->plane_pixels +
+                                       (uint64_t)(y / s->stride_y) * conv->plane_columns +
+                                       (uint64_t)(x / s->stride_x);
+                *out_at++ = (uint32_t)(pixel * WEIR_K_CHUNK_BYTES);
+            }
+}
+
+weir_cpu_low_strip_t weir_cpu_low_conv_strip(const weir_cpu_low_conv_t *conv, uint64_t number)
+{
+    const uint64_t of_image = number % conv->strips;
+    weir_cpu_low_strip_t strip = {
+        .image = number / conv->strips,
+        .row = of_image / conv->column_strips * conv->strip_rows,
+        .column = of_image % conv->column_strips * conv->strip_columns,
+    };
+    strip.rows = weir_cpu_min(conv->strip_rows, (uint64_t)conv->shape.out_height - strip.row);
+    strip.columns =
+        weir_cpu_min(conv->strip_columns, (uint64_t)conv->shape.out_width - strip.column);
+    strip.outputs = (strip.rows - 1) * conv->plane_columns + strip.columns;
+    return strip;
+}
+
+// The first i >= 0 with i * step + offset >= bound.
+static int64_t first_at_least(int64_t bound, int64_t offset, int64_t step)
+{
+    return bound <= offset ? 0 : (bound - offset + step - 1) / step;
+}
+
+weir_cpu_low_run_t weir_cpu_low_conv_run(const weir_cpu_low_conv_t *conv,
+    const weir_cpu_low_strip_t *strip, uint64_t plane, uint64_t row)
+{
+    const weir_cpu_conv_shape_t *s = &conv->shape;
+    const int64_t count = (int64_t)(strip->columns + conv->reach_x);
+    const int64_t y =
+        (int64_t)(strip->row + row) * s->stride_y + (int64_t)conv->plane_y[plane] - s->pad_top;
+    const int64_t x =
+        (int64_t)strip->column * s->stride_x + (int64_t)conv->plane_x[plane] - s->pad_left;
+    if (y < 0 || y >= s->height)
+        return (weir_cpu_low_run_t){.before = (uint64_t)count};
+    const int64_t begin = WEIR_MIN(count, first_at_least(0, x, s->stride_x));
+    const int64_t end = WEIR_MAX(begin, WEIR_MIN(count, first_at_least(s->width, x, s->stride_x)));
+    return (weir_cpu_low_run_t){
+        .before = (uint64_t)begin,
+        .inside = (uint64_t)(end - begin),
+        .behind = (uint64_t)(count - end),
+        .from = end > begin ? (uint64_t)(y * s->width + x + begin * s->stride_x) : 0,
+        .step = (uint64_t)s->stride_x,
+    };
+}
