@@ -76,6 +76,7 @@ WEIR_CPU_DECLARE_PACK(blocked_conv)
 WEIR_CPU_DECLARE_PACK(blocked_depthwise)
 WEIR_CPU_DECLARE_PACK(blocked_spread)
 WEIR_CPU_DECLARE_PACK(blocked_pointwise)
+WEIR_CPU_DECLARE_PACK(lstm)
 
 weir_code_t weir_cpu_matmul_pack_query(
     const weir_node_t *node, uint32_t input, weir_packing_t *out_packing);

@@ -1,18 +1,62 @@
 // LSTM in f32 with the default activations: one row of the batch in one direction is a task, all
 // its steps.
 //
-// gates = (bias of W + bias of R + W x) + R h, each product by 64 accumulators and a fixed tree, so
-// a row's bits depend on nothing beside it and W and R are read as they lie. Peepholes, clip,
+// gates = (bias of W + bias of R) + W x + R h, one ascending chain an element that begins with the
+// biases: x of a dozen steps goes past W at once, h of one step past R. Both are packed in panels
+// of 32 gates, at plan time or, where they are not constant, by each task. Peepholes, clip,
 // sequence_lens, input_forget and layout 1 are left to the next plugin.
 #include <string.h>
 
 #include "backends/cpu/common.h"
 
+#define STEPS WEIR_K_TILE_ROWS // whose x goes past W at once
+
 typedef struct lstm_state {
     const weir_k_table_t *kernels;
     uint64_t length, batch, input, hidden, directions, step_ns;
+    uint64_t w_floats, r_floats; // packed, of one direction
     uint32_t is_reverse;
+    uint32_t packs_w, packs_r; // each task, into its scratch
 } lstm_state_t;
+
+// Floats of one direction's gates of `k` inputs each, in panels.
+static uint64_t panel_floats(uint64_t gates, uint64_t k)
+{
+    return weir_cpu_round_up(gates, WEIR_K_PANEL) * k;
+}
+
+static void panels_pack(uint64_t gates, uint64_t k, const float *from, float *to)
+{
+    for (uint64_t panel = 0; panel < gates; panel += WEIR_K_PANEL)
+        for (uint64_t i = 0; i < k; i++)
+            for (uint64_t gate = panel; gate < panel + WEIR_K_PANEL; gate++)
+                *to++ = gate < gates ? from[gate * k + i] : 0.0f;
+}
+
+weir_code_t weir_cpu_lstm_pack_query(
+    const weir_node_t *node, uint32_t input, weir_packing_t *out_packing)
+{
+    const weir_tensor_t *w = &node->inputs[input];
+    if ((input != 1 && input != 2) || w->dtype != WEIR_F32 || w->element_count == 0)
+        return WEIR_OK;
+    out_packing->format = WEIR_CPU_FORMAT_PANELS;
+    out_packing->bytes = (uint64_t)w->dims[0] *
+                         panel_floats((uint64_t)w->dims[1], (uint64_t)w->dims[2]) * sizeof(float);
+    return WEIR_OK;
+}
+
+weir_code_t weir_cpu_lstm_pack(
+    const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes)
+{
+    const weir_tensor_t *w = &node->inputs[input];
+    const uint64_t gates = (uint64_t)w->dims[1], k = (uint64_t)w->dims[2];
+    if (bytes < (uint64_t)w->dims[0] * panel_floats(gates, k) * sizeof(float))
+        return WEIR_INVALID_ARGUMENT;
+    for (int64_t direction = 0; direction < w->dims[0]; direction++)
+        panels_pack(gates, k, (const float *)w->data + (uint64_t)direction * gates * k,
+            (float *)destination + (uint64_t)direction * panel_floats(gates, k));
+    return WEIR_OK;
+}
 
 weir_code_t weir_cpu_lstm_supports(const weir_node_t *node, weir_support_t *out_support)
 {
@@ -64,10 +108,16 @@ weir_code_t weir_cpu_lstm_prepare(
     state->hidden = hidden;
     state->directions = directions;
     state->is_reverse = !strcmp(direction, "reverse");
-    state->step_ns = hidden * (input + hidden) / 8 + hidden * 20;
+    state->step_ns = hidden * (input + hidden) / 6 + hidden;
+    state->w_floats = panel_floats(4 * hidden, input);
+    state->r_floats = panel_floats(4 * hidden, hidden);
+    state->packs_w = w->format != WEIR_CPU_FORMAT_PANELS;
+    state->packs_r = node->inputs[2].format != WEIR_CPU_FORMAT_PANELS;
     out_prepared->state = state;
     out_prepared->scratch_bytes =
-        weir_cpu_round_up(hidden, 16) * 6 * sizeof(float) + hidden * 4 * sizeof(float);
+        (2 * weir_cpu_round_up(hidden, 16) + (STEPS + 1) * weir_cpu_round_up(4 * hidden, 16) +
+            state->packs_w * state->w_floats + state->packs_r * state->r_floats) *
+        sizeof(float);
     return WEIR_OK;
 }
 
@@ -95,34 +145,91 @@ static void end_store(
         memcpy((float *)task->outputs[output].data + at, from, n * sizeof(*from));
 }
 
+// What a task works in, and the panels of its direction.
+typedef struct lstm_memory {
+    float *h, *c, *bias, *gates; // gates: STEPS rows of 4 hidden
+    const float *w, *r;
+} lstm_memory_t;
+
+static lstm_memory_t memory_of(
+    const lstm_state_t *state, const weir_task_t *task, uint64_t direction)
+{
+    const uint64_t n = state->hidden, rounded = weir_cpu_round_up(n, 16);
+    lstm_memory_t memory = {.h = task->scratch};
+    memory.c = memory.h + rounded;
+    memory.bias = memory.c + rounded;
+    memory.gates = memory.bias + weir_cpu_round_up(4 * n, 16);
+    float *panels = memory.gates + STEPS * weir_cpu_round_up(4 * n, 16);
+    const float *w = task->inputs[1].data, *r = task->inputs[2].data;
+    memory.w = w + direction * state->w_floats;
+    memory.r = r + direction * state->r_floats;
+    if (state->packs_w) {
+        panels_pack(4 * n, state->input, w + direction * 4 * n * state->input, panels);
+        memory.w = panels;
+        panels += state->w_floats;
+    }
+    if (state->packs_r) {
+        panels_pack(4 * n, n, r + direction * 4 * n * n, panels);
+        memory.r = panels;
+    }
+    return memory;
+}
+
+// gates += `rows` rows of a, times k rows of panels.
+static void gates_add(const lstm_state_t *state, uint64_t rows, uint64_t k, const float *a,
+    uint64_t a_row, const float *panels, float *gates)
+{
+    const weir_k_gemm_block_t product = {
+        .rows = rows,
+        .columns = 4 * state->hidden,
+        .k = k,
+        .a = a,
+        .a_row = a_row,
+        .a_k = 1,
+        .b = panels,
+        .b_panel = k * WEIR_K_PANEL,
+        .b_k = WEIR_K_PANEL,
+        .c = gates,
+        .c_row = 4 * state->hidden,
+        .resume = 1,
+    };
+    state->kernels->gemm_f32_12x32(&product);
+}
+
 static void row_run(
     const lstm_state_t *state, const weir_task_t *task, uint64_t direction, uint64_t row)
 {
-    const uint64_t n = state->hidden, padded = weir_cpu_round_up(n, 16);
-    const float *w = (const float *)task->inputs[1].data + direction * 4 * n * state->input;
-    const float *r = (const float *)task->inputs[2].data + direction * 4 * n * n;
-    float *h = task->scratch, *c = h + padded, *gates = c + padded, *bias = gates + 4 * padded;
+    const uint64_t n = state->hidden, length = state->length;
+    const lstm_memory_t m = memory_of(state, task, direction);
     const uint64_t state_at = (direction * state->batch + row) * n;
-    memset(bias, 0, 4 * n * sizeof(*bias));
+    memset(m.bias, 0, 4 * n * sizeof(*m.bias));
     if (weir_cpu_has(task->node, 3)) {
         const float *b = (const float *)task->inputs[3].data + direction * 8 * n;
         for (uint64_t j = 0; j < 4 * n; j++)
-            bias[j] = b[j] + b[4 * n + j];
+            m.bias[j] = b[j] + b[4 * n + j];
     }
-    start_fill(task, 5, state_at, n, h);
-    start_fill(task, 6, state_at, n, c);
-    for (uint64_t step = 0; step < state->length; step++) {
-        const uint64_t t = state->is_reverse || direction == 1 ? state->length - 1 - step : step;
-        const float *x =
-            (const float *)task->inputs[0].data + (t * state->batch + row) * state->input;
-        memcpy(gates, bias, 4 * n * sizeof(*gates));
-        state->kernels->dot_f32(4 * n, state->input, w, state->input, x, gates);
-        state->kernels->dot_f32(4 * n, n, r, n, h, gates);
-        state->kernels->lstm_cell_f32(n, gates, c, h);
-        end_store(task, 0, ((t * state->directions + direction) * state->batch + row) * n, n, h);
+    start_fill(task, 5, state_at, n, m.h);
+    start_fill(task, 6, state_at, n, m.c);
+    const int is_back = state->is_reverse || direction == 1;
+    const float *x = (const float *)task->inputs[0].data + row * state->input;
+    const uint64_t x_row = state->batch * state->input;
+    for (uint64_t done = 0, steps; done < length; done += steps) {
+        steps = weir_cpu_min(length - done, STEPS);
+        const uint64_t first = is_back ? length - done - steps : done; // in time
+        for (uint64_t i = 0; i < steps; i++)
+            memcpy(m.gates + i * 4 * n, m.bias, 4 * n * sizeof(*m.gates));
+        gates_add(state, steps, state->input, x + first * x_row, x_row, m.w, m.gates);
+        for (uint64_t i = 0; i < steps; i++) {
+            const uint64_t step = is_back ? steps - 1 - i : i, t = first + step;
+            float *gates = m.gates + step * 4 * n;
+            gates_add(state, 1, n, m.h, n, m.r, gates);
+            state->kernels->lstm_cell_f32(n, gates, m.c, m.h);
+            end_store(
+                task, 0, ((t * state->directions + direction) * state->batch + row) * n, n, m.h);
+        }
     }
-    end_store(task, 1, state_at, n, h);
-    end_store(task, 2, state_at, n, c);
+    end_store(task, 1, state_at, n, m.h);
+    end_store(task, 2, state_at, n, m.c);
 }
 
 weir_code_t weir_cpu_lstm_run(const weir_task_t *task)

@@ -152,7 +152,11 @@ static weir_status_t pack_input(weir_plan_t *plan, weir__plan_node_t *node, pack
 static weir_status_t pack_node(weir_plan_t *plan, weir__plan_node_t *node)
 {
     const weir_kernel_t *kernel = node->choice.kernel;
-    if (!kernel || !kernel->pack_query || !kernel->pack || node->candidate_count || node->is_shape)
+    if (!kernel || !kernel->pack_query || !kernel->pack || node->is_shape)
+        return NULL;
+    // Which of several kernels it will be is known in a run; what is packed is for the first.
+    bool alone = kernel->head.flags & WEIR_KERNEL_PACKS_ALONE;
+    if (node->candidate_count && !alone)
         return NULL;
     uint32_t count = node->input_count + node->output_count;
     weir_tensor_t *tensors = weir__zone_array(&plan->zone, count, sizeof *tensors);
@@ -160,7 +164,7 @@ static weir_status_t pack_node(weir_plan_t *plan, weir__plan_node_t *node)
     weir_node_t view;
     if (!tensors || !node->packed)
         return weir__status_no_memory();
-    if (!weir__view_node(plan, node, tensors, &view))
+    if (!weir__view_node(plan, node, tensors, &view) && !alone)
         return NULL;
     packing_t packing = {.kernel = kernel, .view = &view, .plugin = node->choice.device->plugin};
     for (packing.input = 0; packing.input < node->input_count; packing.input++)

@@ -154,11 +154,6 @@ typedef float weir_k_fold_t(size_t count, const float *x);
 typedef void weir_k_fold_columns_t(
     size_t count, size_t columns, const float *x, size_t x_row, float *out);
 
-// y[j] += the sum over i of w[j * w_row + i] x[i], for j in [0, rows); the sum goes into 64
-// accumulators as in softmax, by fused multiply-adds.
-typedef void weir_k_dot_t(
-    size_t rows, size_t count, const float *w, size_t w_row, const float *x, float *y);
-
 // One LSTM step for `count` cells: gates holds i, o, f, g, `count` floats each, before their
 // functions. c and h become those of the next step.
 typedef void weir_k_lstm_cell_t(size_t count, const float *gates, float *c, float *h);

@@ -187,34 +187,6 @@ static void columns_fold_as_rows(void **state)
     }
 }
 
-static void dots_are_sums_of_products(void **state)
-{
-    (void)state;
-    static float w[3 * ROW], x[MOST], y[3][4];
-    ran("dot_f32");
-    for (size_t count = 1; count <= MOST; count++)
-        for (kind_t kind = 0; kind < KIND_COUNT; kind++) {
-            fill(w, 3 * ROW, kind == KIND_INFINITE ? KIND_PLAIN : kind);
-            fill(x, count, kind);
-            FOR_ALL_TABLES(t)
-            {
-                for (size_t j = 0; j < 4; j++)
-                    y[t][j] = FENCE;
-                tables[t]->dot_f32(3, count, w, ROW, x, y[t]);
-                assert_true(y[t][3] == FENCE);
-                for (size_t j = 0; j < 3; j++) {
-                    double sum = (double)FENCE, magnitude = sum;
-                    for (size_t i = 0; i < count; i++) {
-                        sum += (double)w[j * ROW + i] * (double)x[i];
-                        magnitude += fabs((double)w[j * ROW + i] * (double)x[i]);
-                    }
-                    expect_near("dot", j, y[t][j], sum, (double)(count + 1) * 0x1p-24 * magnitude);
-                }
-                expect_same("dot", y[0], y[t], 3);
-            }
-        }
-}
-
 // -----------------------------------------------------------------------------------------
 // Rows of functions
 
@@ -641,13 +613,12 @@ int main(void)
 #endif
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_fold), cmocka_unit_test(columns_fold_as_rows),
-        cmocka_unit_test(dots_are_sums_of_products), cmocka_unit_test(log_softmaxes),
-        cmocka_unit_test(layernorms_of_strange_rows), cmocka_unit_test(lstm_cells),
-        cmocka_unit_test(lrn_divides_by_its_neighbours), cmocka_unit_test(blends_and_quotients),
-        cmocka_unit_test(windows_slide), cmocka_unit_test(rows_are_sorted_and_woven),
-        cmocka_unit_test(elements_are_copied), cmocka_unit_test(convolutions_are_one_chain),
-        cmocka_unit_test(windows_over_blocks), cmocka_unit_test(pools_over_everything),
-        cmocka_unit_test(channels_go_into_blocks_and_back),
+        cmocka_unit_test(log_softmaxes), cmocka_unit_test(layernorms_of_strange_rows),
+        cmocka_unit_test(lstm_cells), cmocka_unit_test(lrn_divides_by_its_neighbours),
+        cmocka_unit_test(blends_and_quotients), cmocka_unit_test(windows_slide),
+        cmocka_unit_test(rows_are_sorted_and_woven), cmocka_unit_test(elements_are_copied),
+        cmocka_unit_test(convolutions_are_one_chain), cmocka_unit_test(windows_over_blocks),
+        cmocka_unit_test(pools_over_everything), cmocka_unit_test(channels_go_into_blocks_and_back),
         cmocka_unit_test(chains_keep_strange_numbers), cmocka_unit_test(softmaxes_of_strange_rows),
         cmocka_unit_test(panels_of_padded_matrices),
         cmocka_unit_test(no_kernel_is_left_out), // the last one

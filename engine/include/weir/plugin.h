@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 // The hash of this file without this line; tests/style keeps it true.
-#define WEIR_PLUGIN_HEADER_HASH 0xe26e9d2a95b999d8ull
+#define WEIR_PLUGIN_HEADER_HASH 0x881b1881016485e4ull
 
 // ---------------------------------------------------------------------------------------------
 // Vocabulary: codes, dtypes, heads, arrays
@@ -359,6 +359,9 @@ typedef struct weir_task {
 #define WEIR_KERNEL_BLOCKED 16u // prefers the formats it names to row-major ones
 // Rounds f32 operands to bf16, sums in f32: for plans of that precision only.
 #define WEIR_KERNEL_BF16 32u
+// pack_query() and pack() look at nothing but the attributes and the one constant: they may be
+// asked where the rank of other inputs, then 0, is known only in a run.
+#define WEIR_KERNEL_PACKS_ALONE 64u
 
 // Formats. An activation is an input that is no constant, or an output, of rank 4, [N, C, H, W]. A
 // kernel that names no formats takes and gives row-major ones. In WEIR_FORMAT_NCHW16C element (n,
