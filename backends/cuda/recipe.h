@@ -37,9 +37,10 @@ typedef struct weir_cuda_facts {
     uint32_t shared_bytes; // that a block may have without asking, 49152
     uint32_t threads_per_block;
     weir_cuda_precision_t precision;
-    bool has_matmul;   // cuBLASLt is there; else the own product
-    bool has_conv;     // cuDNN is there; else the own convolution
-    bool has_compiler; // NVRTC is there; without it no node that generates source is taken
+    bool has_matmul;        // cuBLASLt is there; else the own product
+    bool has_conv;          // cuDNN is there; else the own convolution
+    bool has_conv_epilogue; // cuDNN may fuse one; where it cannot, the node is planned without
+    bool has_compiler;      // NVRTC is there; without it no node that generates source is taken
 } weir_cuda_facts_t;
 
 // ---- Places: what a pointer will point at -------------------------------------------------------

@@ -1,0 +1,542 @@
+// backends/cuda/conv.c: convolutions by cuDNN's backend API: an operation graph, an engine, a plan.
+//
+// The graph is conv, then + bias, then relu as far as they are asked for; what lies between is
+// virtual. Engines come from the heuristic in its order; strict f32 leaves out those whose notes
+// say tensor cores or rounded inputs. The first that makes a plan is taken, and its number kept, so
+// that the next time it is tried first. Must not be asked from a launch: making a plan takes
+// milliseconds.
+#include "backends/cuda/cuda.h"
+
+#include <cudnn_graph.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ENGINES_MAX 16
+#define WORKSPACE_MAX (256ll << 20)
+#define DESCRIPTORS_MAX 24
+
+struct weir_cuda_convs {
+    cudnnHandle_t handle;
+    pthread_mutex_t lock; // the handle's stream is set before each execution
+    weir_cuda_device_t *device;
+    __typeof__(cudnnGetVersion) *version;
+    __typeof__(cudnnGetErrorString) *error_string;
+    __typeof__(cudnnCreate) *create;
+    __typeof__(cudnnDestroy) *destroy;
+    __typeof__(cudnnSetStream) *set_stream;
+    __typeof__(cudnnBackendCreateDescriptor) *make;
+    __typeof__(cudnnBackendDestroyDescriptor) *free;
+    __typeof__(cudnnBackendSetAttribute) *set;
+    __typeof__(cudnnBackendGetAttribute) *get;
+    __typeof__(cudnnBackendFinalize) *finalize;
+    __typeof__(cudnnBackendExecute) *execute;
+};
+
+static const struct {
+    const char *name;
+    size_t at;
+} calls[] = {
+    {"cudnnGetVersion", offsetof(weir_cuda_convs_t, version)},
+    {"cudnnGetErrorString", offsetof(weir_cuda_convs_t, error_string)},
+    {"cudnnCreate", offsetof(weir_cuda_convs_t, create)},
+    {"cudnnDestroy", offsetof(weir_cuda_convs_t, destroy)},
+    {"cudnnSetStream", offsetof(weir_cuda_convs_t, set_stream)},
+    {"cudnnBackendCreateDescriptor", offsetof(weir_cuda_convs_t, make)},
+    {"cudnnBackendDestroyDescriptor", offsetof(weir_cuda_convs_t, free)},
+    {"cudnnBackendSetAttribute", offsetof(weir_cuda_convs_t, set)},
+    {"cudnnBackendGetAttribute", offsetof(weir_cuda_convs_t, get)},
+    {"cudnnBackendFinalize", offsetof(weir_cuda_convs_t, finalize)},
+    {"cudnnBackendExecute", offsetof(weir_cuda_convs_t, execute)},
+};
+
+enum { UID_X = 1, UID_W, UID_Y, UID_BIAS, UID_AFTER_CONV, UID_AFTER_BIAS };
+
+// The descriptors that the plan was made of live as long as it: nobody promises that it copied
+// them.
+typedef struct plan {
+    cudnnBackendDescriptor_t plan;
+    bool has_bias;
+    uint64_t workspace_bytes;
+    uint32_t made_count;
+    cudnnBackendDescriptor_t made[DESCRIPTORS_MAX + ENGINES_MAX];
+} plan_t;
+
+// What is made on the way to a plan.
+typedef struct maker {
+    weir_cuda_device_t *device;
+    const weir_cuda_convs_t *lib;
+    cudnnStatus_t status; // of the first call that failed
+    const char *call;
+    cudnnBackendDescriptor_t made[DESCRIPTORS_MAX + ENGINES_MAX];
+    uint32_t made_count;
+} maker_t;
+
+// ---- The library --------------------------------------------------------------------------------
+
+static bool start(weir_cuda_convs_t *convs)
+{
+    weir_cuda_device_t *device = convs->device;
+    cudnnStatus_t status = convs->create(&convs->handle);
+    if (status == CUDNN_STATUS_SUCCESS)
+        return true;
+    char text[WEIR_REASON_BYTES];
+    snprintf(text, sizeof text, "cuda:%u: convolutions run on the own kernel: cudnnCreate: %s",
+        device->index, convs->error_string(status));
+    device->host->log(device->host, 1, text);
+    return false;
+}
+
+weir_cuda_convs_t *weir_cuda_convs_open(weir_cuda_device_t *device)
+{
+    weir_cuda_state_t *state = device->state;
+    weir_cuda_library_t *library = &state->libraries[WEIR_CUDA_LIBRARY_CUDNN];
+    const weir_host_t *host = device->host;
+    weir_cuda_convs_t *convs = host->alloc(host, sizeof *convs);
+    if (!convs)
+        return NULL;
+    convs->device = device;
+    pthread_mutex_lock(&state->lock);
+    bool is_there = weir_cuda_library(state, WEIR_CUDA_LIBRARY_CUDNN) != NULL;
+    for (uint32_t i = 0; is_there && i < sizeof calls / sizeof calls[0]; i++) {
+        void *symbol = weir_cuda_symbol(state, WEIR_CUDA_LIBRARY_CUDNN, calls[i].name);
+        is_there = symbol != NULL;
+        memcpy((char *)convs + calls[i].at, &symbol, sizeof symbol);
+    }
+    if (is_there) {
+        size_t version = convs->version();
+        snprintf(library->version, sizeof library->version, "cuDNN %zu.%zu.%zu", version / 10000,
+            version % 10000 / 100, version % 100);
+    }
+    pthread_mutex_unlock(&state->lock);
+    if (is_there && start(convs)) {
+        pthread_mutex_init(&convs->lock, NULL);
+        return convs;
+    }
+    host->free(host, convs);
+    return NULL;
+}
+
+void weir_cuda_convs_close(weir_cuda_convs_t *convs)
+{
+    if (!convs)
+        return;
+    const weir_host_t *host = convs->device->host;
+    (void)convs->destroy(convs->handle);
+    pthread_mutex_destroy(&convs->lock);
+    host->free(host, convs);
+}
+
+static weir_code_t refuse(weir_cuda_device_t *device, cudnnStatus_t status, const char *call)
+{
+    weir_code_t code = WEIR_INTERNAL;
+    const char *text = device->convs->error_string(status);
+    if (status >= CUDNN_STATUS_NOT_SUPPORTED && status < CUDNN_STATUS_INTERNAL_ERROR)
+        code = WEIR_UNSUPPORTED; // a family of results, each with its reason
+    else if (status == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED ||
+             status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED)
+        code = WEIR_RESOURCE_EXHAUSTED;
+    else if (status >= CUDNN_STATUS_EXECUTION_FAILED) {
+        char why[WEIR_REASON_BYTES];
+        snprintf(why, sizeof why, "%s: %s", call, text);
+        weir_cuda_lose(device, why);
+        code = WEIR_DEVICE_LOST;
+    }
+    return device->host->fail(device->host, code, "%s: %s", call, text);
+}
+
+// ---- Descriptors --------------------------------------------------------------------------------
+
+static void note(maker_t *maker, cudnnStatus_t status, const char *call)
+{
+    if (maker->status == CUDNN_STATUS_SUCCESS && status != CUDNN_STATUS_SUCCESS) {
+        maker->status = status;
+        maker->call = call;
+    }
+}
+
+static cudnnBackendDescriptor_t make(maker_t *maker, cudnnBackendDescriptorType_t type)
+{
+    cudnnBackendDescriptor_t made = NULL;
+    if (maker->status != CUDNN_STATUS_SUCCESS)
+        return NULL;
+    note(maker, maker->lib->make(type, &made), "cudnnBackendCreateDescriptor");
+    if (maker->status == CUDNN_STATUS_SUCCESS)
+        maker->made[maker->made_count++] = made;
+    return made;
+}
+
+static void set(maker_t *maker, cudnnBackendDescriptor_t of, cudnnBackendAttributeName_t name,
+    cudnnBackendAttributeType_t type, int64_t count, const void *values)
+{
+    if (maker->status == CUDNN_STATUS_SUCCESS)
+        note(maker, maker->lib->set(of, name, type, count, values), "cudnnBackendSetAttribute");
+}
+
+static void set_number(
+    maker_t *maker, cudnnBackendDescriptor_t of, cudnnBackendAttributeName_t name, int64_t number)
+{
+    set(maker, of, name, CUDNN_TYPE_INT64, 1, &number);
+}
+
+static void set_descriptor(maker_t *maker, cudnnBackendDescriptor_t of,
+    cudnnBackendAttributeName_t name, cudnnBackendDescriptor_t value)
+{
+    set(maker, of, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value);
+}
+
+static void finalize(maker_t *maker, cudnnBackendDescriptor_t made)
+{
+    if (maker->status == CUDNN_STATUS_SUCCESS)
+        note(maker, maker->lib->finalize(made), "cudnnBackendFinalize");
+}
+
+// A row-major tensor. Convolutions of one spatial dim have a second one of 1, in front.
+static cudnnBackendDescriptor_t make_tensor(
+    maker_t *maker, cudnnDataType_t type, int64_t uid, const int64_t dims[4], bool is_virtual)
+{
+    int64_t strides[4] = {dims[1] * dims[2] * dims[3], dims[2] * dims[3], dims[3], 1};
+    cudnnBackendDescriptor_t made = make(maker, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+    set(maker, made, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
+    set(maker, made, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dims);
+    set(maker, made, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, strides);
+    set_number(maker, made, CUDNN_ATTR_TENSOR_UNIQUE_ID, uid);
+    set_number(maker, made, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, 16);
+    if (is_virtual)
+        set(maker, made, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &is_virtual);
+    finalize(maker, made);
+    return made;
+}
+
+static cudnnBackendDescriptor_t make_conv(maker_t *maker, const weir_cuda_conv_t *conv,
+    cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t w, cudnnBackendDescriptor_t y)
+{
+    cudnnDataType_t compute = CUDNN_DATA_FLOAT;
+    cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
+    float one = 1, zero = 0;
+    bool is_flat = conv->spatial_rank == 1;
+    const int64_t strides[2] = {is_flat ? 1 : conv->strides[0], conv->strides[is_flat ? 0 : 1]};
+    const int64_t dilations[2] = {
+        is_flat ? 1 : conv->dilations[0], conv->dilations[is_flat ? 0 : 1]};
+    const int64_t before[2] = {
+        is_flat ? 0 : conv->pads_before[0], conv->pads_before[is_flat ? 0 : 1]};
+    const int64_t after[2] = {is_flat ? 0 : conv->pads_after[0], conv->pads_after[is_flat ? 0 : 1]};
+    cudnnBackendDescriptor_t how = make(maker, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+    set_number(maker, how, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, 2);
+    set(maker, how, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute);
+    set(maker, how, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode);
+    set(maker, how, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 2, before);
+    set(maker, how, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 2, after);
+    set(maker, how, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 2, dilations);
+    set(maker, how, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 2, strides);
+    finalize(maker, how);
+    cudnnBackendDescriptor_t made =
+        make(maker, CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
+    set_descriptor(maker, made, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, x);
+    set_descriptor(maker, made, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, w);
+    set_descriptor(maker, made, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, y);
+    set_descriptor(maker, made, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, how);
+    set(maker, made, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_TYPE_FLOAT, 1, &one);
+    set(maker, made, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, CUDNN_TYPE_FLOAT, 1, &zero);
+    finalize(maker, made);
+    return made;
+}
+
+// y = x + bias, or relu(x) without one.
+static cudnnBackendDescriptor_t make_pointwise(maker_t *maker, cudnnPointwiseMode_t mode,
+    cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t bias, cudnnBackendDescriptor_t y)
+{
+    cudnnDataType_t compute = CUDNN_DATA_FLOAT;
+    cudnnBackendDescriptor_t how = make(maker, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+    set(maker, how, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
+    set(maker, how, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &compute);
+    finalize(maker, how);
+    cudnnBackendDescriptor_t made = make(maker, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+    set_descriptor(maker, made, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, how);
+    set_descriptor(maker, made, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x);
+    if (bias)
+        set_descriptor(maker, made, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, bias);
+    set_descriptor(maker, made, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y);
+    finalize(maker, made);
+    return made;
+}
+
+static void spread(const int64_t dims[4], uint32_t spatial_rank, int64_t out[4])
+{
+    out[0] = dims[0];
+    out[1] = dims[1];
+    out[2] = spatial_rank == 1 ? 1 : dims[2];
+    out[3] = spatial_rank == 1 ? dims[2] : dims[3];
+}
+
+static cudnnBackendDescriptor_t make_graph(
+    maker_t *maker, const weir_cuda_conv_t *conv, bool adds_bias, bool is_relu)
+{
+    cudnnDataType_t type = conv->dtype == WEIR_F32    ? CUDNN_DATA_FLOAT
+                           : conv->dtype == WEIR_BF16 ? CUDNN_DATA_BFLOAT16
+                                                      : CUDNN_DATA_HALF;
+    cudnnBackendDescriptor_t operations[3];
+    int64_t x_dims[4], w_dims[4], y_dims[4], count = 0;
+    spread(conv->x_dims, conv->spatial_rank, x_dims);
+    spread(conv->w_dims, conv->spatial_rank, w_dims);
+    spread(conv->y_dims, conv->spatial_rank, y_dims);
+    cudnnBackendDescriptor_t x = make_tensor(maker, type, UID_X, x_dims, false);
+    cudnnBackendDescriptor_t w = make_tensor(maker, type, UID_W, w_dims, false);
+    cudnnBackendDescriptor_t y = make_tensor(maker, type, UID_Y, y_dims, false), at = y;
+    if (adds_bias || is_relu)
+        at = make_tensor(maker, CUDNN_DATA_FLOAT, UID_AFTER_CONV, y_dims, true);
+    operations[count++] = make_conv(maker, conv, x, w, at);
+    if (adds_bias) {
+        const int64_t bias_dims[4] = {1, y_dims[1], 1, 1};
+        cudnnBackendDescriptor_t bias = make_tensor(maker, type, UID_BIAS, bias_dims, false);
+        cudnnBackendDescriptor_t next =
+            is_relu ? make_tensor(maker, CUDNN_DATA_FLOAT, UID_AFTER_BIAS, y_dims, true) : y;
+        operations[count++] = make_pointwise(maker, CUDNN_POINTWISE_ADD, at, bias, next);
+        at = next;
+    }
+    if (is_relu)
+        operations[count++] = make_pointwise(maker, CUDNN_POINTWISE_RELU_FWD, at, NULL, y);
+    cudnnBackendDescriptor_t made = make(maker, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+    set(maker, made, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &maker->lib->handle);
+    set(maker, made, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count,
+        operations);
+    finalize(maker, made);
+    return made;
+}
+
+// ---- Choosing an engine -------------------------------------------------------------------------
+
+// The engines for a graph, best first. The configurations are ours to destroy.
+static uint32_t list_engines(maker_t *maker, cudnnBackendDescriptor_t graph,
+    cudnnBackendDescriptor_t out_engines[ENGINES_MAX])
+{
+    cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
+    int64_t count = 0;
+    cudnnBackendDescriptor_t heuristic = make(maker, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+    set_descriptor(maker, heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
+    set(maker, heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
+    finalize(maker, heuristic);
+    for (uint32_t i = 0; i < ENGINES_MAX; i++)
+        out_engines[i] = make(maker, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+    if (maker->status == CUDNN_STATUS_SUCCESS)
+        note(maker,
+            maker->lib->get(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                ENGINES_MAX, &count, out_engines),
+            "cudnnBackendGetAttribute");
+    return maker->status == CUDNN_STATUS_SUCCESS ? (uint32_t)WEIR_MIN(count, ENGINES_MAX) : 0;
+}
+
+// The number of a configuration's engine, and whether it keeps f32. -1: it does not say.
+static int64_t engine_number(
+    maker_t *maker, cudnnBackendDescriptor_t configuration, bool *out_is_strict)
+{
+    cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+    int64_t count = 0, number = -1;
+    *out_is_strict = false;
+    cudnnBackendDescriptor_t engine = NULL;
+    if (maker->lib->make(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) != CUDNN_STATUS_SUCCESS)
+        return -1;
+    cudnnStatus_t status = maker->lib->get(configuration, CUDNN_ATTR_ENGINECFG_ENGINE,
+        CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count, &engine);
+    if (status == CUDNN_STATUS_SUCCESS)
+        status = maker->lib->get(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
+            CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &count, notes);
+    if (status == CUDNN_STATUS_SUCCESS) {
+        *out_is_strict = true;
+        for (int64_t i = 0; i < count; i++)
+            if (notes[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE ||
+                notes[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS ||
+                notes[i] == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)
+                *out_is_strict = false;
+        status = maker->lib->get(
+            engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &count, &number);
+    }
+    (void)maker->lib->free(engine);
+    return status == CUDNN_STATUS_SUCCESS ? number : -1;
+}
+
+// A plan of one engine; NULL: it makes none, or one that takes too much memory.
+static cudnnBackendDescriptor_t plan_of(
+    maker_t *maker, cudnnBackendDescriptor_t configuration, uint64_t *out_workspace_bytes)
+{
+    const weir_cuda_convs_t *lib = maker->lib;
+    cudnnBackendDescriptor_t plan = NULL;
+    int64_t workspace = 0, count = 0;
+    if (lib->make(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &plan) != CUDNN_STATUS_SUCCESS)
+        return NULL;
+    cudnnStatus_t status =
+        lib->set(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &lib->handle);
+    if (status == CUDNN_STATUS_SUCCESS)
+        status = lib->set(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
+            CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &configuration);
+    if (status == CUDNN_STATUS_SUCCESS)
+        status = lib->finalize(plan);
+    if (status == CUDNN_STATUS_SUCCESS)
+        status = lib->get(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1,
+            &count, &workspace);
+    if (status != CUDNN_STATUS_SUCCESS || workspace < 0 || workspace > WORKSPACE_MAX) {
+        (void)lib->free(plan);
+        return NULL;
+    }
+    *out_workspace_bytes = (uint64_t)workspace;
+    return plan;
+}
+
+// The first engine that will do; the one that did before comes first.
+static cudnnBackendDescriptor_t choose(maker_t *maker, const weir_cuda_conv_t *key,
+    const cudnnBackendDescriptor_t engines[ENGINES_MAX], uint32_t count,
+    uint64_t *out_workspace_bytes)
+{
+    uint8_t choice[WEIR_CUDA_CHOICE_BYTES] = {0};
+    bool wants_strict = maker->device->facts.precision == WEIR_CUDA_F32 && key->dtype == WEIR_F32;
+    bool is_known = weir_cuda_choice_get(maker->device, key, sizeof *key, choice);
+    int64_t known = -1;
+    if (is_known)
+        memcpy(&known, choice, sizeof known);
+    for (uint32_t round = is_known ? 0 : 1; round < 2; round++)
+        for (uint32_t i = 0; i < count; i++) {
+            bool is_strict;
+            int64_t number = engine_number(maker, engines[i], &is_strict);
+            if ((wants_strict && !is_strict) || (round == 0 && number != known))
+                continue;
+            cudnnBackendDescriptor_t plan = plan_of(maker, engines[i], out_workspace_bytes);
+            if (plan && number != known) {
+                memset(choice, 0, sizeof choice);
+                memcpy(choice, &number, sizeof number);
+                weir_cuda_choice_put(maker->device, key, sizeof *key, choice);
+            }
+            if (plan)
+                return plan;
+        }
+    return NULL;
+}
+
+// ---- Plans --------------------------------------------------------------------------------------
+
+// A copy that is the same for the same convolution: every byte of it is part of a key.
+static void copy_shape(
+    const weir_cuda_device_t *device, const weir_cuda_conv_t *conv, weir_cuda_conv_t *out)
+{
+    uint32_t rank = conv->spatial_rank + 2;
+    memset(out, 0, sizeof *out);
+    out->dtype = conv->dtype;
+    out->spatial_rank = conv->spatial_rank;
+    out->groups = conv->groups;
+    out->epilogue = conv->epilogue;
+    for (uint32_t i = 0; i < rank; i++) {
+        out->x_dims[i] = conv->x_dims[i];
+        out->w_dims[i] = conv->w_dims[i];
+        out->y_dims[i] = conv->y_dims[i];
+    }
+    for (uint32_t i = 0; i < conv->spatial_rank; i++) {
+        out->pads_before[i] = conv->pads_before[i];
+        out->pads_after[i] = conv->pads_after[i];
+        out->strides[i] = conv->strides[i];
+        out->dilations[i] = conv->dilations[i];
+    }
+    out->bias.index = device->facts.precision;
+}
+
+weir_code_t weir_cuda_conv_plan(weir_cuda_device_t *device, const weir_cuda_conv_t *conv,
+    void **out_plan, uint64_t *out_workspace_bytes)
+{
+    const weir_host_t *host = device->host;
+    weir_cuda_epilogue_t epilogue = conv->epilogue;
+    bool adds_bias =
+        epilogue == WEIR_CUDA_EPILOGUE_BIAS || epilogue == WEIR_CUDA_EPILOGUE_BIAS_RELU;
+    bool is_relu = epilogue == WEIR_CUDA_EPILOGUE_RELU || epilogue == WEIR_CUDA_EPILOGUE_BIAS_RELU;
+    cudnnBackendDescriptor_t engines[ENGINES_MAX], made = NULL;
+    weir_cuda_conv_t key;
+    *out_plan = NULL;
+    if (!device->convs || conv->spatial_rank < 1 || conv->spatial_rank > 2 ||
+        (epilogue && !adds_bias && !is_relu))
+        return host->fail(host, WEIR_UNSUPPORTED, "cuDNN does not take this convolution");
+    plan_t *plan = host->alloc(host, sizeof *plan);
+    if (!plan)
+        return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a convolution");
+    *plan = (plan_t){.has_bias = adds_bias};
+    copy_shape(device, conv, &key);
+    maker_t maker = {.device = device, .lib = device->convs};
+    cudnnBackendDescriptor_t graph = make_graph(&maker, conv, adds_bias, is_relu);
+    uint32_t count = list_engines(&maker, graph, engines);
+    if (maker.status == CUDNN_STATUS_SUCCESS)
+        made = choose(&maker, &key, engines, count, &plan->workspace_bytes);
+    weir_code_t code = WEIR_OK;
+    if (maker.status != CUDNN_STATUS_SUCCESS)
+        code = refuse(device, maker.status, maker.call);
+    else if (!made)
+        code = host->fail(host, WEIR_UNSUPPORTED, "cuDNN has no engine for a convolution");
+    plan->plan = made;
+    plan->made_count = maker.made_count;
+    memcpy(plan->made, maker.made, maker.made_count * sizeof *maker.made);
+    if (code != WEIR_OK) {
+        weir_cuda_conv_free(device, plan);
+        return code;
+    }
+    *out_plan = plan;
+    *out_workspace_bytes = plan->workspace_bytes;
+    return WEIR_OK;
+}
+
+void weir_cuda_conv_free(weir_cuda_device_t *device, void *opaque)
+{
+    plan_t *plan = opaque;
+    if (!plan)
+        return;
+    if (plan->plan)
+        (void)device->convs->free(plan->plan);
+    while (plan->made_count)
+        (void)device->convs->free(plan->made[--plan->made_count]);
+    device->host->free(device->host, plan);
+}
+
+// The library's pack of pointers, for one execution.
+static cudnnStatus_t pack(const weir_cuda_convs_t *lib, const plan_t *plan,
+    const CUdeviceptr addresses[4], CUdeviceptr workspace, cudnnBackendDescriptor_t *out_pack,
+    const char **out_call)
+{
+    const int64_t uids[4] = {UID_X, UID_W, UID_Y, UID_BIAS};
+    void *pointers[4], *memory = (void *)(uintptr_t)workspace;
+    int64_t count = plan->has_bias ? 4 : 3;
+    for (uint32_t i = 0; i < 4; i++)
+        pointers[i] = (void *)(uintptr_t)addresses[i];
+    *out_pack = NULL;
+    *out_call = "cudnnBackendCreateDescriptor";
+    cudnnStatus_t status = lib->make(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, out_pack);
+    if (status != CUDNN_STATUS_SUCCESS)
+        return status;
+    *out_call = "cudnnBackendSetAttribute";
+    status = lib->set(*out_pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, uids);
+    if (status == CUDNN_STATUS_SUCCESS)
+        status = lib->set(
+            *out_pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointers);
+    if (status == CUDNN_STATUS_SUCCESS)
+        status =
+            lib->set(*out_pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &memory);
+    if (status != CUDNN_STATUS_SUCCESS)
+        return status;
+    *out_call = "cudnnBackendFinalize";
+    return lib->finalize(*out_pack);
+}
+
+weir_code_t weir_cuda_conv_enqueue(weir_cuda_device_t *device, const void *opaque,
+    const CUdeviceptr addresses[4], CUdeviceptr workspace, CUstream stream)
+{
+    weir_cuda_convs_t *lib = device->convs;
+    const plan_t *plan = opaque;
+    cudnnBackendDescriptor_t packed;
+    const char *call;
+    cudnnStatus_t status = pack(lib, plan, addresses, workspace, &packed, &call);
+    if (status == CUDNN_STATUS_SUCCESS) {
+        pthread_mutex_lock(&lib->lock);
+        call = "cudnnSetStream";
+        status = lib->set_stream(lib->handle, stream);
+        if (status == CUDNN_STATUS_SUCCESS) {
+            call = "cudnnBackendExecute";
+            status = lib->execute(lib->handle, plan->plan, packed);
+        }
+        pthread_mutex_unlock(&lib->lock);
+    }
+    if (packed)
+        (void)lib->free(packed);
+    return status == CUDNN_STATUS_SUCCESS ? WEIR_OK : refuse(device, status, call);
+}

@@ -1,0 +1,94 @@
+// backends/cuda/error.c: what the driver says, as codes of the engine, and lost devices.
+//
+// A sticky error is one after which nothing is to be had from the context, by the driver's own
+// description of its results; it loses the device. Must not try to repair one: the engine closes
+// the device and may open it again.
+#include "backends/cuda/cuda.h"
+
+#include <stdio.h>
+
+bool weir_cuda_is_sticky(CUresult result)
+{
+    switch (result) {
+    case CUDA_ERROR_ILLEGAL_ADDRESS:
+    case CUDA_ERROR_LAUNCH_FAILED:
+    case CUDA_ERROR_LAUNCH_TIMEOUT:
+    case CUDA_ERROR_ILLEGAL_INSTRUCTION:
+    case CUDA_ERROR_MISALIGNED_ADDRESS:
+    case CUDA_ERROR_INVALID_ADDRESS_SPACE:
+    case CUDA_ERROR_INVALID_PC:
+    case CUDA_ERROR_HARDWARE_STACK_ERROR:
+    case CUDA_ERROR_ECC_UNCORRECTABLE:
+    case CUDA_ERROR_NVLINK_UNCORRECTABLE:
+    case CUDA_ERROR_CONTAINED:
+    case CUDA_ERROR_ASSERT:
+    case CUDA_ERROR_CONTEXT_IS_DESTROYED:
+    case CUDA_ERROR_DEINITIALIZED:
+    case CUDA_ERROR_DEVICE_UNAVAILABLE:
+    case CUDA_ERROR_EXTERNAL_DEVICE:
+    case CUDA_ERROR_UNKNOWN:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static weir_code_t code_of(CUresult result)
+{
+    switch (result) {
+    case CUDA_SUCCESS:
+        return WEIR_OK;
+    case CUDA_ERROR_OUT_OF_MEMORY:
+        return WEIR_RESOURCE_EXHAUSTED;
+    case CUDA_ERROR_NO_DEVICE:
+    case CUDA_ERROR_SYSTEM_NOT_READY:
+    case CUDA_ERROR_SYSTEM_DRIVER_MISMATCH:
+        return WEIR_UNAVAILABLE;
+    case CUDA_ERROR_NOT_SUPPORTED:
+    case CUDA_ERROR_NO_BINARY_FOR_GPU:
+    case CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
+        return WEIR_UNSUPPORTED;
+    default:
+        return weir_cuda_is_sticky(result) ? WEIR_DEVICE_LOST : WEIR_INTERNAL;
+    }
+}
+
+weir_code_t weir_cuda_check(weir_cuda_device_t *device, CUresult result, const char *call)
+{
+    if (result == CUDA_SUCCESS)
+        return WEIR_OK;
+    const char *name = NULL;
+    if (device->state->driver.cuGetErrorName(result, &name) != CUDA_SUCCESS || !name)
+        name = "an error that the driver does not name";
+    weir_code_t code = code_of(result);
+    if (code == WEIR_DEVICE_LOST) {
+        char text[WEIR_REASON_BYTES];
+        snprintf(text, sizeof text, "%s: %s", call, name);
+        weir_cuda_lose(device, text);
+    }
+    return device->host->fail(device->host, code, "%s: %s (%d)", call, name, (int)result);
+}
+
+void weir_cuda_lose(weir_cuda_device_t *device, const char *why)
+{
+    pthread_mutex_lock(&device->lock);
+    if (!atomic_load(&device->is_lost)) {
+        snprintf(device->lost_text, sizeof device->lost_text, "%s", why);
+        atomic_store(&device->is_lost, true);
+    }
+    pthread_cond_broadcast(&device->changed);
+    pthread_mutex_unlock(&device->lock);
+}
+
+weir_code_t weir_cuda_enter(weir_cuda_device_t *device)
+{
+    if (atomic_load(&device->is_lost)) {
+        char text[WEIR_REASON_BYTES];
+        pthread_mutex_lock(&device->lock);
+        snprintf(text, sizeof text, "%s", device->lost_text);
+        pthread_mutex_unlock(&device->lock);
+        return device->host->fail(device->host, WEIR_DEVICE_LOST, "%s", text);
+    }
+    return weir_cuda_check(
+        device, device->state->driver.cuCtxSetCurrent(device->context), "cuCtxSetCurrent");
+}

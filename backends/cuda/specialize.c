@@ -1,0 +1,281 @@
+// backends/cuda/specialize.c: a program at concrete dims: each node's recipe becomes commands.
+//
+// Commands have their parameters, and say for each pointer which tensor of the slice it is in, so
+// that a launch looks up bindings and nothing else. Library plans are made here, too: what they
+// choose is known by dims alone (their heuristics and the choices of earlier times), so no device
+// is asked. Where a library cannot do a product or a convolution, the own kernels get it.
+#include "backends/cuda/cuda.h"
+
+#include <string.h>
+
+// What grows while the nodes are gone through. Counts first, then the arrays are made in one go.
+typedef struct maker {
+    weir_cuda_specialization_t *specialization;
+    const weir_slice_t *slice;
+    weir_cuda_recipe_t *recipe;
+    uint32_t command_capacity, spot_count, spot_capacity;
+    uint64_t params_count, params_capacity; // in words of 8 bytes
+} maker_t;
+
+// ---- Room ---------------------------------------------------------------------------------------
+
+static bool grow(
+    const weir_host_t *host, void **inout_data, uint64_t used, uint64_t capacity, uint64_t bytes)
+{
+    void *grown = host->alloc(host, capacity * bytes);
+    if (!grown)
+        return false;
+    if (used)
+        memcpy(grown, *inout_data, used * bytes);
+    host->free(host, *inout_data);
+    *inout_data = grown;
+    return true;
+}
+
+static bool make_room(maker_t *maker, uint32_t spots, uint64_t words)
+{
+    weir_cuda_specialization_t *to = maker->specialization;
+    const weir_host_t *host = to->device->host;
+    if (to->command_count == maker->command_capacity) {
+        maker->command_capacity = maker->command_capacity * 2 + 32;
+        if (!grow(host, (void **)&to->commands, to->command_count, maker->command_capacity,
+                sizeof *to->commands))
+            return false;
+    }
+    if (maker->spot_count + spots > maker->spot_capacity) {
+        maker->spot_capacity = (maker->spot_count + spots) * 2;
+        if (!grow(host, (void **)&to->spots, maker->spot_count, maker->spot_capacity,
+                sizeof *to->spots))
+            return false;
+    }
+    if (maker->params_count + words > maker->params_capacity) {
+        maker->params_capacity = (maker->params_count + words) * 2;
+        if (!grow(host, (void **)&to->params, maker->params_count, maker->params_capacity,
+                sizeof *to->params))
+            return false;
+    }
+    return true;
+}
+
+// ---- Commands -----------------------------------------------------------------------------------
+
+static weir_cuda_spot_t spot_of(
+    maker_t *maker, uint32_t node, const weir_cuda_place_t *place, uint32_t at)
+{
+    const weir_slice_node_t *from = &maker->slice->nodes[node];
+    weir_cuda_spot_t spot = {.tensor = WEIR_CUDA_NO_TENSOR, .at = at, .offset = place->offset};
+    if (place->kind == WEIR_CUDA_INPUT && place->index < from->node.input_count)
+        spot.tensor = from->inputs[place->index];
+    else if (place->kind == WEIR_CUDA_OUTPUT && place->index < from->node.output_count)
+        spot.tensor = from->outputs[place->index];
+    else if (place->kind == WEIR_CUDA_SCRATCH)
+        spot.tensor = WEIR_CUDA_IS_SCRATCH;
+    else if (place->kind == WEIR_CUDA_ERROR)
+        spot.tensor = WEIR_CUDA_IS_ERROR;
+    if (spot.tensor == WEIR_CUDA_IS_ERROR)
+        maker->specialization->may_fail = true;
+    return spot;
+}
+
+static void add_spot(maker_t *maker, uint32_t node, const weir_cuda_place_t *place, uint32_t at)
+{
+    maker->specialization->spots[maker->spot_count++] = spot_of(maker, node, place, at);
+}
+
+static weir_code_t find_function(
+    maker_t *maker, uint32_t node, const weir_cuda_kernel_step_t *step, CUfunction *out_function)
+{
+    weir_cuda_specialization_t *to = maker->specialization;
+    if (step->entry)
+        return weir_cuda_module_entry(to->device, step->entry, out_function);
+    for (uint32_t i = 0; i < to->program->generated_count; i++) {
+        const weir_cuda_generated_t *generated = &to->program->generated[i];
+        if (generated->node == node && generated->source == step->source) {
+            *out_function = generated->module->function;
+            return WEIR_OK;
+        }
+    }
+    return to->device->host->fail(to->device->host, WEIR_INTERNAL,
+        "%s: there is no generated kernel %u", maker->slice->nodes[node].node.op, step->source);
+}
+
+static weir_code_t add_kernel(maker_t *maker, uint32_t node, const weir_cuda_kernel_step_t *step,
+    weir_cuda_command_t *command)
+{
+    weir_cuda_specialization_t *to = maker->specialization;
+    command->grid = step->grid;
+    command->block = step->block;
+    command->shared_bytes = step->shared_bytes;
+    command->params_bytes = step->params_bytes;
+    command->params_at = maker->params_count;
+    memcpy(to->params + maker->params_count, step->params, step->params_bytes);
+    maker->params_count += (step->params_bytes + 7) / 8;
+    for (uint32_t i = 0; i < step->pointer_count; i++)
+        add_spot(maker, node, &step->pointers[i].place, step->pointers[i].at);
+    return find_function(maker, node, step, &command->function);
+}
+
+// Workspace lies behind the scratch of the node.
+static void set_workspace(maker_t *maker, weir_cuda_command_t *command, uint64_t workspace_bytes)
+{
+    command->workspace_offset = weir_cuda_recipe_scratch(maker->recipe, workspace_bytes);
+}
+
+static weir_code_t add_step(maker_t *maker, uint32_t node, const weir_cuda_step_t *step)
+{
+    weir_cuda_specialization_t *to = maker->specialization;
+    weir_cuda_device_t *device = to->device;
+    bool is_kernel = step->kind == WEIR_CUDA_STEP_KERNEL;
+    uint64_t workspace_bytes = 0;
+    weir_code_t code = WEIR_OK;
+    if (is_kernel && step->kernel.pointer_count > WEIR_CUDA_POINTERS_MAX)
+        return device->host->fail(device->host, WEIR_INTERNAL, "%s: a kernel of %u pointers",
+            maker->slice->nodes[node].node.op, step->kernel.pointer_count);
+    if (is_kernel && (!step->kernel.grid.x || !step->kernel.grid.y || !step->kernel.grid.z))
+        return WEIR_OK;
+    if (!make_room(maker, WEIR_CUDA_POINTERS_MAX, WEIR_CUDA_PARAMS_MAX / 8))
+        return device->host->fail(
+            device->host, WEIR_RESOURCE_EXHAUSTED, "no memory for a specialization");
+    weir_cuda_command_t *command = &to->commands[to->command_count];
+    *command =
+        (weir_cuda_command_t){.kind = step->kind, .node = node, .first_spot = maker->spot_count};
+    switch (step->kind) {
+    case WEIR_CUDA_STEP_KERNEL:
+        code = add_kernel(maker, node, &step->kernel, command);
+        break;
+    case WEIR_CUDA_STEP_MATMUL:
+        code = weir_cuda_matmul_plan(device, &step->matmul, &command->plan, &workspace_bytes);
+        add_spot(maker, node, &step->matmul.a, 0);
+        add_spot(maker, node, &step->matmul.b, 0);
+        add_spot(maker, node, &step->matmul.c, 0);
+        add_spot(maker, node, &step->matmul.d, 0);
+        add_spot(maker, node, &step->matmul.bias, 0);
+        break;
+    case WEIR_CUDA_STEP_CONV:
+        code = weir_cuda_conv_plan(device, &step->conv, &command->plan, &workspace_bytes);
+        add_spot(maker, node, &step->conv.x, 0);
+        add_spot(maker, node, &step->conv.w, 0);
+        add_spot(maker, node, &step->conv.y, 0);
+        add_spot(maker, node, &step->conv.bias, 0);
+        break;
+    case WEIR_CUDA_STEP_COPY:
+        command->copy_bytes = step->copy.bytes;
+        add_spot(maker, node, &step->copy.from, 0);
+        add_spot(maker, node, &step->copy.to, 0);
+        break;
+    }
+    command->spot_count = maker->spot_count - command->first_spot;
+    if (workspace_bytes)
+        set_workspace(maker, command, workspace_bytes);
+    if (code == WEIR_OK)
+        to->command_count++;
+    return code;
+}
+
+static void free_plans(weir_cuda_specialization_t *from, uint32_t first)
+{
+    for (uint32_t i = first; i < from->command_count; i++) {
+        if (from->commands[i].kind == WEIR_CUDA_STEP_MATMUL)
+            weir_cuda_matmul_free(from->device, from->commands[i].plan);
+        if (from->commands[i].kind == WEIR_CUDA_STEP_CONV)
+            weir_cuda_conv_free(from->device, from->commands[i].plan);
+    }
+    from->command_count = first;
+}
+
+// ---- Nodes --------------------------------------------------------------------------------------
+
+static bool has_elements(const weir_node_t *node)
+{
+    for (uint32_t i = 0; i < node->output_count; i++)
+        if (node->outputs[i].dtype && node->outputs[i].element_count)
+            return true;
+    return false;
+}
+
+static weir_code_t plan_node(maker_t *maker, uint32_t number, const weir_cuda_facts_t *facts)
+{
+    weir_cuda_specialization_t *to = maker->specialization;
+    weir_cuda_recipe_t *recipe = maker->recipe;
+    weir_node_t node = maker->slice->nodes[number].node;
+    uint32_t first = to->command_count;
+    recipe->host = to->device->host;
+    recipe->facts = facts;
+    recipe->scratch_bytes = 0;
+    recipe->step_count = 0;
+    weir_code_t code = to->program->rows[number]->plan(&node, recipe);
+    for (uint32_t i = 0; i < recipe->step_count && code == WEIR_OK; i++)
+        code = add_step(maker, number, &recipe->steps[i]);
+    if (code != WEIR_OK)
+        free_plans(to, first);
+    else
+        to->scratch_bytes = WEIR_MAX(to->scratch_bytes, recipe->scratch_bytes);
+    return code;
+}
+
+// What a library cannot do is planned again without it.
+static weir_code_t add_node(maker_t *maker, uint32_t number)
+{
+    const weir_cuda_device_t *device = maker->specialization->device;
+    if (!has_elements(&maker->slice->nodes[number].node))
+        return WEIR_OK;
+    weir_code_t code = plan_node(maker, number, &device->facts);
+    if (code != WEIR_UNSUPPORTED || !(device->facts.has_matmul || device->facts.has_conv))
+        return code;
+    weir_cuda_facts_t facts = device->facts;
+    facts.has_conv_epilogue = false;
+    if (device->facts.has_conv_epilogue)
+        code = plan_node(maker, number, &facts);
+    facts.has_matmul = facts.has_conv = false;
+    return code == WEIR_UNSUPPORTED ? plan_node(maker, number, &facts) : code;
+}
+
+static void specialization_free(weir_cuda_specialization_t *specialization)
+{
+    const weir_host_t *host = specialization->device->host;
+    free_plans(specialization, 0);
+    host->free(host, specialization->commands);
+    host->free(host, specialization->spots);
+    host->free(host, specialization->params);
+    host->free(host, specialization);
+}
+
+weir_code_t weir_cuda_specialize(
+    weir_handle_t handle, const weir_slice_t *slice, weir_specialized_t *out_specialized)
+{
+    weir_cuda_program_t *program = (weir_cuda_program_t *)(uintptr_t)handle;
+    weir_cuda_device_t *device = program->device;
+    const weir_host_t *host = device->host;
+    weir_code_t code = weir_cuda_enter(device);
+    if (code != WEIR_OK)
+        return code;
+    if (slice->node_count != program->node_count)
+        return host->fail(host, WEIR_INVALID_ARGUMENT, "another slice than the program's");
+    weir_cuda_specialization_t *specialization = host->alloc(host, sizeof *specialization);
+    weir_cuda_recipe_t *recipe = host->alloc(host, sizeof *recipe);
+    if (!specialization || !recipe) {
+        host->free(host, specialization);
+        host->free(host, recipe);
+        return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a specialization");
+    }
+    *specialization = (weir_cuda_specialization_t){
+        .program = program, .device = device, .tensor_count = slice->tensor_count};
+    maker_t maker = {.specialization = specialization, .slice = slice, .recipe = recipe};
+    for (uint32_t i = 0; i < slice->node_count && code == WEIR_OK; i++)
+        code = add_node(&maker, i);
+    host->free(host, recipe);
+    if (code != WEIR_OK) {
+        specialization_free(specialization);
+        return code;
+    }
+    out_specialized->specialization = (weir_handle_t)(uintptr_t)specialization;
+    out_specialized->scratch_bytes = specialization->scratch_bytes;
+    return WEIR_OK;
+}
+
+void weir_cuda_specialization_release(weir_handle_t handle)
+{
+    weir_cuda_specialization_t *specialization = (weir_cuda_specialization_t *)(uintptr_t)handle;
+    weir_cuda_reaper_wait(specialization->device, specialization, NULL, NULL);
+    specialization_free(specialization);
+}
