@@ -32,7 +32,7 @@ VOCABULARY = {"plugin.h", "status.h", "log.h", "limits.h", "engine.h"}
 LIBC = set("""assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign
     stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar
     wctype dirent dlfcn fcntl glob poll pthread sched semaphore spawn strings unistd cpuid link ftw
-    getopt libgen regex malloc""".split())
+    getopt libgen regex malloc ucontext""".split())
 LIBC_FOLDERS = ("sys/", "linux/", "arpa/", "netinet/")
 # Headers from elsewhere, and the only folders that may see them.
 FOREIGN = {
