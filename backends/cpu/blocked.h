@@ -18,6 +18,8 @@
 #define WEIR_CPU_FORMAT_SPREAD (WEIR_FORMAT_OWN + 19u)
 // The weights of a Conv whose input is row-major.
 #define WEIR_CPU_FORMAT_FIRST (WEIR_FORMAT_OWN + 20u)
+// Weights transformed for Winograd's F(4x4, 3x3).
+#define WEIR_CPU_FORMAT_WINOGRAD (WEIR_FORMAT_OWN + 21u)
 
 static inline uint64_t weir_cpu_blocks(uint64_t channels)
 {

@@ -50,6 +50,7 @@ WEIR_CPU_DECLARE(lrn)
 WEIR_CPU_DECLARE(lstm)
 // In blocked format: blocked.h.
 WEIR_CPU_DECLARE(blocked_conv)
+WEIR_CPU_DECLARE(blocked_winograd)
 WEIR_CPU_DECLARE(bf16_conv)
 WEIR_CPU_DECLARE(blocked_window) // depthwise Conv, MaxPool and AveragePool
 WEIR_CPU_DECLARE(blocked_spread) // ConvTranspose
@@ -60,6 +61,7 @@ WEIR_CPU_DECLARE(blocked_resize)
 WEIR_CPU_DECLARE(reorder)
 // A row-major input with few channels, a window per channel, a window that picks or averages.
 weir_code_t weir_cpu_first_conv_supports(const weir_node_t *node, weir_support_t *out_support);
+weir_code_t weir_cpu_bf16_first_supports(const weir_node_t *node, weir_support_t *out_support);
 weir_code_t weir_cpu_blocked_depthwise_supports(
     const weir_node_t *node, weir_support_t *out_support);
 weir_code_t weir_cpu_blocked_pool_supports(const weir_node_t *node, weir_support_t *out_support);
@@ -73,6 +75,7 @@ weir_code_t weir_cpu_blocked_pool_supports(const weir_node_t *node, weir_support
 WEIR_CPU_DECLARE_PACK(bf16_matmul)
 WEIR_CPU_DECLARE_PACK(bf16_conv)
 WEIR_CPU_DECLARE_PACK(blocked_conv)
+WEIR_CPU_DECLARE_PACK(blocked_winograd)
 WEIR_CPU_DECLARE_PACK(blocked_depthwise)
 WEIR_CPU_DECLARE_PACK(blocked_spread)
 WEIR_CPU_DECLARE_PACK(blocked_pointwise)

@@ -182,6 +182,13 @@ static const weir_kernel_t plugin_kernels[] = {
     KERNEL_PLAIN("Resize", "cpu.resize", 0, resize),
     // Convs ask for the format, the others take it when their inputs come in it.
     {
+        KERNEL_BLOCKED("Conv", "cpu.conv_bf16_first",
+            WEIR_KERNEL_EPILOGUE | WEIR_KERNEL_BLOCKED | WEIR_KERNEL_BF16, bf16_first, bf16_conv),
+        .input_formats = ROW_MAJOR,
+        .dtypes = WEIR_F32,
+        KERNEL_PACKS(bf16_conv),
+    },
+    {
         KERNEL_BLOCKED("Conv", "cpu.conv_f32_first", WEIR_KERNEL_EPILOGUE | WEIR_KERNEL_BLOCKED,
             first_conv, blocked_conv),
         .input_formats = ROW_MAJOR,
@@ -194,6 +201,13 @@ static const weir_kernel_t plugin_kernels[] = {
         .input_formats = BLOCKS,
         .dtypes = WEIR_F32,
         KERNEL_PACKS(bf16_conv),
+    },
+    {
+        KERNEL_BLOCKED("Conv", "cpu.conv_f32_winograd", WEIR_KERNEL_EPILOGUE | WEIR_KERNEL_BLOCKED,
+            blocked_winograd, blocked_winograd),
+        .input_formats = BLOCKS,
+        .dtypes = WEIR_F32,
+        KERNEL_PACKS(blocked_winograd),
     },
     {
         KERNEL_BLOCKED("Conv", "cpu.conv_f32_blocked", WEIR_KERNEL_EPILOGUE | WEIR_KERNEL_BLOCKED,

@@ -66,6 +66,13 @@ typedef struct weir_k_finish {
     int activation;
 } weir_k_finish_t;
 
+// Winograd's F(4x4, 3x3), one tile of one block: 6 x 6 pixels at x, rows x_row apart, become 36
+// vectors of 16 at v, v_step apart; 36 vectors of sums at m become rows x columns (at most 4 x 4)
+// pixels at y, with what follows a sum. Distances are in floats.
+typedef void weir_k_winograd_in_t(const float *x, size_t x_row, float *v, size_t v_step);
+typedef void weir_k_winograd_out_t(const float *m, size_t m_step, float *y, size_t y_row,
+    size_t rows, size_t columns, const weir_k_finish_t *finish);
+
 // Some pixels of 1 to 4 blocks of 16 output channels of a convolution. Distances are in floats.
 //   x: element i of `inner` of tap t of chunk c of pixel p lies at
 //      x[at[p] + c * x_chunk + tap_at[t] + i].

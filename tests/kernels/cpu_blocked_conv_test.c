@@ -200,6 +200,22 @@ static void conv_gives_the_sums(void **state)
     }
 }
 
+// Its error is larger than the direct way's; the sums are long enough for the same bound.
+static void winograd_gives_the_sums(void **state)
+{
+    (void)state;
+    static const conv_case_t cases[] = {
+        {2, 32, 13, 17, 64, 1, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_RELU, 1},
+        {1, 16, 14, 14, 32, 1, SAME(3), SAME(1), PADS(0), SAME(1), EPILOGUE_NONE, 0},
+        {1, 48, 12, 150, 80, 1, SAME(3), SAME(1), {1, 0, 1, 2}, SAME(1), EPILOGUE_ADD_RELU, 1},
+        {3, 64, 55, 29, 16, 1, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_CLAMP, 1},
+        {1, 80, 12, 133, 48, 1, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_SCALE, 1},
+        {1, 128, 16, 16, 144, 1, SAME(3), SAME(1), PADS(3), SAME(1), EPILOGUE_HARD_SWISH, 0},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        check_conv(&cases[i], "cpu.conv_f32_winograd", 0, 0);
+}
+
 static void first_conv_takes_rows(void **state)
 {
     (void)state;
@@ -231,31 +247,69 @@ static void depthwise_gives_the_sums(void **state)
 }
 
 // An image alone has the bits that it has in a batch.
-static void conv_gives_one_image_its_bits(void **state)
+static void check_one_image(const char *name, int64_t inputs, int64_t outputs)
 {
-    (void)state;
+    enum { H = 13, W = 14 };
     const int64_t pads[4] = {1, 1, 1, 1};
-    lot_t w = lot_new(40, 24, 3, 3), x = lot_new(3, 24, 13, 11), y = lot_new(3, 40, 13, 11);
+    lot_t w = lot_new(outputs, inputs, 3, 3), x = lot_new(3, inputs, H, W);
+    lot_t y = lot_new(3, outputs, H, W);
     bench_t bench;
     bench_init(&bench, "Conv");
     input_add(&bench, tensor_blocks(&x));
     input_add(&bench, tensor_rows(&w, WEIR_TENSOR_CONSTANT));
     bench.output = tensor_blocks(&y);
     ints_add(&bench, "pads", pads, 4);
-    bench_run(&bench, "cpu.conv_f32_blocked");
+    bench_run(&bench, name);
     const size_t x_image = x.blocked_count / 3, y_image = y.blocked_count / 3;
     float *all = test_malloc(y.blocked_count * sizeof(float));
     memcpy(all, y.blocks, y.blocked_count * sizeof(float));
-    const int64_t x_dims[4] = {1, 24, 13, 11}, y_dims[4] = {1, 40, 13, 11};
+    const int64_t x_dims[4] = {1, inputs, H, W}, y_dims[4] = {1, outputs, H, W};
     bench.inputs[0].dims = x_dims;
     bench.inputs[0].data = x.blocks + 2 * x_image;
     bench.output.dims = y_dims;
     bench.output.bytes /= 3;
-    bench_run(&bench, "cpu.conv_f32_blocked");
+    bench_run(&bench, name);
     assert_memory_equal(y.blocks, all + 2 * y_image, y_image * sizeof(float));
     test_free(all);
     lot_free(&w);
     lot_free(&x);
+    lot_free(&y);
+}
+
+static void conv_gives_one_image_its_bits(void **state)
+{
+    (void)state;
+    check_one_image("cpu.conv_f32_blocked", 24, 40);
+    check_one_image("cpu.conv_f32_winograd", 64, 96);
+}
+
+static void winograd_refuses_what_does_not_pay(void **state)
+{
+    (void)state;
+    const int64_t pads[4] = {1, 1, 1, 1}, strides[2] = {2, 2};
+    lot_t x = lot_new(1, 32, 14, 14), w = lot_new(64, 32, 3, 3), y = lot_new(1, 64, 14, 14);
+    bench_t bench;
+    bench_init(&bench, "Conv");
+    input_add(&bench, tensor_blocks(&x));
+    input_add(&bench, tensor_rows(&w, WEIR_TENSOR_CONSTANT));
+    bench.output = tensor_blocks(&y);
+    ints_add(&bench, "pads", pads, 4);
+    const char *const name = "cpu.conv_f32_winograd";
+    assert_false(bench_refused(&bench, name));
+    y.dims[2] = -1; // a size that only a run tells
+    assert_true(bench_refused(&bench, name));
+    y.dims[2] = 7;
+    assert_true(bench_refused(&bench, name));
+    y.dims[2] = 14;
+    w.dims[1] = 40; // no whole blocks
+    assert_true(bench_refused(&bench, name));
+    w.dims[1] = 1024; // many weights for a small image
+    assert_true(bench_refused(&bench, name));
+    w.dims[1] = 32;
+    ints_add(&bench, "strides", strides, 2);
+    assert_true(bench_refused(&bench, name));
+    lot_free(&x);
+    lot_free(&w);
     lot_free(&y);
 }
 
@@ -346,9 +400,11 @@ int main(void)
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conv_gives_the_sums),
+        cmocka_unit_test(winograd_gives_the_sums),
         cmocka_unit_test(first_conv_takes_rows),
         cmocka_unit_test(depthwise_gives_the_sums),
         cmocka_unit_test(conv_gives_one_image_its_bits),
+        cmocka_unit_test(winograd_refuses_what_does_not_pay),
         cmocka_unit_test(conv_refuses_what_it_cannot),
         cmocka_unit_test(deconv_spreads_its_taps),
     };

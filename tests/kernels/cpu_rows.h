@@ -30,6 +30,8 @@ void expect_same(const char *what, const float *a, const float *b, size_t count)
 void ran(const char *kernel);
 
 void convolutions_are_one_chain(void **state);
+void winograd_inputs_are_their_matrices(void **state);
+void winograd_outputs_are_their_matrices(void **state);
 void windows_over_blocks(void **state);
 void pools_over_everything(void **state);
 void channels_go_into_blocks_and_back(void **state);
