@@ -43,6 +43,7 @@ typedef struct serving_world {
 // Ends the process with a message when anything fails: a benchmark that goes on measures nothing.
 void serving_need(weir_status_t status);
 // plugins, scheduling: NULL for none, for the defaults. serving->devices names the device.
+// scheduling->spin_ns is also that of the engine's threads.
 void serving_open(serving_world_t *world, const char *op, int node_count, const char *plugins,
     const weir_scheduler_options_t *scheduling, const weir_serving_options_t *serving);
 void serving_close(serving_world_t *world);

@@ -90,8 +90,11 @@ void serving_open(serving_world_t *world, const char *op, int node_count, const 
     const weir_scheduler_options_t *scheduling, const weir_serving_options_t *serving)
 {
     static message_t bytes;
-    const weir_engine_options_t engine = {
-        .size = sizeof(engine), .threads = 2, .cache_dir = "", .plugin_path = plugins};
+    const weir_engine_options_t engine = {.size = sizeof(engine),
+        .threads = 2,
+        .cache_dir = "",
+        .plugin_path = plugins,
+        .spin_ns = scheduling ? scheduling->spin_ns : 0};
     *world = (serving_world_t){0};
     bytes = (message_t){0};
     make_model(op, node_count, &bytes);

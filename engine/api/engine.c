@@ -113,7 +113,8 @@ static weir_status_t start(weir_engine_t *engine, const weir_engine_options_t *o
         return WEIR_ERR(WEIR_INVALID_ARGUMENT, "%u threads were asked for; at most %d are possible",
             threads, WEIR__LEASE_MAX + 1);
     WEIR_TRY(weir__recorder_create(&runtime->heap, &runtime->recorder));
-    WEIR_TRY(weir__team_create(&runtime->heap, threads, options->cpus, &runtime->team));
+    WEIR_TRY(weir__team_create(
+        &runtime->heap, threads, options->cpus, options->spin_ns, &runtime->team));
     WEIR_TRY(
         weir__cache_open(&runtime->heap, &runtime->log, options->cache_dir, 0, &runtime->cache));
     weir__registry_init(

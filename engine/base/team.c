@@ -1,9 +1,10 @@
 // engine/base/team.c: see team.h.
 //
-// A worker is PARKED (asleep on its own futex word), CLAIMED (a lease fills in what it shall do),
+// A worker is PARKED (asleep on its own futex word), LOOKING (about to, but it still looks at that
+// word), CLAIMED (a lease fills in what it shall do; AWAITING: the worker sleeps until it has),
 // LEASED (has to come), SERVING (works for that lease) or RUNNING (drains the job queue). Others
-// only move it from PARKED to CLAIMED or RUNNING, and back from LEASED, all by compare-and-swap, so
-// that a worker is never promised twice.
+// only move it from PARKED or LOOKING to CLAIMED or RUNNING, and back from LEASED, all by
+// compare-and-swap, so that a worker is never promised twice.
 //
 // Nobody waits for a worker that has not come: a phase waits for those that are inside it, and the
 // end of a lease takes its claim on the others back. A thread that was asleep may need 50 us to
@@ -30,7 +31,7 @@
 
 #define SPIN_NS 50000u
 
-enum { PARKED = 0, CLAIMED, LEASED, SERVING, RUNNING, STOPPED };
+enum { PARKED = 0, LOOKING, CLAIMED, AWAITING, LEASED, SERVING, RUNNING, STOPPED };
 
 typedef struct worker {
     _Alignas(64) atomic_uint state;
@@ -43,6 +44,7 @@ typedef struct worker {
 struct weir__team {
     weir__heap_t *heap;
     uint32_t worker_count;
+    uint64_t spin_ns;
     worker_t *workers;
     pthread_mutex_t queue_lock;
     weir__job_t *queue_head, *queue_tail;
@@ -153,6 +155,18 @@ static unsigned await_epoch(weir__lease_t *lease, unsigned seen)
     return epoch;
 }
 
+// Promises an idle worker, if it is one. out_asleep: it has to be woken.
+static bool claim(worker_t *worker, unsigned to, bool *out_asleep)
+{
+    unsigned state = atomic_load(&worker->state);
+    while (state == PARKED || state == LOOKING)
+        if (atomic_compare_exchange_weak(&worker->state, &state, to)) {
+            *out_asleep = state == PARKED;
+            return true;
+        }
+    return false;
+}
+
 // An epoch is odd while a phase is open and even between phases.
 #define LEASE_OVER UINT32_MAX
 #define EPOCH_MASK 0x7fffffffu
@@ -184,16 +198,14 @@ void weir__lease_begin(weir__team_t *team, uint32_t max_threads, weir__lease_t *
     uint32_t want = WEIR_MIN(threads - 1, (uint32_t)WEIR__LEASE_MAX);
     for (uint32_t i = 0; i < team->worker_count && lease->worker_count < want; i++) {
         worker_t *worker = &team->workers[i];
-        unsigned parked = PARKED;
-        if (atomic_load_explicit(&worker->state, memory_order_relaxed) != PARKED)
-            continue;
-        if (!atomic_compare_exchange_strong(&worker->state, &parked, CLAIMED))
+        bool asleep;
+        if (!claim(worker, CLAIMED, &asleep))
             continue;
         worker->lease = lease;
         worker->lane = ++lease->worker_count;
         lease->workers[lease->worker_count - 1] = i;
-        atomic_store(&worker->state, LEASED);
-        weir__futex_wake(&worker->state, 1);
+        if (atomic_exchange(&worker->state, LEASED) == AWAITING || asleep)
+            weir__futex_wake(&worker->state, 1);
     }
 }
 
@@ -217,9 +229,8 @@ static void await_none(atomic_uint *count)
 // A job that was posted while the worker was no use to it must not be forgotten.
 static void look_again(worker_t *worker)
 {
-    unsigned parked = PARKED;
-    if (atomic_load(&worker->team->queued) &&
-        atomic_compare_exchange_strong(&worker->state, &parked, RUNNING))
+    bool asleep;
+    if (atomic_load(&worker->team->queued) && claim(worker, RUNNING, &asleep) && asleep)
         weir__futex_wake(&worker->state, 1);
 }
 
@@ -283,6 +294,23 @@ static weir__job_t *take_job(weir__team_t *team)
     return job;
 }
 
+// One that is awake, else one that sleeps.
+static void wake_one(weir__team_t *team)
+{
+    bool asleep = false;
+    for (uint32_t i = 0; team->spin_ns && i < team->worker_count; i++) {
+        unsigned looking = LOOKING;
+        if (atomic_compare_exchange_strong(&team->workers[i].state, &looking, RUNNING))
+            return;
+    }
+    for (uint32_t i = 0; i < team->worker_count; i++)
+        if (claim(&team->workers[i], RUNNING, &asleep)) {
+            if (asleep)
+                weir__futex_wake(&team->workers[i].state, 1);
+            return;
+        }
+}
+
 void weir__team_post(weir__team_t *team, weir__job_t *job)
 {
     job->next = NULL;
@@ -296,13 +324,7 @@ void weir__team_post(weir__team_t *team, weir__job_t *job)
     // other.
     atomic_fetch_add(&team->queued, 1);
     // Under the lock: once the job can be taken it may end, and the team with it.
-    for (uint32_t i = 0; i < team->worker_count; i++) {
-        unsigned parked = PARKED;
-        if (atomic_compare_exchange_strong(&team->workers[i].state, &parked, RUNNING)) {
-            weir__futex_wake(&team->workers[i].state, 1);
-            break;
-        }
-    }
+    wake_one(team);
     pthread_mutex_unlock(&team->queue_lock);
 }
 
@@ -312,16 +334,43 @@ static void drain_jobs(worker_t *worker)
         job->run(job);
 }
 
+// Looks for a while before it sleeps. What it is claimed for in the meantime is seen in its state.
+static void look(worker_t *worker)
+{
+    unsigned state = PARKED;
+    if (!atomic_compare_exchange_strong(&worker->state, &state, LOOKING))
+        return;
+    uint64_t until_ns = weir__now_ns() + worker->team->spin_ns;
+    for (unsigned looks = 1; atomic_load(&worker->state) == LOOKING; looks++) {
+        RELAX();
+        if (looks % 8)
+            continue;
+        sched_yield(); // to whoever has something for it
+        state = LOOKING;
+        if (weir__now_ns() >= until_ns &&
+            atomic_compare_exchange_strong(&worker->state, &state, PARKED))
+            return;
+    }
+}
+
 static void *worker_main(void *argument)
 {
     worker_t *worker = argument;
+    bool worked = false;
     (void)weir__float_enter(); // for good: this thread is the engine's own
     for (;;) {
+        if (worked && worker->team->spin_ns)
+            look(worker);
+        worked = false;
         unsigned state = atomic_load(&worker->state);
         if (state == STOPPED)
             return NULL;
-        if (state == PARKED || state == CLAIMED) {
+        if (state == PARKED || state == AWAITING) {
             weir__futex_wait(&worker->state, state, 0);
+            continue;
+        }
+        if (state == CLAIMED) {
+            (void)atomic_compare_exchange_strong(&worker->state, &state, AWAITING);
             continue;
         }
         if (state == LEASED) {
@@ -331,6 +380,7 @@ static void *worker_main(void *argument)
             serve_lease(worker);
         }
         drain_jobs(worker);
+        worked = true;
         atomic_store(&worker->state, PARKED);
         // A job posted between the drain and the park found no parked worker.
         look_again(worker);
@@ -343,19 +393,17 @@ static void stop_workers(weir__team_t *team, uint32_t started)
     pthread_mutex_lock(&team->queue_lock);
     pthread_mutex_unlock(&team->queue_lock);
     for (uint32_t i = 0; i < started; i++) {
-        unsigned parked = PARKED;
+        bool asleep;
         // A worker that is just going back to sleep is PARKED in a moment.
-        while (!atomic_compare_exchange_weak(&team->workers[i].state, &parked, STOPPED)) {
-            parked = PARKED;
+        while (!claim(&team->workers[i], STOPPED, &asleep))
             sched_yield();
-        }
         weir__futex_wake(&team->workers[i].state, 1);
         pthread_join(team->workers[i].thread, NULL);
     }
 }
 
-weir_status_t weir__team_create(
-    weir__heap_t *heap, uint32_t threads, const char *cpus, weir__team_t **out_team)
+weir_status_t weir__team_create(weir__heap_t *heap, uint32_t threads, const char *cpus,
+    uint64_t spin_ns, weir__team_t **out_team)
 {
     cpu_set_t set;
     if (cpus)
@@ -370,6 +418,7 @@ weir_status_t weir__team_create(
     team->heap = heap;
     team->workers = workers;
     team->worker_count = threads;
+    team->spin_ns = spin_ns;
     pthread_mutex_init(&team->queue_lock, NULL);
     for (uint32_t i = 0; i < threads; i++) {
         workers[i].team = team;

@@ -6,7 +6,8 @@
 // the caller works alone, with the same bits. A *job* is a piece of work queued for whichever
 // worker comes first: the steps of runs that were started without waiting.
 //
-// Workers spin only inside a lease, at most SPIN_NS at a time; otherwise they sleep.
+// Workers spin inside a lease, at most SPIN_NS at a time, and where it was asked for, as long as
+// that says after their last work; otherwise they sleep.
 #ifndef WEIR_BASE_TEAM_H
 #define WEIR_BASE_TEAM_H
 
@@ -23,8 +24,9 @@ weir_status_t weir__cpu_count(const char *cpus, uint32_t *out_count);
 // threads: how many compute at once; as many workers are started (a blocking caller is one of
 // `threads` while it runs, a queued job runs on a worker).
 // cpus: where they may run; NULL: where the calling thread may.
-weir_status_t weir__team_create(
-    weir__heap_t *heap, uint32_t threads, const char *cpus, weir__team_t **out_team);
+// spin_ns: how long they look for more before they sleep; 0: not at all.
+weir_status_t weir__team_create(weir__heap_t *heap, uint32_t threads, const char *cpus,
+    uint64_t spin_ns, weir__team_t **out_team);
 void weir__team_free(weir__team_t *team); // no lease and no job may be left
 uint32_t weir__team_threads(const weir__team_t *team);
 

@@ -26,7 +26,8 @@ static inline weir__spin_t weir__spin_begin(uint64_t spin_ns)
     return (weir__spin_t){.now_ns = now_ns, .until_ns = now_ns + spin_ns};
 }
 
-// false: it has been long enough. Whoever is looked for may need this CPU, so it is offered.
+// false: it has been long enough. Whoever is looked for may need this CPU, so it is offered: at
+// once, and then again and again.
 static inline bool weir__spin(weir__spin_t *spin)
 {
     if (!spin->until_ns)
@@ -34,7 +35,7 @@ static inline bool weir__spin(weir__spin_t *spin)
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
-    if (++spin->looks % 16)
+    if (++spin->looks % 8)
         return true;
     (void)sched_yield();
     spin->now_ns = weir_now_ns();

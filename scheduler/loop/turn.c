@@ -523,7 +523,8 @@ static void prefetch_submitted(weir_scheduler_t *scheduler)
         __builtin_prefetch(slot);
         __builtin_prefetch((const char *)slot + 64);
     }
-    if (weir__ring_peek(&scheduler->submitted, 1, &value))
+    // Not of a cancel: its slot may be another's by now.
+    if (weir__ring_peek(&scheduler->submitted, 1, &value) && !(value & 1))
         __builtin_prefetch(scheduler->slots[value >> 1].inputs);
 }
 

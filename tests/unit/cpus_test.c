@@ -77,7 +77,7 @@ static void workers_are_bound(void **state)
     weir__heap_t heap;
     weir__heap_init(&heap, NULL, 0);
     weir__team_t *team;
-    assert_null(weir__team_create(&heap, 1, text, &team));
+    assert_null(weir__team_create(&heap, 1, text, 0, &team));
     weir__team_post(team, &note.job);
     while (!atomic_load(&note.done))
         sched_yield();

@@ -38,11 +38,13 @@ static weir_code_t count_tasks(void *user, uint32_t worker, uint64_t first, uint
     return WEIR_OK;
 }
 
+static uint64_t spin_ns; // of all teams
+
 static weir__team_t *new_team(weir__heap_t *heap, uint32_t threads)
 {
     weir__team_t *team;
     weir__heap_init(heap, NULL, 0);
-    assert_null(weir__team_create(heap, threads, NULL, &team));
+    assert_null(weir__team_create(heap, threads, NULL, spin_ns, &team));
     assert_int_equal(weir__team_threads(team), threads);
     return team;
 }
@@ -241,6 +243,7 @@ static void jobs_meet_a_worker_going_to_sleep(void **state)
     weir__heap_t heap;
     weir__team_t *team = new_team(&heap, 1);
     static lingering_t lingering;
+    atomic_store(&lingering.finished, 0);
     lingering.job.run = run_lingering;
     for (unsigned round = 1; round <= 40000; round++) {
         atomic_store(&lingering.pauses, round % 400);
@@ -277,7 +280,7 @@ static void teams_come_and_go(void **state)
     weir__heap_t heap;
     weir__team_t *team;
     weir__heap_init(&heap, NULL, 100);
-    weir_status_t status = weir__team_create(&heap, 2, NULL, &team);
+    weir_status_t status = weir__team_create(&heap, 2, NULL, 0, &team);
     assert_int_equal(weir_status_code(status), WEIR_RESOURCE_EXHAUSTED);
     weir_status_free(status);
     assert_int_equal(atomic_load(&heap.now_bytes), 0);
@@ -354,5 +357,7 @@ int main(void)
         cmocka_unit_test(workers_come),
         cmocka_unit_test(leases_need_not_wait_for_workers),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("workers that sleep", tests, NULL, NULL);
+    spin_ns = 20000;
+    return failed + cmocka_run_group_tests_name("workers that look first", tests, NULL, NULL);
 }

@@ -104,6 +104,7 @@ class EngineOptions(Structure):
         ("log_user_data", c_void_p),
         ("log_level", c_int),
         ("cpus", c_char_p),
+        ("spin_ns", c_uint64),
     ]
 
 
