@@ -3,11 +3,12 @@
 
 #include <inttypes.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "scheduler/observe/sink.h"
 
 enum { REQUESTS_PROCESS = 2, DEVICES_PROCESS = 3, LANES = 256 }; // 1 is a profile's run
 
@@ -49,26 +50,10 @@ void weir__spans_note(weir__spans_t *spans, const weir__span_t *span)
 // -----------------------------------------------------------------------------------------
 
 typedef struct sink {
-    weir__observe_write_fn write;
-    void *user_data;
+    weir__observe_sink_t to;
     uint64_t origin_ns;
     bool needs_comma;
-    bool is_ended;
 } sink_t;
-
-static void put(sink_t *sink, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void put(sink_t *sink, const char *format, ...)
-{
-    char text[1024];
-    va_list arguments;
-    if (sink->is_ended)
-        return;
-    va_start(arguments, format);
-    const int bytes = vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    if (bytes > 0 && (size_t)bytes < sizeof(text))
-        sink->is_ended = sink->write(sink->user_data, text, (size_t)bytes) != 0;
-}
 
 typedef struct json_text {
     char text[320];
@@ -103,7 +88,7 @@ static micros_t micros_of(uint64_t ns)
 static void put_event(
     sink_t *sink, const char *name, const char *phase, int process, uint32_t lane, uint64_t at_ns)
 {
-    put(sink, "%s{\"name\":\"%s\",\"ph\":\"%s\",\"pid\":%d,\"tid\":%u,\"ts\":%s",
+    weir__observe_put(&sink->to, "%s{\"name\":\"%s\",\"ph\":\"%s\",\"pid\":%d,\"tid\":%u,\"ts\":%s",
         sink->needs_comma ? ",\n" : "\n", name, phase, process, lane,
         micros_of(at_ns - sink->origin_ns).text);
     sink->needs_comma = true;
@@ -113,18 +98,19 @@ static void put_slice(sink_t *sink, const char *name, const char *category, int 
     uint32_t lane, uint64_t from_ns, uint64_t to_ns)
 {
     put_event(sink, name, "X", process, lane, from_ns);
-    put(sink, ",\"cat\":\"%s\",\"dur\":%s", category, micros_of(to_ns - from_ns).text);
+    weir__observe_put(
+        &sink->to, ",\"cat\":\"%s\",\"dur\":%s", category, micros_of(to_ns - from_ns).text);
 }
 
 static void put_end(sink_t *sink)
 {
-    put(sink, "}");
+    weir__observe_put(&sink->to, "}");
 }
 
 static void put_name(sink_t *sink, const char *kind, int process, uint32_t lane, const char *name)
 {
     put_event(sink, kind, "M", process, lane, sink->origin_ns);
-    put(sink, ",\"args\":{\"name\":\"%s\"}}", name);
+    weir__observe_put(&sink->to, ",\"args\":{\"name\":\"%s\"}}", name);
 }
 
 // A step of the arrow of one request. The last one ends at the slice around it.
@@ -132,7 +118,8 @@ static void put_flow(
     sink_t *sink, const char *phase, uint64_t id, int process, uint32_t lane, uint64_t at_ns)
 {
     put_event(sink, "request", phase, process, lane, at_ns);
-    put(sink, ",\"cat\":\"flow\",\"id\":%" PRIu64 "%s}", id, *phase == 'f' ? ",\"bp\":\"e\"" : "");
+    weir__observe_put(&sink->to, ",\"cat\":\"flow\",\"id\":%" PRIu64 "%s}", id,
+        *phase == 'f' ? ",\"bp\":\"e\"" : "");
 }
 
 static void put_part(
@@ -146,10 +133,11 @@ static void put_request(sink_t *sink, const weir__span_t *span, uint32_t lane, u
 {
     put_slice(sink, json_of(span->model).text, "request", REQUESTS_PROCESS, lane,
         span->submitted_ns, span->returned_ns);
-    put(sink, ",\"args\":{\"request\":%" PRIu64 ",\"batch\":%" PRIu64 ",\"rows\":%u,", //
+    weir__observe_put(&sink->to,
+        ",\"args\":{\"request\":%" PRIu64 ",\"batch\":%" PRIu64 ",\"rows\":%u,", //
         span->request_id, span->batch, span->batch_rows);
-    put(sink, "\"left\":\"%s\",\"result\":\"%s\"}", weir__observe_why_name(span->left),
-        weir__observe_why_name(span->why));
+    weir__observe_put(&sink->to, "\"left\":\"%s\",\"result\":\"%s\"}",
+        weir__observe_why_name(span->left), weir__observe_why_name(span->why));
     put_end(sink);
     uint64_t at_ns = span->submitted_ns;
     const struct {
@@ -201,7 +189,7 @@ static uint64_t put_requests(sink_t *sink, weir__span_t *spans, uint32_t count)
 {
     uint64_t free_at_ns[LANES] = {0}, left_out = 0;
     qsort(spans, count, sizeof(*spans), by_submission);
-    for (uint32_t i = 0; i < count && !sink->is_ended; i++) {
+    for (uint32_t i = 0; i < count && !sink->to.is_ended; i++) {
         uint32_t lane = 0;
         while (lane < LANES && free_at_ns[lane] > spans[i].submitted_ns)
             lane++;
@@ -219,18 +207,19 @@ static void put_batches(sink_t *sink, weir__span_t *spans, uint32_t count)
 {
     uint64_t last = 0;
     qsort(spans, count, sizeof(*spans), by_batch);
-    for (uint32_t i = 0; i < count && !sink->is_ended; i++) {
+    for (uint32_t i = 0; i < count && !sink->to.is_ended; i++) {
         const weir__span_t *span = &spans[i];
         if (span->batch == last || !span->started_ns)
             continue;
         last = span->batch;
         put_slice(sink, json_of(span->model).text, "batch", DEVICES_PROCESS, span->instance,
             span->started_ns, span->ended_ns ? span->ended_ns : span->final_ns);
-        put(sink, ",\"args\":{\"batch\":%" PRIu64 ",\"rows\":%u,\"left\":\"%s\"}}", span->batch,
+        weir__observe_put(&sink->to,
+            ",\"args\":{\"batch\":%" PRIu64 ",\"rows\":%u,\"left\":\"%s\"}}", span->batch,
             span->batch_rows, weir__observe_why_name(span->left));
     }
     qsort(spans, count, sizeof(*spans), by_instance);
-    for (uint32_t i = 0; i < count && !sink->is_ended; i++) {
+    for (uint32_t i = 0; i < count && !sink->to.is_ended; i++) {
         char name[sizeof(spans[0].device) + 16];
         if (!spans[i].batch || (i && spans[i - 1].instance == spans[i].instance))
             continue;
@@ -249,17 +238,17 @@ weir_code_t weir__spans_write(weir__spans_t *spans, weir__observe_write_fn write
         spans->noted < spans->capacity ? (uint32_t)spans->noted : spans->capacity;
     memcpy(copy, spans->ring, count * sizeof(*copy));
     pthread_mutex_unlock(&spans->mutex);
-    sink_t sink = {.write = write, .user_data = user_data, .origin_ns = UINT64_MAX};
+    sink_t sink = {.to = {.write = write, .user_data = user_data}, .origin_ns = UINT64_MAX};
     for (uint32_t i = 0; i < count; i++)
         if (copy[i].submitted_ns < sink.origin_ns)
             sink.origin_ns = copy[i].submitted_ns;
     sink.origin_ns = count ? sink.origin_ns : 0;
-    put(&sink, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[");
+    weir__observe_put(&sink.to, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[");
     put_name(&sink, "process_name", REQUESTS_PROCESS, 0, "requests");
     put_name(&sink, "process_name", DEVICES_PROCESS, 0, "devices");
     const uint64_t left_out = put_requests(&sink, copy, count);
     put_batches(&sink, copy, count);
-    put(&sink, "],\n\"otherData\":{\"left_out\":%" PRIu64 "}}\n", left_out);
+    weir__observe_put(&sink.to, "],\n\"otherData\":{\"left_out\":%" PRIu64 "}}\n", left_out);
     free(copy);
-    return sink.is_ended ? WEIR_CANCELLED : WEIR_OK;
+    return sink.to.is_ended ? WEIR_CANCELLED : WEIR_OK;
 }

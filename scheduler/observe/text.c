@@ -3,38 +3,22 @@
 // Families are rows of one table: name, type, help, what to read. It allocates nothing: each line
 // is made on the stack and handed on.
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "scheduler/observe/observe.h"
 #include "scheduler/observe/registry.h"
+#include "scheduler/observe/sink.h"
 #include "scheduler/observe/spans.h"
 
 // The `le` bounds lie between these powers of two: 1 us and 69 s of nanoseconds, 1 and 1024 rows.
 enum { NS_FIRST = 10, NS_LAST = 36, ROWS_FIRST = 0, ROWS_LAST = 10, LABEL_BYTES = 256 };
 
 typedef struct sink {
-    weir__observe_write_fn write;
-    void *user_data;
+    weir__observe_sink_t to;
     uint32_t per_octave;
-    bool is_ended;
 } sink_t;
-
-static void put(sink_t *sink, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void put(sink_t *sink, const char *format, ...)
-{
-    char text[1024];
-    va_list arguments;
-    if (sink->is_ended)
-        return;
-    va_start(arguments, format);
-    const int bytes = vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    if (bytes > 0 && (size_t)bytes < sizeof(text))
-        sink->is_ended = sink->write(sink->user_data, text, (size_t)bytes) != 0;
-}
 
 // ---- Reasons
 // ----------------------------------------------------------------------------------------
@@ -218,18 +202,18 @@ static void put_reasons(sink_t *sink, const family_t *family, const char *labels
     const weir__observe_series_t *series, const reason_t *reasons, const char *key)
 {
     for (const reason_t *at = reasons; at->name; at++)
-        put(sink, "%s{%s,%s=\"%s\"} %" PRIu64 "\n", family->name, labels, key, at->name,
-            both(series, PART(why) + at->why * sizeof(weir__observe_counter_t)));
+        weir__observe_put(&sink->to, "%s{%s,%s=\"%s\"} %" PRIu64 "\n", family->name, labels, key,
+            at->name, both(series, PART(why) + at->why * sizeof(weir__observe_counter_t)));
 }
 
 static void put_bound(
     sink_t *sink, const family_t *family, const char *labels, uint64_t bound, uint64_t below)
 {
     if (family->reading == READ_SIZE)
-        put(sink, "%s_bucket{%s,le=\"%" PRIu64 "\"} %" PRIu64 "\n", family->name, labels, bound,
-            below);
+        weir__observe_put(&sink->to, "%s_bucket{%s,le=\"%" PRIu64 "\"} %" PRIu64 "\n", family->name,
+            labels, bound, below);
     else
-        put(sink, "%s_bucket{%s,le=\"%s\"} %" PRIu64 "\n", family->name, labels,
+        weir__observe_put(&sink->to, "%s_bucket{%s,le=\"%s\"} %" PRIu64 "\n", family->name, labels,
             seconds_of(bound).text, below);
 }
 
@@ -256,13 +240,14 @@ static void put_histogram(
         if (i < WEIR__HISTOGRAM_BUCKETS - 1 && is_shown(sink, family, bound))
             put_bound(sink, family, labels, bound, below);
     }
-    put(sink, "%s_bucket{%s,le=\"+Inf\"} %" PRIu64 "\n", family->name, labels, below);
+    weir__observe_put(
+        &sink->to, "%s_bucket{%s,le=\"+Inf\"} %" PRIu64 "\n", family->name, labels, below);
     const uint64_t sum = both(series, family->offset + offsetof(weir__histogram_t, sum));
     if (family->reading == READ_SIZE)
-        put(sink, "%s_sum{%s} %" PRIu64 "\n", family->name, labels, sum);
+        weir__observe_put(&sink->to, "%s_sum{%s} %" PRIu64 "\n", family->name, labels, sum);
     else
-        put(sink, "%s_sum{%s} %s\n", family->name, labels, seconds_of(sum).text);
-    put(sink, "%s_count{%s} %" PRIu64 "\n", family->name, labels, below);
+        weir__observe_put(&sink->to, "%s_sum{%s} %s\n", family->name, labels, seconds_of(sum).text);
+    weir__observe_put(&sink->to, "%s_count{%s} %" PRIu64 "\n", family->name, labels, below);
 }
 
 static uint64_t gauge_of(const weir__observe_series_t *series, size_t offset)
@@ -276,7 +261,8 @@ static void put_state(
 {
     const uint64_t now = gauge_of(series, family->offset);
     for (uint32_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
-        put(sink, "%s{%s,state=\"%s\"} %d\n", family->name, labels, states[i], now == i);
+        weir__observe_put(
+            &sink->to, "%s{%s,state=\"%s\"} %d\n", family->name, labels, states[i], now == i);
 }
 
 static void put_series(
@@ -293,14 +279,16 @@ static void put_series(
         put_reasons(sink, family, labels, series, finals, "result");
         break;
     case READ_COUNT:
-        put(sink, "%s{%s} %" PRIu64 "\n", family->name, labels, both(series, family->offset));
+        weir__observe_put(
+            &sink->to, "%s{%s} %" PRIu64 "\n", family->name, labels, both(series, family->offset));
         break;
     case READ_SECONDS:
-        put(sink, "%s{%s} %s\n", family->name, labels,
+        weir__observe_put(&sink->to, "%s{%s} %s\n", family->name, labels,
             seconds_of(both(series, family->offset)).text);
         break;
     case READ_GAUGE:
-        put(sink, "%s{%s} %" PRIu64 "\n", family->name, labels, gauge_of(series, family->offset));
+        weir__observe_put(&sink->to, "%s{%s} %" PRIu64 "\n", family->name, labels,
+            gauge_of(series, family->offset));
         break;
     case READ_STATE:
         put_state(sink, family, labels, series);
@@ -353,7 +341,8 @@ static void label(const weir__observe_series_t *series, char *out, size_t out_by
 static void put_single(
     sink_t *sink, const char *name, const char *type, const char *help, uint64_t value)
 {
-    put(sink, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", name, help, name, type, name, value);
+    weir__observe_put(&sink->to, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", name, help, name,
+        type, name, value);
 }
 
 static uint64_t read_of(const weir__observe_counter_t *counter)
@@ -377,10 +366,11 @@ static void put_scheduler(sink_t *sink, const weir__observe_scheduler_t *it)
     put_single(sink, "weir_scheduler_memory_bytes", "gauge",
         "Memory that the ledger holds, of all models.", read_of(&it->memory_bytes));
     const char *name = "weir_scheduler_unmatched_total";
-    put(sink, "# HELP %s Requests that were refused before they had a model, by why.\n", name);
-    put(sink, "# TYPE %s counter\n", name);
+    weir__observe_put(
+        &sink->to, "# HELP %s Requests that were refused before they had a model, by why.\n", name);
+    weir__observe_put(&sink->to, "# TYPE %s counter\n", name);
     for (const reason_t *at = refusals; at->name; at++)
-        put(sink, "%s{reason=\"%s\"} %" PRIu64 "\n", name, at->name,
+        weir__observe_put(&sink->to, "%s{reason=\"%s\"} %" PRIu64 "\n", name, at->name,
             read_of(&it->unmatched[at->why]));
 }
 
@@ -388,23 +378,22 @@ weir_code_t weir__observe_text(weir__observe_t *observe, uint32_t buckets_per_oc
     weir__observe_write_fn write, void *user_data)
 {
     const uint32_t n = buckets_per_octave;
-    sink_t sink = {.write = write,
-        .user_data = user_data,
+    sink_t sink = {.to = {.write = write, .user_data = user_data},
         .per_octave = n <= 16 && n && (n & (n - 1)) == 0 ? n : 1};
     weir__observe_registry_t *registry = observe->registry;
     put_scheduler(&sink, &observe->scheduler);
     weir__observe_read_begin(registry);
-    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && !sink.is_ended; i++) {
+    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && !sink.to.is_ended; i++) {
         const family_t *family = &families[i];
-        put(&sink, "# HELP %s %s\n", family->name, family->help);
-        put(&sink, "# TYPE %s %s\n", family->name, family->type);
+        weir__observe_put(&sink.to, "# HELP %s %s\n", family->name, family->help);
+        weir__observe_put(&sink.to, "# TYPE %s %s\n", family->name, family->type);
         const weir__observe_series_t *at = NULL;
-        while (!sink.is_ended && (at = weir__observe_next(registry, family->kind, at))) {
+        while (!sink.to.is_ended && (at = weir__observe_next(registry, family->kind, at))) {
             char labels[2 * LABEL_BYTES + 32];
             label(at, labels, sizeof(labels));
             put_series(&sink, family, labels, at);
         }
     }
     weir__observe_read_end(registry);
-    return sink.is_ended ? WEIR_CANCELLED : WEIR_OK;
+    return sink.to.is_ended ? WEIR_CANCELLED : WEIR_OK;
 }
