@@ -7,69 +7,9 @@
 #include <string.h>
 #include <weir/weir.h>
 
-enum { TURNS = 41, RUNS_PER_TURN = 2000, MODEL_BYTES_MAX = 65536 };
+#include "benchmarks/models/chain.h"
 
-// ---- A few fields of ONNX's protobuf
-// ----------------------------------------------------------------
-
-typedef struct message {
-    size_t count;
-    unsigned char bytes[MODEL_BYTES_MAX];
-} message_t;
-
-static void put_number(message_t *out, uint64_t number)
-{
-    for (; number >= 0x80; number >>= 7)
-        out->bytes[out->count++] = (unsigned char)(number | 0x80);
-    out->bytes[out->count++] = (unsigned char)number;
-}
-
-static void put_field(message_t *out, unsigned field, const void *bytes, size_t count)
-{
-    put_number(out, field << 3 | 2);
-    put_number(out, count);
-    memcpy(out->bytes + out->count, bytes, count);
-    out->count += count;
-}
-
-static void put_text(message_t *out, unsigned field, const char *text)
-{
-    put_field(out, field, text, strlen(text));
-}
-
-// An f32[1, 8] called `name` as field `field` of the graph.
-static void put_port(message_t *graph, unsigned field, const char *name)
-{
-    static const unsigned char type[] = {10, 12, 8, 1, 18, 8, 10, 2, 8, 1, 10, 2, 8, 8};
-    message_t port = {0};
-    put_text(&port, 1, name);
-    put_field(&port, 2, type, sizeof type);
-    put_field(graph, field, port.bytes, port.count);
-}
-
-// node_count nodes `op`, one after the other.
-static void make_model(const char *op, int node_count, message_t *out_model)
-{
-    message_t graph = {0};
-    for (int i = 0; i < node_count; i++) {
-        message_t node = {0};
-        char from[16], to[16];
-        snprintf(from, sizeof from, i ? "v%d" : "x", i);
-        snprintf(to, sizeof to, i + 1 < node_count ? "v%d" : "y", i + 1);
-        put_text(&node, 1, from);
-        put_text(&node, 2, to);
-        put_text(&node, 4, op);
-        put_field(&graph, 1, node.bytes, node.count);
-    }
-    put_text(&graph, 2, op);
-    put_port(&graph, 11, "x");
-    put_port(&graph, 12, "y");
-    static const unsigned char head[] = {8, 8}, opset[] = {16, 17};
-    memcpy(out_model->bytes, head, sizeof head);
-    out_model->count = sizeof head;
-    put_field(out_model, 7, graph.bytes, graph.count);
-    put_field(out_model, 8, opset, sizeof opset);
-}
+enum { TURNS = 41, RUNS_PER_TURN = 2000 };
 
 // ---- Timing
 // -----------------------------------------------------------------------------------------
@@ -101,12 +41,12 @@ static weir_status_t time_runs(weir_session_t *session, double out_ns[TURNS])
 static weir_status_t measure(
     weir_engine_t *engine, const char *op, int node_count, uint32_t as_is, double *out_ns)
 {
-    static message_t bytes;
+    static chain_bytes_t bytes;
     weir_model_t *model = NULL;
     weir_plan_t *plan = NULL;
     weir_session_t *session = NULL;
     double ns[TURNS];
-    make_model(op, node_count, &bytes);
+    chain_make(op, node_count, 1, 8, &bytes);
     const weir_model_options_t options = {.size = sizeof options, .keep_as_is = as_is};
     weir_status_t status =
         weir_model_load_bytes(engine, bytes.bytes, bytes.count, &options, &model);

@@ -9,9 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "benchmarks/models/chain.h"
 #include "benchmarks/serving/serving.h"
 
-enum { MODEL_BYTES_MAX = 65536, SECOND_NS = 1000000000 };
+enum { SECOND_NS = 1000000000 };
 
 void serving_need(weir_status_t status)
 {
@@ -21,83 +22,20 @@ void serving_need(weir_status_t status)
     exit(1);
 }
 
-// ---- A few fields of ONNX's protobuf
-// ----------------------------------------------------------------
-
-typedef struct message {
-    size_t count;
-    unsigned char bytes[MODEL_BYTES_MAX];
-} message_t;
-
-static void put_number(message_t *out, uint64_t number)
-{
-    for (; number >= 0x80; number >>= 7)
-        out->bytes[out->count++] = (unsigned char)(number | 0x80);
-    out->bytes[out->count++] = (unsigned char)number;
-}
-
-static void put_field(message_t *out, unsigned field, const void *bytes, size_t count)
-{
-    put_number(out, field << 3 | 2);
-    put_number(out, count);
-    memcpy(out->bytes + out->count, bytes, count);
-    out->count += count;
-}
-
-static void put_text(message_t *out, unsigned field, const char *text)
-{
-    put_field(out, field, text, strlen(text));
-}
-
-// An f32[N, SERVING_COLUMNS] called `name` as field `field` of the graph.
-static void put_port(message_t *graph, unsigned field, const char *name)
-{
-    static const unsigned char type[] = {
-        10, 13, 8, 1, 18, 9, 10, 3, 18, 1, 'N', 10, 2, 8, SERVING_COLUMNS};
-    message_t port = {0};
-    put_text(&port, 1, name);
-    put_field(&port, 2, type, sizeof(type));
-    put_field(graph, field, port.bytes, port.count);
-}
-
-static void make_model(const char *op, int node_count, message_t *out_model)
-{
-    message_t graph = {0};
-    for (int i = 0; i < node_count; i++) {
-        message_t node = {0};
-        char from[16], to[16];
-        (void)snprintf(from, sizeof(from), i ? "v%d" : "x", i);
-        (void)snprintf(to, sizeof(to), i + 1 < node_count ? "v%d" : "y", i + 1);
-        put_text(&node, 1, from);
-        put_text(&node, 2, to);
-        put_text(&node, 4, op);
-        put_field(&graph, 1, node.bytes, node.count);
-    }
-    put_text(&graph, 2, op);
-    put_port(&graph, 11, "x");
-    put_port(&graph, 12, "y");
-    static const unsigned char head[] = {8, 8}, opset[] = {16, 17};
-    memcpy(out_model->bytes, head, sizeof(head));
-    out_model->count = sizeof(head);
-    put_field(out_model, 7, graph.bytes, graph.count);
-    put_field(out_model, 8, opset, sizeof(opset));
-}
-
 // ---- Worlds
 // -----------------------------------------------------------------------------------------
 
 void serving_open(serving_world_t *world, const char *op, int node_count, const char *plugins,
     const weir_scheduler_options_t *scheduling, const weir_serving_options_t *serving)
 {
-    static message_t bytes;
+    static chain_bytes_t bytes;
     const weir_engine_options_t engine = {.size = sizeof(engine),
         .threads = 2,
         .cache_dir = "",
         .plugin_path = plugins,
         .spin_ns = scheduling ? scheduling->spin_ns : 0};
     *world = (serving_world_t){0};
-    bytes = (message_t){0};
-    make_model(op, node_count, &bytes);
+    chain_make(op, node_count, 0, SERVING_COLUMNS, &bytes);
     serving_need(weir_engine_create(&engine, &world->engine));
     serving_need(
         weir_model_load_bytes(world->engine, bytes.bytes, bytes.count, NULL, &world->model));
