@@ -33,6 +33,7 @@
     __global const type *const name =                                                              \
         (__global const type *)((__global const uchar *)name##_base + name##_at)
 // Errors that only data tell: an index out of range, a divisor of 0. 1 is INVALID_ARGUMENT.
-#define WEIR_ERROR __global int *weir_error
-#define WEIR_FAIL(code) (*weir_error = (code))
+#define WEIR_ERROR __global int *weir_error_base, const ulong weir_error_at
+#define WEIR_FAIL(code)                                                                            \
+    (*(__global int *)((__global uchar *)weir_error_base + weir_error_at) = (code))
 

@@ -1,0 +1,347 @@
+// backends/opencl/device.c: an open device: its context, what it can do, its end, its clock.
+//
+// Nothing here runs on a device's behalf but a command queue of its own, for mapping, compiling and
+// telling the time.
+#include "backends/opencl/opencl.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define PATIENCE_S 10 // of what must end before memory goes
+
+weir_cl_device_t *weir_cl_device(weir_handle_t handle)
+{
+    return (weir_cl_device_t *)(uintptr_t)handle;
+}
+
+uint64_t weir_cl_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+// ---- Errors -------------------------------------------------------------------------------------
+
+const char *weir_cl_error_name(cl_int error)
+{
+    static const struct {
+        cl_int error;
+        const char *name;
+    } names[] = {
+        {CL_DEVICE_NOT_FOUND, "CL_DEVICE_NOT_FOUND"},
+        {CL_DEVICE_NOT_AVAILABLE, "CL_DEVICE_NOT_AVAILABLE"},
+        {CL_COMPILER_NOT_AVAILABLE, "CL_COMPILER_NOT_AVAILABLE"},
+        {CL_MEM_OBJECT_ALLOCATION_FAILURE, "CL_MEM_OBJECT_ALLOCATION_FAILURE"},
+        {CL_OUT_OF_RESOURCES, "CL_OUT_OF_RESOURCES"},
+        {CL_OUT_OF_HOST_MEMORY, "CL_OUT_OF_HOST_MEMORY"},
+        {CL_BUILD_PROGRAM_FAILURE, "CL_BUILD_PROGRAM_FAILURE"},
+        {CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST,
+            "CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST"},
+        {CL_DEVICE_PARTITION_FAILED, "CL_DEVICE_PARTITION_FAILED"},
+        {CL_INVALID_VALUE, "CL_INVALID_VALUE"},
+        {CL_INVALID_BINARY, "CL_INVALID_BINARY"},
+        {CL_INVALID_BUFFER_SIZE, "CL_INVALID_BUFFER_SIZE"},
+        {CL_INVALID_COMMAND_QUEUE, "CL_INVALID_COMMAND_QUEUE"},
+        {CL_INVALID_CONTEXT, "CL_INVALID_CONTEXT"},
+        {CL_INVALID_KERNEL_ARGS, "CL_INVALID_KERNEL_ARGS"},
+        {CL_INVALID_KERNEL_NAME, "CL_INVALID_KERNEL_NAME"},
+        {CL_INVALID_ARG_INDEX, "CL_INVALID_ARG_INDEX"},
+        {CL_INVALID_ARG_SIZE, "CL_INVALID_ARG_SIZE"},
+        {CL_INVALID_ARG_VALUE, "CL_INVALID_ARG_VALUE"},
+        {CL_INVALID_WORK_GROUP_SIZE, "CL_INVALID_WORK_GROUP_SIZE"},
+        {CL_INVALID_GLOBAL_WORK_SIZE, "CL_INVALID_GLOBAL_WORK_SIZE"},
+        {-1001, "CL_PLATFORM_NOT_FOUND_KHR"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (names[i].error == error)
+            return names[i].name;
+    return "an OpenCL error";
+}
+
+static bool means_lost(cl_int error)
+{
+    return error == CL_DEVICE_NOT_AVAILABLE || error == CL_INVALID_CONTEXT ||
+           error == CL_INVALID_COMMAND_QUEUE || error == CL_OUT_OF_RESOURCES;
+}
+
+weir_code_t weir_cl_event_code(weir_cl_device_t *device, cl_int error)
+{
+    if (error == CL_MEM_OBJECT_ALLOCATION_FAILURE || error == CL_OUT_OF_HOST_MEMORY ||
+        error == CL_INVALID_BUFFER_SIZE)
+        return WEIR_RESOURCE_EXHAUSTED;
+    if (!means_lost(error))
+        return WEIR_INTERNAL;
+    atomic_store(&device->is_lost, true);
+    return WEIR_DEVICE_LOST;
+}
+
+weir_code_t weir_cl_failure(weir_cl_device_t *device, cl_int error, const char *call)
+{
+    return device->host->fail(device->host, weir_cl_event_code(device, error), "%s: %s (%d)", call,
+        weir_cl_error_name(error), error);
+}
+
+weir_code_t weir_cl_enter(weir_cl_device_t *device)
+{
+    return atomic_load(&device->is_lost)
+               ? device->host->fail(device->host, WEIR_DEVICE_LOST, "the device was lost before")
+               : WEIR_OK;
+}
+
+// ---- What it can do -----------------------------------------------------------------------------
+
+static bool has_extension(const char *extensions, const char *name)
+{
+    size_t length = strlen(name);
+    for (const char *at = extensions; (at = strstr(at, name)) != NULL; at += length)
+        if ((at == extensions || at[-1] == ' ') && (at[length] == ' ' || !at[length]))
+            return true;
+    return false;
+}
+
+static bool is_denied(const weir_host_t *host, const char *option)
+{
+    return strcmp(weir_cl_option(host, option, "auto"), "0") == 0;
+}
+
+static void learn(weir_cl_device_t *device)
+{
+    const weir_host_t *host = device->host;
+    char extensions[8192] = "", name[128] = "", driver[64] = "", platform[64] = "";
+    cl_uint units = 1;
+    size_t group = 1;
+    cl_ulong local = 0, memory = 0, allocation = 0;
+    cl_device_type type = 0;
+    cl_device_fp_config single = 0;
+    cl_bool is_unified = CL_FALSE;
+#define ASK(what, value) (void)clGetDeviceInfo(device->id, what, sizeof value, &value, NULL)
+#define ASK_TEXT(what, value) (void)clGetDeviceInfo(device->id, what, sizeof value - 1, value, NULL)
+    ASK(CL_DEVICE_MAX_COMPUTE_UNITS, units);
+    ASK(CL_DEVICE_MAX_WORK_GROUP_SIZE, group);
+    ASK(CL_DEVICE_LOCAL_MEM_SIZE, local);
+    ASK(CL_DEVICE_GLOBAL_MEM_SIZE, memory);
+    ASK(CL_DEVICE_MAX_MEM_ALLOC_SIZE, allocation);
+    ASK(CL_DEVICE_TYPE, type);
+    ASK(CL_DEVICE_SINGLE_FP_CONFIG, single);
+    ASK(CL_DEVICE_HOST_UNIFIED_MEMORY, is_unified);
+    ASK_TEXT(CL_DEVICE_EXTENSIONS, extensions);
+    ASK_TEXT(CL_DEVICE_NAME, name);
+    ASK_TEXT(CL_DRIVER_VERSION, driver);
+#undef ASK
+#undef ASK_TEXT
+    (void)clGetPlatformInfo(
+        device->platform, CL_PLATFORM_VERSION, sizeof platform - 1, platform, NULL);
+    device->facts = (weir_cl_facts_t){.family = device->state->family,
+        .compute_units = WEIR_MAX(units, 1u),
+        .group_max = (uint32_t)group,
+        .local_bytes = local,
+        .has_half = has_extension(extensions, "cl_khr_fp16") && !is_denied(host, "f16"),
+        .has_subgroups =
+            has_extension(extensions, "cl_khr_subgroups") && !is_denied(host, "subgroups"),
+        .is_cpu = (type & CL_DEVICE_TYPE_CPU) != 0};
+    const char *zero_copy = weir_cl_option(host, "zero_copy", "auto");
+    device->is_unified =
+        strcmp(zero_copy, "auto") == 0 ? is_unified == CL_TRUE : strcmp(zero_copy, "1") == 0;
+    device->has_exact_division = (single & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0;
+    device->memory_bytes = memory;
+    device->buffer_bytes_max = allocation;
+    snprintf(device->stamp, sizeof device->stamp, "%.60s|%.40s|%.50s", name, driver, platform);
+}
+
+// ---- Opening and closing ------------------------------------------------------------------------
+
+// One of `count` equal parts of the device; the last has what does not divide.
+static weir_code_t take_part(weir_cl_device_t *device, const weir_cl_listed_t *listed)
+{
+    const weir_host_t *host = device->host;
+    cl_device_partition_property counts[WEIR_CL_DEVICES_MAX + 3];
+    cl_device_id parts[WEIR_CL_DEVICES_MAX];
+    cl_uint units = 0, made = 0, n = 0;
+    (void)clGetDeviceInfo(listed->id, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof units, &units, NULL);
+    if (units < listed->part_count)
+        return host->fail(host, WEIR_INVALID_ARGUMENT,
+            "opencl.sub_devices=%u: the device has %u compute units", listed->part_count,
+            (unsigned)units);
+    counts[n++] = CL_DEVICE_PARTITION_BY_COUNTS;
+    for (uint32_t i = 0; i < listed->part_count; i++)
+        counts[n++] =
+            (cl_device_partition_property)(units / listed->part_count +
+                                           (i + 1 == listed->part_count ? units % listed->part_count
+                                                                        : 0));
+    counts[n++] = CL_DEVICE_PARTITION_BY_COUNTS_LIST_END;
+    counts[n] = 0;
+    cl_int error = clCreateSubDevices(listed->id, counts, WEIR_CL_DEVICES_MAX, parts, &made);
+    if (error != CL_SUCCESS || made <= listed->part)
+        return host->fail(host, WEIR_UNAVAILABLE, "the device cannot be divided: %s (%d)",
+            weir_cl_error_name(error), error);
+    for (cl_uint i = 0; i < made; i++)
+        if (i != listed->part)
+            (void)clReleaseDevice(parts[i]);
+    device->id = parts[listed->part];
+    device->is_part = true;
+    return WEIR_OK;
+}
+
+static weir_code_t set_up(weir_cl_device_t *device, const weir_cl_listed_t *listed)
+{
+    const weir_host_t *host = device->host;
+    cl_int error = CL_SUCCESS;
+    device->platform = listed->platform;
+    device->id = listed->id;
+    if (listed->part_count) {
+        weir_code_t code = take_part(device, listed);
+        if (code != WEIR_OK)
+            return code;
+    }
+    learn(device);
+    const cl_context_properties properties[] = {
+        CL_CONTEXT_PLATFORM, (cl_context_properties)device->platform, 0};
+    device->context = clCreateContext(properties, 1, &device->id, NULL, NULL, &error);
+    if (error != CL_SUCCESS)
+        return host->fail(
+            host, WEIR_UNAVAILABLE, "clCreateContext: %s (%d)", weir_cl_error_name(error), error);
+    device->commands = weir_cl_commands_new(device, &error);
+    return error == CL_SUCCESS ? WEIR_OK
+                               : host->fail(host, WEIR_UNAVAILABLE, "clCreateCommandQueue: %s (%d)",
+                                     weir_cl_error_name(error), error);
+}
+
+static void tear_down(weir_cl_device_t *device)
+{
+    if (device->commands)
+        (void)clReleaseCommandQueue(device->commands);
+    if (device->context)
+        (void)clReleaseContext(device->context);
+    if (device->is_part)
+        (void)clReleaseDevice(device->id);
+    pthread_cond_destroy(&device->landed);
+    pthread_mutex_destroy(&device->lock);
+    device->host->free(device->host, device);
+}
+
+// The Nth launch of the device that the options name loses it, once in the life of an engine.
+static void plan_loss(weir_cl_device_t *device)
+{
+    const weir_host_t *host = device->host;
+    if (weir_cl_number(host, "lose_device", 0) != device->index)
+        return;
+    pthread_mutex_lock(&device->state->lock);
+    if (!device->state->has_lost_once)
+        device->lose_after = weir_cl_number(host, "lose_after", 0);
+    pthread_mutex_unlock(&device->state->lock);
+}
+
+weir_code_t weir_cl_open(const weir_host_t *host, uint32_t index, weir_handle_t *out_device)
+{
+    weir_cl_state_t *state = *host->state;
+    weir_cl_list(state, true);
+    pthread_mutex_lock(&state->lock);
+    bool is_there = index < state->count && state->devices[index].id;
+    weir_cl_listed_t listed = state->devices[is_there ? index : 0];
+    pthread_mutex_unlock(&state->lock);
+    if (!is_there)
+        return host->fail(host, WEIR_UNAVAILABLE, "%s",
+            state->reason[0] ? state->reason : "the driver does not have this device");
+    weir_cl_device_t *device = host->alloc(host, sizeof *device);
+    if (!device)
+        return WEIR_RESOURCE_EXHAUSTED;
+    memset(device, 0, sizeof *device);
+    device->state = state;
+    device->host = host;
+    device->index = index;
+    pthread_mutex_init(&device->lock, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&device->landed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    plan_loss(device);
+    weir_code_t code = set_up(device, &listed);
+    if (code != WEIR_OK) {
+        tear_down(device);
+        return code;
+    }
+    *out_device = (weir_handle_t)(uintptr_t)device;
+    return WEIR_OK;
+}
+
+// ---- Waiting ------------------------------------------------------------------------------------
+
+// Until the count, under the device's lock, is 0. What takes too long loses the device.
+static bool settle(weir_cl_device_t *device, const uint32_t *flying)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += PATIENCE_S;
+    int late = 0;
+    pthread_mutex_lock(&device->lock);
+    while (*flying && !late)
+        late = pthread_cond_timedwait(&device->landed, &device->lock, &until);
+    bool is_settled = *flying == 0;
+    pthread_mutex_unlock(&device->lock);
+    if (!is_settled)
+        atomic_store(&device->is_lost, true);
+    return is_settled;
+}
+
+bool weir_cl_settle(weir_cl_device_t *device, const weir_cl_specialization_t *specialization)
+{
+    return settle(device, specialization ? &specialization->flying : &device->flying);
+}
+
+bool weir_cl_settle_queue(const weir_cl_queue_t *queue)
+{
+    return settle(queue->device, &queue->flying);
+}
+
+weir_code_t weir_cl_wait_idle(weir_handle_t handle)
+{
+    weir_cl_device_t *device = weir_cl_device(handle);
+    return weir_cl_settle(device, NULL)
+               ? WEIR_OK
+               : device->host->fail(device->host, WEIR_DEVICE_LOST,
+                     "what it was given did not end within %d s", PATIENCE_S);
+}
+
+void weir_cl_close(weir_handle_t handle)
+{
+    weir_cl_device_t *device = weir_cl_device(handle);
+    (void)weir_cl_settle(device, NULL);
+    while (device->queues)
+        weir_cl_queue_destroy(handle, (weir_handle_t)(uintptr_t)device->queues);
+    weir_cl_buffers_free(device);
+    tear_down(device);
+}
+
+// ---- Its clock, its edges -----------------------------------------------------------------------
+
+// Drivers count nanoseconds from a zero of their own. A marker that ends now tells both times.
+weir_code_t weir_cl_clock(weir_handle_t handle, uint64_t *out_device_ns, uint64_t *out_host_ns)
+{
+    weir_cl_device_t *device = weir_cl_device(handle);
+    cl_event event;
+    cl_ulong end = 0;
+    weir_code_t code = weir_cl_enter(device);
+    if (code != WEIR_OK)
+        return code;
+    cl_int error = clEnqueueMarkerWithWaitList(device->commands, 0, NULL, &event);
+    if (error != CL_SUCCESS)
+        return weir_cl_failure(device, error, "clEnqueueMarkerWithWaitList");
+    error = clWaitForEvents(1, &event);
+    if (error == CL_SUCCESS)
+        error = clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_END, sizeof end, &end, NULL);
+    *out_host_ns = weir_cl_now_ns();
+    *out_device_ns = end;
+    (void)clReleaseEvent(event);
+    return error == CL_SUCCESS ? WEIR_OK : weir_cl_failure(device, error, "the device's clock");
+}
+
+weir_code_t weir_cl_edge(weir_handle_t handle, weir_handle_t peer, weir_edge_t *out_edge)
+{
+    (void)handle;
+    (void)peer;
+    out_edge->kind = WEIR_EDGE_STAGED; // contexts are apart, so buffers are
+    return WEIR_OK;
+}

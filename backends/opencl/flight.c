@@ -1,0 +1,253 @@
+// backends/opencl/flight.c: what was given to a queue, until it has ended.
+//
+// A flight ends with a marker behind its commands. The driver's callback says so, on a thread of
+// the driver's; callbacks may come out of order, so what has ended is landed in the queue's order:
+// times are handed on, signals given, the flight goes back to the pool.
+#include "backends/opencl/opencl.h"
+
+#include <string.h>
+
+const weir_timeline_point_t *weir_cl_flight_signals(const weir_cl_flight_t *flight)
+{
+    return flight->more_signals ? flight->more_signals : flight->signals;
+}
+
+// ---- Pool ---------------------------------------------------------------------------------------
+
+static weir_cl_flight_t *take(weir_cl_queue_t *queue)
+{
+    weir_cl_device_t *device = queue->device;
+    const weir_host_t *host = device->host;
+    pthread_mutex_lock(&device->lock);
+    weir_cl_flight_t *flight = queue->pool;
+    uint32_t slot = queue->slot_count;
+    if (flight)
+        queue->pool = flight->next;
+    else if (slot < WEIR_CL_ERROR_SLOTS)
+        queue->slot_count++;
+    pthread_mutex_unlock(&device->lock);
+    if (flight)
+        return flight;
+    if (slot == WEIR_CL_ERROR_SLOTS) {
+        (void)host->fail(host, WEIR_RESOURCE_EXHAUSTED,
+            "%u pieces of work are in the queue and none has ended", WEIR_CL_ERROR_SLOTS);
+        return NULL;
+    }
+    flight = host->alloc(host, sizeof *flight);
+    if (!flight)
+        return NULL; // the slot is lost with it; there are enough
+    *flight = (weir_cl_flight_t){.queue = queue, .slot = slot};
+    return flight;
+}
+
+static void put_back(weir_cl_flight_t *flight)
+{
+    flight->next = flight->queue->pool;
+    flight->queue->pool = flight;
+}
+
+// What is of this flight only.
+static void clean(weir_cl_flight_t *flight)
+{
+    const weir_host_t *host = flight->queue->device->host;
+    if (flight->event)
+        (void)clReleaseEvent(flight->event);
+    for (uint32_t i = 0; i < flight->event_count; i++)
+        (void)clReleaseEvent(flight->events[i]);
+    if (flight->more_signals)
+        host->free(host, flight->more_signals);
+    flight->event = NULL;
+    flight->event_count = 0;
+    flight->more_signals = NULL;
+    flight->specialization = NULL;
+    flight->reads_error = flight->has_ended = false;
+}
+
+weir_cl_flight_t *weir_cl_flight_new(
+    weir_cl_queue_t *queue, const weir_timeline_point_t *signals, uint32_t signal_count)
+{
+    const weir_host_t *host = queue->device->host;
+    weir_cl_flight_t *flight = take(queue);
+    if (!flight)
+        return NULL;
+    flight->signal_count = signal_count;
+    if (signal_count > WEIR_CL_SIGNALS_MAX)
+        flight->more_signals = host->alloc(host, signal_count * sizeof *signals);
+    if (signal_count <= WEIR_CL_SIGNALS_MAX || flight->more_signals) {
+        if (signal_count)
+            memcpy(flight->more_signals ? flight->more_signals : flight->signals, signals,
+                signal_count * sizeof *signals);
+        return flight;
+    }
+    weir_cl_flight_drop(flight);
+    return NULL;
+}
+
+void weir_cl_flight_drop(weir_cl_flight_t *flight)
+{
+    weir_cl_device_t *device = flight->queue->device;
+    clean(flight);
+    pthread_mutex_lock(&device->lock);
+    put_back(flight);
+    pthread_mutex_unlock(&device->lock);
+}
+
+bool weir_cl_flight_profile(weir_cl_flight_t *flight, uint32_t room, uint64_t launch_id)
+{
+    const weir_host_t *host = flight->queue->device->host;
+    flight->launch_id = launch_id;
+    if (room <= flight->event_room)
+        return true;
+    host->free(host, flight->events);
+    host->free(host, flight->nodes);
+    flight->events = host->alloc(host, room * sizeof *flight->events);
+    flight->nodes = host->alloc(host, room * sizeof *flight->nodes);
+    flight->event_room = flight->events && flight->nodes ? room : 0;
+    return flight->event_room != 0;
+}
+
+void weir_cl_flights_free(weir_cl_queue_t *queue)
+{
+    const weir_host_t *host = queue->device->host;
+    while (queue->pool) {
+        weir_cl_flight_t *flight = queue->pool;
+        queue->pool = flight->next;
+        host->free(host, flight->events);
+        host->free(host, flight->nodes);
+        host->free(host, flight);
+    }
+}
+
+// ---- Landing ------------------------------------------------------------------------------------
+
+#define RECORDS_MAX 32
+
+// Dispatches of one node become one record.
+static void hand_on_times(const weir_cl_flight_t *flight)
+{
+    const weir_host_t *host = flight->queue->device->host;
+    weir_trace_record_t records[RECORDS_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < flight->event_count; i++) {
+        cl_ulong start = 0, end = 0;
+        if (clGetEventProfilingInfo(flight->events[i], CL_PROFILING_COMMAND_START, sizeof start,
+                &start, NULL) != CL_SUCCESS ||
+            clGetEventProfilingInfo(
+                flight->events[i], CL_PROFILING_COMMAND_END, sizeof end, &end, NULL) != CL_SUCCESS)
+            continue;
+        if (count && records[count - 1].node == flight->nodes[i]) {
+            records[count - 1].end_ns = end;
+            continue;
+        }
+        if (count == RECORDS_MAX) {
+            host->trace(host, records, count);
+            count = 0;
+        }
+        records[count++] = (weir_trace_record_t){.head = WEIR_HEAD(weir_trace_record_t),
+            .launch_id = flight->launch_id,
+            .node = flight->nodes[i],
+            .start_ns = start,
+            .end_ns = end};
+    }
+    if (count)
+        host->trace(host, records, count);
+}
+
+static void land(weir_cl_flight_t *flight)
+{
+    weir_cl_device_t *device = flight->queue->device;
+    const weir_host_t *host = device->host;
+    const weir_timeline_point_t *signals = weir_cl_flight_signals(flight);
+    weir_code_t code = WEIR_OK;
+    const char *text = "";
+    if (flight->status < 0) {
+        code = weir_cl_event_code(device, flight->status);
+        text = weir_cl_error_name(flight->status);
+    }
+    if (atomic_load(&device->is_lost)) {
+        code = WEIR_DEVICE_LOST;
+        text = "the device was lost";
+    } else if (code == WEIR_OK && flight->reads_error && flight->error_word) {
+        code = WEIR_INVALID_ARGUMENT;
+        text = "an index is out of range, or an integer is divided by 0";
+    }
+    flight->is_dirty = flight->reads_error && flight->error_word;
+    if (flight->event_count && code == WEIR_OK)
+        hand_on_times(flight);
+    if (code == WEIR_OK)
+        weir_signal_all(host, signals, flight->signal_count);
+    for (uint32_t i = 0; code != WEIR_OK && i < flight->signal_count; i++)
+        (void)host->timeline_fail(host, signals[i].timeline, code, text);
+}
+
+static void CL_CALLBACK has_ended(cl_event event, cl_int status, void *user)
+{
+    weir_cl_flight_t *ended = user;
+    weir_cl_queue_t *queue = ended->queue;
+    weir_cl_device_t *device = queue->device;
+    (void)event;
+    pthread_mutex_lock(&device->lock);
+    ended->has_ended = true;
+    ended->status = status;
+    bool is_mine = !queue->is_landing;
+    queue->is_landing = true;
+    while (is_mine && queue->first && queue->first->has_ended) {
+        weir_cl_flight_t *flight = queue->first;
+        weir_cl_specialization_t *specialization = flight->specialization;
+        queue->first = flight->next;
+        if (!queue->first)
+            queue->last = &queue->first;
+        pthread_mutex_unlock(&device->lock);
+        land(flight);
+        clean(flight);
+        pthread_mutex_lock(&device->lock);
+        put_back(flight);
+        device->flying--;
+        queue->flying--;
+        if (specialization)
+            specialization->flying--;
+        pthread_cond_broadcast(&device->landed);
+    }
+    if (is_mine)
+        queue->is_landing = false;
+    pthread_mutex_unlock(&device->lock);
+}
+
+weir_code_t weir_cl_flight_start(weir_cl_flight_t *flight, weir_code_t code)
+{
+    weir_cl_queue_t *queue = flight->queue;
+    weir_cl_device_t *device = queue->device;
+    cl_int error = CL_SUCCESS;
+    if (code == WEIR_OK) {
+        error = clEnqueueMarkerWithWaitList(queue->commands, 0, NULL, &flight->event);
+        if (error != CL_SUCCESS) {
+            flight->event = NULL;
+            code = weir_cl_failure(device, error, "clEnqueueMarkerWithWaitList");
+        }
+    }
+    if (code != WEIR_OK) { // what was enqueued before must not go on
+        (void)clFinish(queue->commands);
+        weir_cl_flight_drop(flight);
+        return code;
+    }
+    // Its own reference: the flight may have landed before this function ends.
+    cl_event event = flight->event;
+    (void)clRetainEvent(event);
+    pthread_mutex_lock(&device->lock);
+    flight->next = NULL;
+    *queue->last = flight;
+    queue->last = &flight->next;
+    device->flying++;
+    queue->flying++;
+    if (flight->specialization)
+        flight->specialization->flying++;
+    pthread_mutex_unlock(&device->lock);
+    error = clSetEventCallback(event, CL_COMPLETE, has_ended, flight);
+    (void)clFlush(queue->commands);
+    if (error != CL_SUCCESS) {
+        (void)clWaitForEvents(1, &event);
+        has_ended(event, CL_COMPLETE, flight);
+    }
+    (void)clReleaseEvent(event);
+    return WEIR_OK;
+}
