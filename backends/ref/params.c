@@ -72,6 +72,7 @@ static weir_code_t decode_window(
     out->group = weir_node_int(node, "group", 1);
     out->ceil_mode = weir_node_int(node, "ceil_mode", 0);
     out->count_include_pad = weir_node_int(node, "count_include_pad", 0);
+    out->relu = weir_node_int(node, "relu", 0);
     out->storage_order = weir_node_int(node, "storage_order", 0);
     const uint32_t most = WEIR_KR_RANK_MAX;
     int32_t kernel = ints(node, "kernel_shape", 1, most, out->kernel);

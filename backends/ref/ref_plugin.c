@@ -174,6 +174,14 @@ static weir_code_t check_outputs(
             expected = node->inputs[1].dtype;
         if (which == ROW_LayerNormalization && i > 0)
             expected = WEIR_KR_FLOATS;
+        if (which == ROW_QuantizeLinear || which == ROW_QLinearConv || which == ROW_QLinearMatMul)
+            expected = WEIR_U8 | WEIR_I8;
+        if (which == ROW_DynamicQuantizeLinear)
+            expected = i == 1 ? WEIR_F32 : WEIR_U8;
+        if (which == ROW_DequantizeLinear)
+            expected = WEIR_F32;
+        if (which == ROW_MatMulInteger || which == ROW_ConvInteger)
+            expected = WEIR_I32;
         if (dtype == 0 && (i > 0 || which == ROW_LSTM || which == ROW_Split))
             continue;
         if (!is_one_of(dtype, expected))

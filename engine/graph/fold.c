@@ -183,6 +183,9 @@ static weir_status_t fold_node(weir__rewrite_t *rewrite, uint32_t number,
         if (value != WEIR__NONE && !inputs[i])
             return NULL;
     }
+    // Quantised weights stay what they are until nothing more can be made of them.
+    if (weir__rewrite_is(node, "DequantizeLinear") && !rewrite->last_phase)
+        return NULL;
     if ((node->op->flags & WEIR__OP_VIEW || weir__rewrite_is(node, "Identity")) && inputs[0])
         return fold_view(rewrite, number, inputs[0]);
     bool ready;

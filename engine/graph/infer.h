@@ -107,7 +107,10 @@ weir__infer_rule_t weir__infer_conv, weir__infer_conv_transpose, weir__infer_max
     weir__infer_average_pool, weir__infer_global_pool;                      // infer_conv.c
 weir__infer_rule_t weir__infer_reduce, weir__infer_arg, weir__infer_cumsum; // infer_reduce.c
 weir__infer_rule_t weir__infer_matmul, weir__infer_gemm;                    // infer_matmul.c
-weir__infer_rule_t weir__infer_attention;                                   // infer_attention.c
+weir__infer_rule_t weir__infer_quantize, weir__infer_dequantize, weir__infer_dynamic_quantize,
+    weir__infer_matmul_integer, weir__infer_conv_integer, weir__infer_qlinear_matmul,
+    weir__infer_qlinear_conv;             // infer_quant.c
+weir__infer_rule_t weir__infer_attention; // infer_attention.c
 weir__infer_rule_t weir__infer_softmax, weir__infer_batch_norm, weir__infer_layer_norm,
     weir__infer_instance_norm, weir__infer_lp_norm, weir__infer_lrn, weir__infer_lstm,
     weir__infer_resize, weir__infer_if; // infer_misc.c

@@ -118,5 +118,7 @@ weir__rule_t weir__rule_attention, weir__rule_attention_inputs,
     weir__rule_attention_output; // rules_attention.c
 weir__rule_t weir__rule_gelu, weir__rule_gelu_tanh, weir__rule_hard_sigmoid, weir__rule_hard_swish,
     weir__rule_relu, weir__rule_square, weir__rule_pow_cast; // rules_activation.c
+weir__rule_t weir__rule_quant_cancel, weir__rule_quant_move, weir__rule_quant_conv,
+    weir__rule_quant_conv_add, weir__rule_quant_matmul; // rules_quant.c
 
 #endif

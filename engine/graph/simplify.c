@@ -45,6 +45,11 @@ static const struct {
     {"Div", "hard-swish", weir__rule_hard_swish, false},
     {"Mul", "hard-sigmoid", weir__rule_hard_sigmoid, false},
     {"Div", "hard-sigmoid", weir__rule_hard_sigmoid, false},
+    {"QuantizeLinear", "quant-cancel", weir__rule_quant_cancel, false},
+    {"QuantizeLinear", "quant-move", weir__rule_quant_move, false},
+    {"QuantizeLinear", "quant-conv", weir__rule_quant_conv, false},
+    {"QuantizeLinear", "quant-conv-add", weir__rule_quant_conv_add, false},
+    {"QuantizeLinear", "quant-matmul", weir__rule_quant_matmul, false},
     {"BatchNormalization", "batch-norm-affine", weir__rule_batch_norm_spelled, true},
 };
 #define RULE_COUNT (sizeof rules / sizeof rules[0])

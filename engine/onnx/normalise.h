@@ -105,7 +105,8 @@ typedef weir_status_t weir__norm_rule_t(const weir__norm_t *norm, const weir__no
 // normalise_math.c
 weir__norm_rule_t weir__norm_chain, weir__norm_mean, weir__norm_clip_attributes,
     weir__norm_clip_inputs, weir__norm_cast, weir__norm_cast_like, weir__norm_gelu,
-    weir__norm_dropout, weir__norm_batch_norm, weir__norm_conv, weir__norm_pool, weir__norm_lstm;
+    weir__norm_dropout, weir__norm_batch_norm, weir__norm_conv, weir__norm_qlinear_conv,
+    weir__norm_pool, weir__norm_lstm;
 // normalise_shape.c
 weir__norm_rule_t weir__norm_axes, weir__norm_split, weir__norm_slice, weir__norm_pad,
     weir__norm_constant_of_shape, weir__norm_upsample, weir__norm_resize_10, weir__norm_resize;

@@ -260,10 +260,11 @@ static weir_status_t fill_window(
     return fill(norm, &attributes[PADS], spatial * 2, 0);
 }
 
-weir_status_t weir__norm_conv(const weir__norm_t *norm, const weir__norm_row_t *row)
+static weir_status_t norm_conv(
+    const weir__norm_t *norm, const weir__norm_row_t *row, uint32_t weights_input)
 {
     weir_attribute_t attributes[WEIR__NORM_ATTRIBUTES_MAX];
-    uint32_t count, weights = weir__norm_input(norm, 1);
+    uint32_t count, weights = weir__norm_input(norm, weights_input);
     WEIR_TRY(weir__norm_attributes(norm, row, attributes, &count));
     const weir__tensor_t *constant =
         weights == WEIR__NONE ? NULL : norm->context->graph->values[weights].constant;
@@ -279,6 +280,16 @@ weir_status_t weir__norm_conv(const weir__norm_t *norm, const weir__norm_row_t *
     WEIR_TRY(fill_window(norm, attributes, spatial));
     return weir__norm_emit(norm, row->target, norm->inputs, norm->input_count, norm->outputs,
         norm->output_count, attributes, count);
+}
+
+weir_status_t weir__norm_conv(const weir__norm_t *norm, const weir__norm_row_t *row)
+{
+    return norm_conv(norm, row, 1);
+}
+
+weir_status_t weir__norm_qlinear_conv(const weir__norm_t *norm, const weir__norm_row_t *row)
+{
+    return norm_conv(norm, row, 3);
 }
 
 weir_status_t weir__norm_pool(const weir__norm_t *norm, const weir__norm_row_t *row)

@@ -138,6 +138,17 @@ static const attributes_t resize_18 = {STRING("mode", "nearest"),
     INT("exclude_outside", 0), FLOAT("extrapolation_value", 0.0f), INT("antialias", 0),
     INTS("axes"), STRING("keep_aspect_ratio_policy", "stretch")};
 
+static const attributes_t quantize_10 = {INT_FIXED("axis", 1)};
+static const attributes_t quantize_13 = {INT("axis", 1)};
+static const attributes_t quantize_19 = {INT("axis", 1), DROP("saturate")};
+static const attributes_t quantize_21 = {INT("axis", 1), INT("block_size", 0),
+    INT("output_dtype", 0), DROP("saturate"), DROP("precision")};
+static const attributes_t dequantize_21 = {
+    INT("axis", 1), INT("block_size", 0), INT_FIXED("output_dtype", 0)};
+static const attributes_t qlinear_conv = {STRING("auto_pad", "NOTSET"), INT("group", 1),
+    INTS("kernel_shape"), INTS("strides"), INTS("dilations"), INTS("pads"), INT_FIXED("relu", 0)};
+static const attributes_t qlinear_matmul = {INT_FIXED("transB", 0)};
+
 #define PLAIN(name, first)                                                                         \
     {                                                                                              \
         name, first, LAST, name, NO_ATTRIBUTES, NULL                                               \
@@ -176,12 +187,17 @@ static const weir__norm_row_t table[] = {
     {"ConstantOfShape", 9, LAST, "ConstantOfShape", LIST(value_attribute),
         weir__norm_constant_of_shape},
     {"Conv", 1, LAST, "Conv", LIST(conv), weir__norm_conv},
+    {"ConvInteger", 10, LAST, "ConvInteger", LIST(conv), weir__norm_conv},
     {"ConvTranspose", 1, LAST, "ConvTranspose", LIST(conv_transpose), weir__norm_conv},
     PLAIN("Cos", 7),
     WITH("CumSum", 11, LAST, cum_sum),
+    WITH("DequantizeLinear", 10, 12, quantize_10),
+    WITH("DequantizeLinear", 13, 20, quantize_13),
+    WITH("DequantizeLinear", 21, LAST, dequantize_21),
     PLAIN("Div", 7),
     {"Dropout", 7, 11, "Identity", LIST(dropout_7), weir__norm_dropout},
     {"Dropout", 12, LAST, "Identity", LIST(dropout_12), weir__norm_dropout},
+    PLAIN("DynamicQuantizeLinear", 11),
     WITH("Elu", 6, LAST, elu),
     PLAIN("Equal", 7),
     PLAIN("Erf", 9),
@@ -215,6 +231,7 @@ static const weir__norm_row_t table[] = {
     WITH("LogSoftmax", 13, LAST, softmax_13),
     WITH("LpNormalization", 1, LAST, lp_norm),
     PLAIN("MatMul", 1),
+    PLAIN("MatMulInteger", 10),
     {"Max", 6, LAST, "Max", NO_ATTRIBUTES, weir__norm_chain},
     {"MaxPool", 1, LAST, "MaxPool", LIST(max_pool), weir__norm_pool},
     {"Mean", 6, LAST, "Add", NO_ATTRIBUTES, weir__norm_mean},
@@ -228,6 +245,12 @@ static const weir__norm_row_t table[] = {
     {"Pad", 2, 10, "Pad", LIST(pad_2), weir__norm_pad},
     WITH("Pad", 11, LAST, pad_11),
     PLAIN("Pow", 7),
+    {"QLinearConv", 10, LAST, "QLinearConv", LIST(qlinear_conv), weir__norm_qlinear_conv},
+    WITH("QLinearMatMul", 10, LAST, qlinear_matmul),
+    WITH("QuantizeLinear", 10, 12, quantize_10),
+    WITH("QuantizeLinear", 13, 18, quantize_13),
+    WITH("QuantizeLinear", 19, 20, quantize_19),
+    WITH("QuantizeLinear", 21, LAST, quantize_21),
     WITH("Range", 11, LAST, stash_type),
     PLAIN("Reciprocal", 6),
     REDUCE("ReduceL1", 18),

@@ -192,6 +192,7 @@ typedef struct weir_kr_window_params {
     int32_t has_output_shape;
     uint32_t spatial_rank;
     int64_t group, ceil_mode, count_include_pad, storage_order;
+    int64_t relu; // of QLinearConv
     int64_t kernel[WEIR_KR_RANK_MAX], strides[WEIR_KR_RANK_MAX], dilations[WEIR_KR_RANK_MAX];
     int64_t pads[2 * WEIR_KR_RANK_MAX]; // all begins, then all ends
     int64_t output_padding[WEIR_KR_RANK_MAX];
