@@ -18,24 +18,42 @@ typedef struct bf16_conv_state {
     uint32_t at[]; // [conv.chunks]; behind it the finish's memory
 } bf16_conv_state_t;
 
-weir_code_t weir_cpu_bf16_conv_supports(const weir_node_t *node, weir_support_t *out_support)
+#define ELEMENT_BYTES 2u
+
+static int is_first(const weir_node_t *node)
+{
+    return node->inputs[0].format == WEIR_FORMAT_ROW_MAJOR;
+}
+
+static weir_code_t supports(const weir_node_t *node, int first, weir_support_t *out_support)
 {
     weir_code_t code = weir_cpu_finish_supports(node, 3, out_support);
     if (code == WEIR_OK)
-        code = weir_cpu_low_conv_supports(node, out_support);
+        code = weir_cpu_low_conv_supports(node, ELEMENT_BYTES, first, out_support);
     if (code != WEIR_OK)
         return code;
-    return weir_cpu_is_blocked(&node->inputs[0])
+    return first || weir_cpu_is_blocked(&node->inputs[0])
                ? WEIR_OK
                : weir_cpu_refuse(out_support, "takes blocks only");
+}
+
+weir_code_t weir_cpu_bf16_conv_supports(const weir_node_t *node, weir_support_t *out_support)
+{
+    return supports(node, 0, out_support);
+}
+
+weir_code_t weir_cpu_bf16_first_supports(const weir_node_t *node, weir_support_t *out_support)
+{
+    return supports(node, 1, out_support);
 }
 
 weir_code_t weir_cpu_bf16_conv_pack_query(
     const weir_node_t *node, uint32_t input, weir_packing_t *out_packing)
 {
     if (input == 1) {
-        out_packing->format = WEIR_CPU_FORMAT_BF16_CONV;
-        out_packing->bytes = weir_cpu_low_conv_weights(node, WEIR_K_CHUNK_BF16);
+        out_packing->format =
+            is_first(node) ? WEIR_CPU_FORMAT_BF16_FIRST : WEIR_CPU_FORMAT_BF16_CONV;
+        out_packing->bytes = weir_cpu_low_conv_weights(node, ELEMENT_BYTES, is_first(node));
         return WEIR_OK;
     }
     const uint32_t bias = weir_cpu_anchor_inputs(node) > 2 ? 2 : 0;
@@ -43,34 +61,14 @@ weir_code_t weir_cpu_bf16_conv_pack_query(
     return WEIR_OK;
 }
 
-// 32 input channels from `channel` on at tap `tap`, for the 32 outputs from `output` on.
-static void chunk_pack(
-    const weir_tensor_t *w, uint64_t output, uint64_t channel, uint64_t tap, uint16_t *to)
-{
-    const uint64_t outputs = (uint64_t)w->dims[0], inputs = (uint64_t)w->dims[1];
-    const uint64_t taps = (uint64_t)(w->dims[2] * w->dims[3]);
-    memset(to, 0, WEIR_K_CHUNK_PANEL_BYTES);
-    for (uint64_t j = 0; j < WEIR_K_PANEL && output + j < outputs; j++) {
-        const float *from = (const float *)w->data + ((output + j) * inputs + channel) * taps + tap;
-        for (uint64_t k = 0; k < WEIR_K_CHUNK_BF16 && channel + k < inputs; k++)
-            to[(k / 2 * WEIR_K_PANEL + j) * 2 + k % 2] = weir_cpu_bf16(from[k * taps]);
-    }
-}
-
 weir_code_t weir_cpu_bf16_conv_pack(
     const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes)
 {
     if (input != 1)
         return weir_cpu_blocked_pack(node, input, destination, bytes);
-    if (bytes < weir_cpu_low_conv_weights(node, WEIR_K_CHUNK_BF16))
+    if (bytes < weir_cpu_low_conv_weights(node, ELEMENT_BYTES, is_first(node)))
         return WEIR_INVALID_ARGUMENT;
-    const weir_tensor_t *w = &node->inputs[1];
-    const uint64_t taps = (uint64_t)(w->dims[2] * w->dims[3]);
-    uint16_t *to = destination;
-    for (uint64_t j = 0; j < (uint64_t)w->dims[0]; j += WEIR_K_PANEL)
-        for (uint64_t c = 0; c < (uint64_t)w->dims[1]; c += WEIR_K_CHUNK_BF16)
-            for (uint64_t tap = 0; tap < taps; tap++, to += WEIR_K_CHUNK_PANEL_BYTES / sizeof(*to))
-                chunk_pack(w, j, c, tap, to);
+    weir_cpu_low_conv_pack(node, ELEMENT_BYTES, is_first(node), destination);
     return WEIR_OK;
 }
 
@@ -81,14 +79,15 @@ static uint64_t places_bytes(uint64_t chunks)
 
 static const char *state_init(bf16_conv_state_t *state, const weir_node_t *node)
 {
-    const char *wrong = weir_cpu_low_conv_init(&state->conv, WEIR_K_CHUNK_BF16);
+    const char *wrong = weir_cpu_low_conv_init(&state->conv, ELEMENT_BYTES, is_first(node));
     if (wrong || state->conv.strips == 0)
         return wrong;
-    if (node->inputs[1].format != WEIR_CPU_FORMAT_BF16_CONV)
+    if (node->inputs[1].format !=
+        (is_first(node) ? WEIR_CPU_FORMAT_BF16_FIRST : WEIR_CPU_FORMAT_BF16_CONV))
         return "the weights have not been packed";
     weir_cpu_low_conv_places(&state->conv, state->at);
     const uint64_t outputs = state->conv.strip_rows * state->conv.plane_columns;
-    state->c_offset = state->conv.a_bytes;
+    state->c_offset = state->conv.a_bytes + state->conv.first_bytes;
     state->program_offset = state->c_offset + outputs * WEIR_K_PANEL * sizeof(float);
     return NULL;
 }
@@ -106,7 +105,7 @@ weir_code_t weir_cpu_bf16_conv_prepare(
         return host->fail(host, WEIR_INVALID_ARGUMENT, "Conv: %s", wrong);
     const uint64_t taps = (uint64_t)(shape.kernel_height * shape.kernel_width);
     const uint64_t at_bytes =
-        places_bytes(taps * WEIR_DIV_UP(shape.group_inputs, WEIR_K_CHUNK_BF16));
+        places_bytes(weir_cpu_low_conv_chunks(node, ELEMENT_BYTES, is_first(node)));
     bf16_conv_state_t *state =
         host->alloc(host, sizeof(*state) + at_bytes + weir_cpu_finish_bytes(node));
     if (!state)
@@ -143,9 +142,14 @@ void weir_cpu_bf16_conv_tasks(const weir_node_t *node, void *opaque, weir_tasks_
 }
 
 static void strip_fill(const bf16_conv_state_t *state, const weir_cpu_low_strip_t *strip,
-    const float *x, unsigned char *to)
+    const weir_tensor_t *input, unsigned char *to)
 {
     const weir_cpu_low_conv_t *conv = &state->conv;
+    const float *x = input->data;
+    if (conv->unit_bytes) {
+        weir_cpu_low_conv_first(conv, strip, input, 0, 0, to + conv->a_bytes, to);
+        return;
+    }
     const weir_cpu_conv_shape_t *s = &conv->shape;
     const uint64_t blocks = weir_cpu_blocks(s->group_inputs);
     const uint64_t plane_floats = (uint64_t)(s->height * s->width) * WEIR_K_BLOCK;
@@ -226,7 +230,7 @@ weir_code_t weir_cpu_bf16_conv_run(const weir_task_t *task)
         const uint64_t number = i / conv->panel_tasks;
         if (number != made) {
             strip = weir_cpu_low_conv_strip(conv, number);
-            strip_fill(state, &strip, task->inputs[0].data, task->scratch);
+            strip_fill(state, &strip, &task->inputs[0], task->scratch);
         }
         made = number;
         const uint64_t first = i % conv->panel_tasks * conv->panels_per_task;

@@ -10,6 +10,11 @@
 // are (32 or 64 input channels, tap) in that order. The same on every ISA.
 #define WEIR_CPU_FORMAT_BF16 (WEIR_FORMAT_OWN + 32u)
 #define WEIR_CPU_FORMAT_BF16_CONV (WEIR_FORMAT_OWN + 33u)
+#define WEIR_CPU_FORMAT_BF16_FIRST (WEIR_FORMAT_OWN + 34u)
+// The same in i8, with the sum of each output's weights behind them (i32, whole panels).
+#define WEIR_CPU_FORMAT_I8 (WEIR_FORMAT_OWN + 35u)
+#define WEIR_CPU_FORMAT_I8_CONV (WEIR_FORMAT_OWN + 36u)
+#define WEIR_CPU_FORMAT_I8_FIRST (WEIR_FORMAT_OWN + 37u)
 
 // The low precision kernels that go with weir_cpu_isa_table() on this machine; option isa "auto"
 // alone takes AMX. NULL as there.

@@ -1,13 +1,26 @@
-// See low_conv.h. Computes places and sizes; touches no element.
+// See low_conv.h.
 #include "backends/cpu/low_conv.h"
+
+#include <string.h>
 
 #define STRIP_OUTPUTS 448u       // their sums of 32 channels fill the L1 cache and some
 #define STRIP_BYTES (768u << 10) // of the copy
+#define FIRST_CHANNELS 4u
 #define ENOUGH_TASKS 6u
 #define LEAST_OUTPUTS 96u    // of a strip that is divided no more
 #define SMALL_MACS 16000000u // a task below this is not divided
 
-weir_code_t weir_cpu_low_conv_supports(const weir_node_t *node, weir_support_t *out_support)
+// Bytes of a row of taps, 4 channels each; more than a chunk: it cannot be done.
+static uint64_t unit_bytes(int64_t kernel_width, uint32_t element_bytes)
+{
+    uint64_t bytes = 16;
+    while (bytes < (uint64_t)kernel_width * FIRST_CHANNELS * element_bytes)
+        bytes *= 2;
+    return bytes;
+}
+
+weir_code_t weir_cpu_low_conv_supports(
+    const weir_node_t *node, uint32_t element_bytes, int is_first, weir_support_t *out_support)
 {
     const weir_tensor_t *x = &node->inputs[0], *w = &node->inputs[1];
     if (x->rank != 4 || w->rank != 4 || !(w->flags & WEIR_TENSOR_CONSTANT))
@@ -22,15 +35,64 @@ weir_code_t weir_cpu_low_conv_supports(const weir_node_t *node, weir_support_t *
     for (uint32_t i = 0; i < 4; i++)
         if (weir_cpu_attribute_at(node, "pads", i, 0) < 0)
             return weir_cpu_refuse(out_support, "takes no negative pads");
+    if (is_first &&
+        (x->format != WEIR_FORMAT_ROW_MAJOR || w->dims[1] > (int64_t)FIRST_CHANNELS ||
+            w->dims[3] > 16 || unit_bytes(w->dims[3], element_bytes) > WEIR_K_CHUNK_BYTES ||
+            weir_cpu_attribute_at(node, "dilations", 1, 1) != 1))
+        return weir_cpu_refuse(out_support, "takes few row-major channels and short rows only");
     return WEIR_OK;
 }
 
-uint64_t weir_cpu_low_conv_weights(const weir_node_t *node, uint64_t chunk_channels)
+uint64_t weir_cpu_low_conv_chunks(const weir_node_t *node, uint32_t element_bytes, int is_first)
 {
     const weir_tensor_t *w = &node->inputs[1];
-    return WEIR_DIV_UP((uint64_t)w->dims[0], WEIR_K_PANEL) *
-           WEIR_DIV_UP((uint64_t)w->dims[1], chunk_channels) * (uint64_t)(w->dims[2] * w->dims[3]) *
-           WEIR_K_CHUNK_PANEL_BYTES;
+    if (is_first)
+        return WEIR_DIV_UP(
+            (uint64_t)w->dims[2], WEIR_K_CHUNK_BYTES / unit_bytes(w->dims[3], element_bytes));
+    return WEIR_DIV_UP((uint64_t)w->dims[1], WEIR_K_CHUNK_BYTES / element_bytes) *
+           (uint64_t)(w->dims[2] * w->dims[3]);
+}
+
+uint64_t weir_cpu_low_conv_weights(const weir_node_t *node, uint32_t element_bytes, int is_first)
+{
+    return WEIR_DIV_UP((uint64_t)node->inputs[1].dims[0], WEIR_K_PANEL) *
+           weir_cpu_low_conv_chunks(node, element_bytes, is_first) * WEIR_K_CHUNK_PANEL_BYTES;
+}
+
+// One weight of output j of a panel, element k of a chunk.
+static void weight_put(
+    const weir_tensor_t *w, uint64_t from, uint64_t j, uint64_t k, unsigned char *chunk)
+{
+    if (w->dtype == WEIR_I8) {
+        chunk[(k / 4 * WEIR_K_PANEL + j) * 4 + k % 4] = ((const unsigned char *)w->data)[from];
+        return;
+    }
+    const uint16_t bits = weir_cpu_bf16(((const float *)w->data)[from]);
+    memcpy(chunk + ((k / 2 * WEIR_K_PANEL + j) * 2 + k % 2) * 2, &bits, sizeof(bits));
+}
+
+void weir_cpu_low_conv_pack(
+    const weir_node_t *node, uint32_t element_bytes, int is_first, unsigned char *to)
+{
+    const weir_tensor_t *w = &node->inputs[1];
+    const uint64_t outputs = (uint64_t)w->dims[0], inputs = (uint64_t)w->dims[1];
+    const uint64_t width = (uint64_t)w->dims[3], taps = (uint64_t)w->dims[2] * width;
+    const uint64_t chunks = weir_cpu_low_conv_chunks(node, element_bytes, is_first);
+    const uint64_t chunk_elements = WEIR_K_CHUNK_BYTES / element_bytes;
+    const uint64_t unit = is_first ? unit_bytes((int64_t)width, element_bytes) / element_bytes : 0;
+    memset(to, 0, weir_cpu_low_conv_weights(node, element_bytes, is_first));
+    for (uint64_t o = 0; o < outputs; o++) {
+        unsigned char *panel = to + o / WEIR_K_PANEL * chunks * WEIR_K_CHUNK_PANEL_BYTES;
+        for (uint64_t c = 0; c < inputs; c++)
+            for (uint64_t tap = 0; tap < taps; tap++) {
+                const uint64_t first = tap / width * unit + tap % width * FIRST_CHANNELS + c;
+                const uint64_t chunk =
+                    is_first ? first / chunk_elements : c / chunk_elements * taps + tap;
+                weight_put(w, (o * inputs + c) * taps + tap, o % WEIR_K_PANEL,
+                    (is_first ? first : c) % chunk_elements,
+                    panel + chunk * WEIR_K_CHUNK_PANEL_BYTES);
+            }
+    }
 }
 
 // Which plane a tap reads, by its remainders; a new one where needed.
@@ -99,15 +161,23 @@ uint64_t weir_cpu_low_conv_tasks(const weir_cpu_low_conv_t *conv)
     return conv->shape.images * conv->strips * conv->panel_tasks;
 }
 
-const char *weir_cpu_low_conv_init(weir_cpu_low_conv_t *conv, uint64_t chunk_channels)
+const char *weir_cpu_low_conv_init(weir_cpu_low_conv_t *conv, uint32_t element_bytes, int is_first)
 {
     const weir_cpu_conv_shape_t *s = &conv->shape;
-    conv->channel_chunks = WEIR_DIV_UP(s->group_inputs, chunk_channels);
-    conv->chunks = conv->channel_chunks * conv->taps;
+    if (is_first) {
+        conv->unit_bytes = unit_bytes(s->kernel_width, element_bytes);
+        conv->channel_chunks =
+            WEIR_DIV_UP((uint64_t)s->kernel_height, WEIR_K_CHUNK_BYTES / conv->unit_bytes);
+        conv->chunks = conv->channel_chunks;
+        conv->plane_count = 1;
+    } else {
+        conv->channel_chunks = WEIR_DIV_UP(s->group_inputs, WEIR_K_CHUNK_BYTES / element_bytes);
+        conv->chunks = conv->channel_chunks * conv->taps;
+        planes_init(conv);
+    }
     conv->panels = WEIR_DIV_UP(s->group_outputs, WEIR_K_PANEL);
     conv->panels_per_task = conv->panels;
     conv->panel_tasks = 1;
-    planes_init(conv);
     if (s->out_height == 0 || s->out_width == 0) {
         conv->strips = 0;
         return NULL;
@@ -124,13 +194,25 @@ const char *weir_cpu_low_conv_init(weir_cpu_low_conv_t *conv, uint64_t chunk_cha
         conv->panels_per_task = WEIR_DIV_UP(conv->panels_per_task, 2);
         conv->panel_tasks = WEIR_DIV_UP(conv->panels, conv->panels_per_task);
     }
-    return conv->a_bytes > UINT32_MAX / 2 ? "a strip is too large" : NULL;
+    if (is_first) {
+        const uint64_t rows = (conv->strip_rows - 1) * (uint64_t)s->stride_y +
+                              (uint64_t)((s->kernel_height - 1) * s->dilation_y) + 1;
+        conv->first_columns = (conv->strip_columns - 1) * (uint64_t)s->stride_x +
+                              conv->unit_bytes / (FIRST_CHANNELS * element_bytes);
+        conv->first_bytes =
+            weir_cpu_round_up(rows * conv->first_columns * FIRST_CHANNELS * element_bytes, 64);
+    }
+    return conv->a_bytes + conv->first_bytes > UINT32_MAX / 2 ? "a strip is too large" : NULL;
 }
 
 void weir_cpu_low_conv_places(const weir_cpu_low_conv_t *conv, uint32_t *out_at)
 {
     const weir_cpu_conv_shape_t *s = &conv->shape;
     weir_cpu_low_conv_t planes = *conv;
+    for (uint64_t c = 0; conv->unit_bytes && c < conv->chunks; c++)
+        out_at[c] = (uint32_t)(c * conv->plane_pixels * WEIR_K_CHUNK_BYTES);
+    if (conv->unit_bytes)
+        return;
     for (uint64_t c = 0; c < conv->channel_chunks; c++)
         for (int64_t ky = 0; ky < s->kernel_height; ky++)
             for (int64_t kx = 0; kx < s->kernel_width; kx++) {
@@ -185,4 +267,78 @@ weir_cpu_low_run_t weir_cpu_low_conv_run(const weir_cpu_low_conv_t *conv,
         .from = end > begin ? (uint64_t)(y * s->width + x + begin * s->stride_x) : 0,
         .step = (uint64_t)s->stride_x,
     };
+}
+
+// ---- The first layer ---------------------------------------------------------------------------
+
+// Row `y` of the image, from column `x` on, its channels side by side.
+static void pixels_row(const weir_cpu_low_conv_t *conv, const weir_tensor_t *image, uint64_t plane,
+    int64_t y, int64_t x, unsigned char flip, unsigned char pad, unsigned char *to)
+{
+    const weir_cpu_conv_shape_t *s = &conv->shape;
+    const int is_float = image->dtype == WEIR_F32;
+    const uint64_t pixel_bytes = FIRST_CHANNELS * (is_float ? 2u : 1u);
+    const int64_t count = (int64_t)conv->first_columns;
+    memset(to, is_float ? 0 : pad, (uint64_t)count * pixel_bytes);
+    if (y < 0 || y >= s->height)
+        return;
+    const int64_t begin = x < 0 ? WEIR_MIN(-x, count) : 0;
+    const int64_t end = WEIR_MAX(begin, WEIR_MIN(count, s->width - x));
+    for (uint64_t c = 0; c < s->group_inputs; c++) {
+        const uint64_t from =
+            ((plane + c) * (uint64_t)s->height + (uint64_t)y) * (uint64_t)s->width;
+        if (is_float) {
+            const float *row = (const float *)image->data + from;
+            uint16_t *pixels = (void *)to;
+            for (int64_t i = begin; i < end; i++)
+                pixels[(uint64_t)i * FIRST_CHANNELS + c] = weir_cpu_bf16(row[x + i]);
+        } else {
+            const unsigned char *row = (const unsigned char *)image->data + from;
+            for (int64_t i = begin; i < end; i++)
+                to[(uint64_t)i * FIRST_CHANNELS + c] = row[x + i] ^ flip;
+        }
+    }
+}
+
+// `count` units, `step` bytes apart, into rows of chunks. The size is known when compiled.
+static inline __attribute__((always_inline)) void units_copy(const uint64_t bytes, uint64_t count,
+    const unsigned char *from, uint64_t step, unsigned char *to)
+{
+    for (uint64_t i = 0; i < count; i++)
+        memcpy(to + i * WEIR_K_CHUNK_BYTES, from + i * step, bytes);
+}
+
+void weir_cpu_low_conv_first(const weir_cpu_low_conv_t *conv, const weir_cpu_low_strip_t *strip,
+    const weir_tensor_t *x, unsigned char flip, unsigned char pad, unsigned char *pixels,
+    unsigned char *to)
+{
+    const weir_cpu_conv_shape_t *s = &conv->shape;
+    const uint64_t pixel_bytes = FIRST_CHANNELS * (x->dtype == WEIR_F32 ? 2u : 1u);
+    const uint64_t row_bytes = conv->first_columns * pixel_bytes;
+    const uint64_t rows = (strip->rows - 1) * (uint64_t)s->stride_y +
+                          (uint64_t)((s->kernel_height - 1) * s->dilation_y) + 1;
+    for (uint64_t row = 0; row < rows; row++)
+        pixels_row(conv, x, strip->image * s->group_inputs,
+            (int64_t)(strip->row * (uint64_t)s->stride_y + row) - s->pad_top,
+            (int64_t)strip->column * s->stride_x - s->pad_left, flip, pad,
+            pixels + row * row_bytes);
+    const uint64_t units = WEIR_K_CHUNK_BYTES / conv->unit_bytes;
+    const uint64_t step = (uint64_t)s->stride_x * pixel_bytes;
+    for (uint64_t unit = 0; unit < conv->chunks * units; unit++) {
+        unsigned char *unit_to = to + unit / units * conv->plane_pixels * WEIR_K_CHUNK_BYTES +
+                                 unit % units * conv->unit_bytes;
+        // Units behind the last row of taps meet weights of 0: any finite number will do.
+        const uint64_t ky = weir_cpu_min(unit, (uint64_t)s->kernel_height - 1);
+        for (uint64_t row = 0; row < strip->rows;
+             row++, unit_to += conv->plane_columns * WEIR_K_CHUNK_BYTES) {
+            const unsigned char *from =
+                pixels + (row * (uint64_t)s->stride_y + ky * (uint64_t)s->dilation_y) * row_bytes;
+            if (conv->unit_bytes == 16)
+                units_copy(16, strip->columns, from, step, unit_to);
+            else if (conv->unit_bytes == 32)
+                units_copy(32, strip->columns, from, step, unit_to);
+            else
+                units_copy(64, strip->columns, from, step, unit_to);
+        }
+    }
 }

@@ -26,6 +26,8 @@ typedef struct weir_cpu_low_conv {
     uint64_t plane_columns, plane_pixels;
     uint64_t panels, panels_per_task, panel_tasks;
     uint64_t a_bytes; // of the copy, with what may be read behind it
+    // Of a row-major input with few channels: see below. unit_bytes 0: it is none.
+    uint64_t unit_bytes, first_columns, first_bytes;
 } weir_cpu_low_conv_t;
 
 // One strip: outputs [row, row + rows) x [column, column + columns) of image `image`.
@@ -34,18 +36,27 @@ typedef struct weir_cpu_low_strip {
     uint64_t outputs; // along the planes' rows, those that nobody wants included
 } weir_cpu_low_strip_t;
 
-// Can it be done so? Weights must be constant; one group; two spatial dims or one.
-weir_code_t weir_cpu_low_conv_supports(const weir_node_t *node, weir_support_t *out_support);
+// In what follows `node` is a Conv of X, W and B; elements have 1 or 2 bytes.
 
-// Divides the work, for chunks of `chunk_channels` channels. shape and taps are set. NULL, or what
-// is wrong.
-const char *weir_cpu_low_conv_init(weir_cpu_low_conv_t *conv, uint64_t chunk_channels);
+// Can it be done so? Weights must be constant; one group; two spatial dims. is_first: X is
+// row-major with few channels: up to 4 of them lie side by side, a row of taps is one unit of 16,
+// 32 or 64 bytes, and a chunk holds as many units as fit.
+weir_code_t weir_cpu_low_conv_supports(
+    const weir_node_t *node, uint32_t element_bytes, int is_first, weir_support_t *out_support);
+
+// Divides the work. shape and taps are set. NULL, or what is wrong.
+const char *weir_cpu_low_conv_init(weir_cpu_low_conv_t *conv, uint32_t element_bytes, int is_first);
+
+// How many chunks it will have: known before anything else.
+uint64_t weir_cpu_low_conv_chunks(const weir_node_t *node, uint32_t element_bytes, int is_first);
 
 // Where each chunk of the copy begins: [conv->chunks].
 void weir_cpu_low_conv_places(const weir_cpu_low_conv_t *conv, uint32_t *out_at);
 
-// Bytes of packed weights.
-uint64_t weir_cpu_low_conv_weights(const weir_node_t *node, uint64_t chunk_channels);
+// Bytes of packed weights, and packing them: f32 is rounded to bf16, i8 stays.
+uint64_t weir_cpu_low_conv_weights(const weir_node_t *node, uint32_t element_bytes, int is_first);
+void weir_cpu_low_conv_pack(
+    const weir_node_t *node, uint32_t element_bytes, int is_first, unsigned char *to);
 
 uint64_t weir_cpu_low_conv_tasks(const weir_cpu_low_conv_t *conv);
 
@@ -58,5 +69,12 @@ typedef struct weir_cpu_low_run {
 } weir_cpu_low_run_t;
 weir_cpu_low_run_t weir_cpu_low_conv_run(const weir_cpu_low_conv_t *conv,
     const weir_cpu_low_strip_t *strip, uint64_t plane, uint64_t row);
+
+// The copy of a strip of a row-major image: first its channels side by side into `pixels`
+// (first_bytes), f32 rounded to bf16, bytes exclusive-or `flip`, `pad` where there is none; then
+// the units into `to`.
+void weir_cpu_low_conv_first(const weir_cpu_low_conv_t *conv, const weir_cpu_low_strip_t *strip,
+    const weir_tensor_t *x, unsigned char flip, unsigned char pad, unsigned char *pixels,
+    unsigned char *to);
 
 #endif

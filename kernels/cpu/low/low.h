@@ -45,11 +45,49 @@ typedef void weir_k_bf16_rows_t(size_t count, const float *low, size_t low_lanes
 typedef void weir_k_finish16_t(
     size_t pixels, const float *c, size_t c_row, const weir_k_finish_t *finish, float *y);
 
+// to[row * 64]: bytes of row `row` < count: lanes [16 b, 16 b + 16) from parts[b][row * step], 0
+// where parts[b] is NULL, each exclusive-or `flip` (0x80 makes i8 what u8 would be, 128 more).
+typedef void weir_k_u8_rows_t(
+    size_t count, const unsigned char *const parts[4], size_t step, unsigned char flip, void *to);
+
+// What an integer sum becomes, for 16 channels: docs/operators.md, QLinearConv. Bytes that are i8
+// come and go with `flip`, and their zero points are 128 more.
+typedef struct weir_k_requant {
+    const int32_t *bias; // [16] zero points taken into account
+    const float *scale;  // [16] of a sum, in steps of the product
+    float low, high;     // the product's ends, without its zero point
+    float zero;          // added last: the result's
+    unsigned char flip;  // of the result
+    unsigned char add_flip;
+    int relu;
+    const unsigned char *add; // as y lies, or NULL: then the rest says nothing
+    float step, add_step, add_zero, out_step;
+    float out_low, out_high;
+} weir_k_requant_t;
+// y[p * 16 + l] of c[p * c_row + l].
+typedef void weir_k_requant16_t(size_t pixels, const int32_t *c, size_t c_row,
+    const weir_k_requant_t *requant, unsigned char *y);
+
+// y = saturate(round(x / scale) + zero), and back; flip as above.
+typedef void weir_k_quantize_t(
+    size_t count, const float *x, float scale, float zero, unsigned char flip, unsigned char *y);
+typedef void weir_k_dequantize_t(
+    size_t count, const unsigned char *x, float scale, float zero, unsigned char flip, float *y);
+
+// The greatest of `count` rows of 16 bytes, as u8 after `flip`.
+typedef void weir_k_max16_t(
+    size_t count, const unsigned char *const *rows, unsigned char flip, unsigned char *y);
+
 typedef struct weir_k_low_table {
     const char *name; // "AMX", "AVX-512 bf16 and VNNI", "AVX-512", "AVX2", "plain C"
     weir_k_chunks_t *chunks_bf16, *chunks_u8s8;
     weir_k_bf16_rows_t *bf16_rows;
     weir_k_finish16_t *finish_f32_x16;
+    weir_k_u8_rows_t *u8_rows;
+    weir_k_requant16_t *requant_u8_x16;
+    weir_k_quantize_t *quantize_u8;
+    weir_k_dequantize_t *dequantize_u8;
+    weir_k_max16_t *max_u8_x16;
 } weir_k_low_table_t;
 
 // amx: AMX-TILE, AMX-BF16, AMX-INT8 (and the kernel's leave to use them) beside what vnni needs:
