@@ -14,6 +14,7 @@ typedef struct weir__cli_chain_options {
     const char *plugin_options; // NULL: each has its default
     const char *cache_dir;      // NULL: the usual place
     bool is_verbose;            // the engine's log on stderr
+    uint64_t spin_ns;
 } weir__cli_chain_options_t;
 
 typedef struct weir__cli_chain {

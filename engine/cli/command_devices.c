@@ -7,6 +7,7 @@
 #include "engine/cli/chain.h"
 #include "engine/cli/command.h"
 #include "engine/cli/json.h"
+#include "engine/cli/subject.h"
 #include "engine/cli/text.h"
 
 typedef struct devices_options {
@@ -16,9 +17,7 @@ typedef struct devices_options {
 
 static const weir__cli_option_t rows[] = {
     {.name = "--json", .field = offsetof(devices_options_t, is_json), .help = "one JSON object"},
-    {.name = "--verbose",
-        .field = offsetof(devices_options_t, is_verbose),
-        .help = "what the engine logs, on stderr"},
+    WEIR__CLI_ROW_VERBOSE(devices_options_t, is_verbose),
 };
 static const weir__cli_syntax_t syntax = {
     .command = "devices",

@@ -7,6 +7,7 @@
 #include "engine/cli/chain.h"
 #include "engine/cli/command.h"
 #include "engine/cli/inspect.h"
+#include "engine/cli/subject.h"
 
 typedef struct inspect_options {
     const char *model;
@@ -21,23 +22,14 @@ typedef struct inspect_options {
 #define FIELD(name) .field = offsetof(inspect_options_t, name)
 static const weir__cli_option_t rows[] = {
     {.name = "--plan", FIELD(is_plan), .help = "also where each node runs, and on which kernel"},
-    {.name = "--device",
-        .value_name = "NAME[,NAME]",
-        .kind = WEIR__CLI_OPTION_TEXT,
-        FIELD(devices),
-        .help = "devices for --plan, the preferred one first (weir devices lists them)"},
-    {.name = "--threads",
-        .value_name = "N",
-        .kind = WEIR__CLI_OPTION_COUNT,
-        FIELD(threads),
-        .least = 1,
-        .most = 4096,
-        .help = "threads that compute (default: all that this process may use)"},
+    WEIR__CLI_ROW_DEVICE(inspect_options_t, devices,
+        "devices for --plan, the preferred one first (weir devices lists them)"),
+    WEIR__CLI_ROW_THREADS(inspect_options_t, threads),
     {.name = "--limits",
         FIELD(is_limits),
         .help = "what a model may cost before it is refused; needs no MODEL"},
     {.name = "--json", FIELD(is_json), .help = "one JSON object"},
-    {.name = "--verbose", FIELD(is_verbose), .help = "what the engine logs, on stderr"},
+    WEIR__CLI_ROW_VERBOSE(inspect_options_t, is_verbose),
 };
 #undef FIELD
 static const weir__cli_syntax_t syntax = {

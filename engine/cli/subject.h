@@ -22,57 +22,51 @@ typedef struct weir__cli_subject {
     bool is_verbose;
 } weir__cli_subject_t;
 
+// One row each, for a command whose struct `type` has such a member. clang-format would write them
+// as functions.
+// clang-format off
+#define WEIR__CLI_ROW_INPUT(type, member) \
+    {.name = "--input", .value_name = "NAME=FILE.npy", .kind = WEIR__CLI_OPTION_LIST, \
+        .field = offsetof(type, member), \
+        .help = "the value of an input, as numpy.save() writes it; once for each input"}
+#define WEIR__CLI_ROW_RANDOM(type, member, text) \
+    {.name = "--random", .value_name = "SEED", .kind = WEIR__CLI_OPTION_COUNT, \
+        .field = offsetof(type, member), .most = UINT64_MAX, .help = (text)}
+#define WEIR__CLI_ROW_DIM(type, member, text) \
+    {.name = "--dim", .value_name = "NAME=N", .kind = WEIR__CLI_OPTION_LIST, \
+        .field = offsetof(type, member), .help = (text)}
+#define WEIR__CLI_ROW_DEVICE(type, member, text) \
+    {.name = "--device", .value_name = "NAME[,NAME]", .kind = WEIR__CLI_OPTION_TEXT, \
+        .field = offsetof(type, member), .help = (text)}
+#define WEIR__CLI_ROW_PLACE(type, member) \
+    {.name = "--place", .value_name = "NODE=DEVICE[;..]", .kind = WEIR__CLI_OPTION_TEXT, \
+        .field = offsetof(type, member), .help = WEIR__CLI_PLACE_HELP}
+#define WEIR__CLI_ROW_OPTION(type, member) \
+    {.name = "--option", .value_name = "PLUGIN.NAME=VALUE[,..]", .kind = WEIR__CLI_OPTION_TEXT, \
+        .field = offsetof(type, member), .help = WEIR__CLI_OPTION_HELP}
+#define WEIR__CLI_ROW_THREADS(type, member) \
+    {.name = "--threads", .value_name = "N", .kind = WEIR__CLI_OPTION_COUNT, \
+        .field = offsetof(type, member), .least = 1, .most = 4096, \
+        .help = "threads that compute (default: all that this process may use)"}
+#define WEIR__CLI_ROW_VERBOSE(type, member) \
+    {.name = "--verbose", .field = offsetof(type, member), \
+        .help = "what the engine logs, on stderr"}
+
 // The rows, for a command whose struct `type` has a member `subject`. device, random, dim, json:
 // what their help says.
-#define WEIR__CLI_SUBJECT_ROWS(type, device_help, random_help, dim_help, json_help)                \
-    {.name = "--input",                                                                            \
-        .value_name = "NAME=FILE.npy",                                                             \
-        .kind = WEIR__CLI_OPTION_LIST,                                                             \
-        .field = offsetof(type, subject.inputs),                                                   \
-        .help = "the value of an input, as numpy.save() writes it; once for each input"},          \
-        {.name = "--random",                                                                       \
-            .value_name = "SEED",                                                                  \
-            .kind = WEIR__CLI_OPTION_COUNT,                                                        \
-            .field = offsetof(type, subject.seed),                                                 \
-            .most = UINT64_MAX,                                                                    \
-            .help = (random_help)},                                                                \
-        {.name = "--dim",                                                                          \
-            .value_name = "NAME=N",                                                                \
-            .kind = WEIR__CLI_OPTION_LIST,                                                         \
-            .field = offsetof(type, subject.dims),                                                 \
-            .help = (dim_help)},                                                                   \
-        {.name = "--device",                                                                       \
-            .value_name = "NAME[,NAME]",                                                           \
-            .kind = WEIR__CLI_OPTION_TEXT,                                                         \
-            .field = offsetof(type, subject.devices),                                              \
-            .help = (device_help)},                                                                \
-        {.name = "--place",                                                                        \
-            .value_name = "NODE=DEVICE[;..]",                                                      \
-            .kind = WEIR__CLI_OPTION_TEXT,                                                         \
-            .field = offsetof(type, subject.placement),                                            \
-            .help = WEIR__CLI_PLACE_HELP},                                                         \
-        {.name = "--precision",                                                                    \
-            .value_name = "f32|bf16",                                                              \
-            .kind = WEIR__CLI_OPTION_TEXT,                                                         \
-            .field = offsetof(type, subject.precision),                                            \
-            .help = WEIR__CLI_PRECISION_HELP},                                                     \
-        {.name = "--option",                                                                       \
-            .value_name = "PLUGIN.NAME=VALUE[,..]",                                                \
-            .kind = WEIR__CLI_OPTION_TEXT,                                                         \
-            .field = offsetof(type, subject.plugin_options),                                       \
-            .help = WEIR__CLI_OPTION_HELP},                                                        \
-        {.name = "--threads",                                                                      \
-            .value_name = "N",                                                                     \
-            .kind = WEIR__CLI_OPTION_COUNT,                                                        \
-            .field = offsetof(type, subject.threads),                                              \
-            .least = 1,                                                                            \
-            .most = 4096,                                                                          \
-            .help = "threads that compute (default: all that this process may use)"},              \
-        {.name = "--json", .field = offsetof(type, subject.is_json), .help = (json_help)},         \
-    {                                                                                              \
-        .name = "--verbose", .field = offsetof(type, subject.is_verbose),                          \
-        .help = "what the engine logs, on stderr"                                                  \
-    }
+#define WEIR__CLI_SUBJECT_ROWS(type, device_help, random_help, dim_help, json_help) \
+    WEIR__CLI_ROW_INPUT(type, subject.inputs), \
+    WEIR__CLI_ROW_RANDOM(type, subject.seed, random_help), \
+    WEIR__CLI_ROW_DIM(type, subject.dims, dim_help), \
+    WEIR__CLI_ROW_DEVICE(type, subject.devices, device_help), \
+    WEIR__CLI_ROW_PLACE(type, subject.placement), \
+    {.name = "--precision", .value_name = "f32|bf16", .kind = WEIR__CLI_OPTION_TEXT, \
+        .field = offsetof(type, subject.precision), .help = WEIR__CLI_PRECISION_HELP}, \
+    WEIR__CLI_ROW_OPTION(type, subject.plugin_options), \
+    WEIR__CLI_ROW_THREADS(type, subject.threads), \
+    {.name = "--json", .field = offsetof(type, subject.is_json), .help = (json_help)}, \
+    WEIR__CLI_ROW_VERBOSE(type, subject.is_verbose)
+// clang-format on
 
 #define WEIR__CLI_OPTION_HELP "options of plugins, as cpu.isa=avx2"
 #define WEIR__CLI_DEVICE_HELP "where to run, the preferred one first (weir devices lists them)"

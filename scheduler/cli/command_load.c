@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine/cli/command.h"
+#include "engine/cli/subject.h"
 #include "scheduler/cli/load.h"
 
 enum { SECONDS_DEFAULT = 10, SEARCH_STEPS = 7 };
@@ -65,35 +66,14 @@ static const weir__cli_option_t rows[] = {
         .kind = WEIR__CLI_OPTION_COUNT,
         FIELD(spin_us),
         .most = 1000000,
-        .help = "how long the loop looks for work before it sleeps (default: 0)"},
-    {.name = "--input",
-        .value_name = "NAME=FILE.npy",
-        .kind = WEIR__CLI_OPTION_LIST,
-        FIELD(inputs),
-        .help = "the value of an input, as numpy.save() writes it; once for each input"},
-    {.name = "--random",
-        .value_name = "SEED",
-        .kind = WEIR__CLI_OPTION_COUNT,
-        FIELD(seed),
-        .most = UINT64_MAX,
-        .help = "of the arrivals and the other inputs (default: 1)"},
-    {.name = "--dim",
-        .value_name = "NAME=N",
-        .kind = WEIR__CLI_OPTION_LIST,
-        FIELD(dims),
-        .help = "the size of an open dim, by its name or as INPUT:AXIS; of each model that has it"},
-    {.name = "--device",
-        .value_name = "NAME[,NAME]",
-        .kind = WEIR__CLI_OPTION_TEXT,
-        FIELD(devices),
-        .help = "where to run, the preferred one first"},
-    {.name = "--threads",
-        .value_name = "N",
-        .kind = WEIR__CLI_OPTION_COUNT,
-        FIELD(threads),
-        .least = 1,
-        .most = 4096,
-        .help = "threads that compute (default: all that this process may use)"},
+        .help = "how long loop and workers look for work before they sleep (default: 0)"},
+    WEIR__CLI_ROW_INPUT(weir__load_options_t, inputs),
+    WEIR__CLI_ROW_RANDOM(
+        weir__load_options_t, seed, "of the arrivals and the other inputs (default: 1)"),
+    WEIR__CLI_ROW_DIM(weir__load_options_t, dims,
+        "the size of an open dim, by its name or as INPUT:AXIS; of each model that has it"),
+    WEIR__CLI_ROW_DEVICE(weir__load_options_t, devices, "where to run, the preferred one first"),
+    WEIR__CLI_ROW_THREADS(weir__load_options_t, threads),
     {.name = "--plot",
         .value_name = "FILE.png",
         .kind = WEIR__CLI_OPTION_TEXT,
@@ -110,7 +90,7 @@ static const weir__cli_option_t rows[] = {
         .kind = WEIR__CLI_OPTION_TEXT,
         FIELD(trace),
         .help = "when each of the last 8192 requests was where, as trace events for Perfetto"},
-    {.name = "--verbose", FIELD(is_verbose), .help = "what the engine logs, on stderr"},
+    WEIR__CLI_ROW_VERBOSE(weir__load_options_t, is_verbose),
 };
 #undef FIELD
 static const weir__cli_syntax_t syntax = {

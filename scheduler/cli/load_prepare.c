@@ -257,8 +257,9 @@ weir_code_t weir__load_prepare(
     weir__load_t *load = out_load;
     *load = (weir__load_t){.options = options, .model_count = (uint32_t)options->models.count};
     load->random = options->seed.is_set ? options->seed.value : 1;
-    const weir__cli_chain_options_t how = {
-        .threads = options->threads.value, .is_verbose = options->is_verbose};
+    const weir__cli_chain_options_t how = {.threads = options->threads.value,
+        .is_verbose = options->is_verbose,
+        .spin_ns = options->spin_us.value * 1000};
     load->models = calloc(load->model_count, sizeof(*load->models));
     if (!load->models || sem_init(&load->answered, 0, 0) != 0)
         return no_memory(fault);
