@@ -109,7 +109,7 @@ static weir_code_t probe(const weir_host_t *host, weir_support_t *out_support)
         snprintf(out_support->reason, sizeof out_support->reason, "%s", driver->reason);
         return code;
     }
-    snprintf(out_support->reason, sizeof out_support->reason, "%u GPU%s, %s, %s",
+    snprintf(out_support->reason, sizeof out_support->reason, "%u GPU%s, %s, %.80s",
         state->device_count, state->device_count == 1 ? "" : "s", driver->version,
         state->libraries[WEIR_CUDA_LIBRARY_NVRTC].handle
             ? state->libraries[WEIR_CUDA_LIBRARY_NVRTC].version
@@ -142,8 +142,8 @@ static const weir_cuda_family_t *const families[] = {
 #define WEIR_CUDA_FAMILY(name) &weir_cuda_family_##name,
 #include "backends/cuda/families.inc"
 #undef WEIR_CUDA_FAMILY
+    NULL,
 };
-#define FAMILIES (sizeof families / sizeof families[0])
 
 static bool fill_kernels(weir_cuda_state_t *state)
 {
@@ -152,13 +152,13 @@ static bool fill_kernels(weir_cuda_state_t *state)
     bool has_driver = weir_cuda_library(state, WEIR_CUDA_LIBRARY_DRIVER) != NULL;
     bool compiles = !has_driver || weir_cuda_compiler_there(state);
     uint32_t count = 0;
-    for (uint32_t f = 0; f < FAMILIES; f++)
+    for (uint32_t f = 0; families[f]; f++)
         count += families[f]->count;
     state->kernels = host->alloc(host, (count + 1) * sizeof *state->kernels);
     state->rows = host->alloc(host, (count + 1) * sizeof(weir_cuda_row_t *));
     if (!state->kernels || !state->rows)
         return false;
-    for (uint32_t f = 0; f < FAMILIES; f++)
+    for (uint32_t f = 0; families[f]; f++)
         for (uint32_t i = 0; i < families[f]->count; i++) {
             const weir_cuda_row_t *row = &families[f]->rows[i];
             if (row->always_builds && !compiles)

@@ -1,0 +1,341 @@
+// tests/support/fake_cuda/cudnn.c: a cuDNN whose backend API knows a convolution, with a bias and a
+// relu behind it, and computes it in plain C when the stream comes to it.
+//
+// A descriptor keeps its attributes as they were set. There are two engines: number 7, the
+// heuristic's first, uses tensor cores (so strict f32 must not take it), number 3 does not.
+#include "tests/support/fake_cuda/fake.h"
+
+#include <cudnn_graph.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FAKE_CALL()                                                                                \
+    do {                                                                                           \
+        int fault_ = fake_cuda_enter(__func__, FAKE_FROM());                                       \
+        if (fault_)                                                                                \
+            return (cudnnStatus_t)fault_;                                                          \
+    } while (0)
+#define ATTRIBUTES_MAX 16
+#define VALUE_BYTES 64
+#define WORKSPACE 4096
+
+typedef struct attribute {
+    cudnnBackendAttributeName_t name;
+    int64_t count;
+    unsigned char value[VALUE_BYTES];
+} attribute_t;
+
+typedef struct descriptor {
+    cudnnBackendDescriptorType_t type;
+    bool is_final;
+    uint32_t attribute_count;
+    attribute_t attributes[ATTRIBUTES_MAX];
+    int64_t engine; // of an engine or its configuration
+} descriptor_t;
+
+struct cudnnContext {
+    cudaStream_t stream;
+};
+
+typedef struct conv {
+    int64_t x[4], w[4], y[4], before[2], strides[2], dilations[2];
+    const float *x_data, *w_data, *bias;
+    float *y_data;
+    unsigned char *workspace;
+    bool is_relu;
+} conv_t;
+
+static size_t value_bytes(cudnnBackendAttributeType_t type)
+{
+    switch (type) {
+    case CUDNN_TYPE_INT64:
+    case CUDNN_TYPE_HANDLE:
+    case CUDNN_TYPE_VOID_PTR:
+    case CUDNN_TYPE_BACKEND_DESCRIPTOR:
+        return 8;
+    case CUDNN_TYPE_BOOLEAN:
+        return sizeof(bool);
+    default:
+        return 4;
+    }
+}
+
+static const attribute_t *find(const descriptor_t *of, cudnnBackendAttributeName_t name)
+{
+    for (uint32_t i = 0; i < of->attribute_count; i++)
+        if (of->attributes[i].name == name)
+            return &of->attributes[i];
+    return NULL;
+}
+
+static const descriptor_t *child(const descriptor_t *of, cudnnBackendAttributeName_t name)
+{
+    const attribute_t *attribute = of ? find(of, name) : NULL;
+    const descriptor_t *found = NULL;
+    if (attribute)
+        memcpy(&found, attribute->value, sizeof found);
+    return found;
+}
+
+// ---- The library --------------------------------------------------------------------------------
+
+size_t cudnnGetVersion(void)
+{
+    return 90000;
+}
+
+const char *cudnnGetErrorString(cudnnStatus_t status)
+{
+    return status == CUDNN_STATUS_EXECUTION_FAILED ? "CUDNN_STATUS_EXECUTION_FAILED"
+                                                   : "a status of the fake";
+}
+
+cudnnStatus_t cudnnCreate(cudnnHandle_t *handle)
+{
+    FAKE_CALL();
+    *handle = calloc(1, sizeof **handle);
+    return *handle ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED;
+}
+
+cudnnStatus_t cudnnDestroy(cudnnHandle_t handle)
+{
+    FAKE_CALL();
+    free(handle);
+    return CUDNN_STATUS_SUCCESS;
+}
+
+cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream)
+{
+    FAKE_CALL();
+    handle->stream = stream;
+    return CUDNN_STATUS_SUCCESS;
+}
+
+// ---- Descriptors --------------------------------------------------------------------------------
+
+cudnnStatus_t cudnnBackendCreateDescriptor(
+    cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *out_descriptor)
+{
+    FAKE_CALL();
+    descriptor_t *made = calloc(1, sizeof *made);
+    if (!made)
+        return CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED;
+    made->type = type;
+    *out_descriptor = made;
+    return CUDNN_STATUS_SUCCESS;
+}
+
+cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t descriptor)
+{
+    FAKE_CALL();
+    free(descriptor);
+    return CUDNN_STATUS_SUCCESS;
+}
+
+cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t opaque,
+    cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count,
+    const void *values)
+{
+    FAKE_CALL();
+    descriptor_t *of = opaque;
+    size_t bytes = (size_t)count * value_bytes(type);
+    if (of->is_final || of->attribute_count == ATTRIBUTES_MAX || bytes > VALUE_BYTES)
+        return CUDNN_STATUS_BAD_PARAM;
+    attribute_t *attribute = &of->attributes[of->attribute_count++];
+    attribute->name = name;
+    attribute->count = count;
+    memcpy(attribute->value, values, bytes);
+    return CUDNN_STATUS_SUCCESS;
+}
+
+static cudnnStatus_t check_graph(const descriptor_t *graph)
+{
+    const attribute_t *operations = find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
+    const descriptor_t *conv = child(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
+    return operations && operations->count <= 3 && conv && conv->is_final &&
+                   conv->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR
+               ? CUDNN_STATUS_SUCCESS
+               : CUDNN_STATUS_NOT_SUPPORTED_GRAPH_PATTERN;
+}
+
+cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t opaque)
+{
+    FAKE_CALL();
+    descriptor_t *of = opaque;
+    if (of->is_final)
+        return CUDNN_STATUS_BAD_PARAM;
+    of->is_final = true;
+    if (of->type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)
+        return check_graph(of);
+    if (of->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
+        const descriptor_t *configuration = child(of, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
+        return configuration && configuration->engine ? CUDNN_STATUS_SUCCESS
+                                                      : CUDNN_STATUS_BAD_PARAM;
+    }
+    return CUDNN_STATUS_SUCCESS;
+}
+
+static void add_engine(descriptor_t *configuration, const descriptor_t *heuristic, int64_t engine)
+{
+    const attribute_t *graph = find(heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
+    configuration->engine = engine;
+    configuration->attributes[0] = *graph;
+    configuration->attribute_count = 1;
+    configuration->is_final = true;
+}
+
+cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t opaque,
+    cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t wanted,
+    int64_t *out_count, void *values)
+{
+    FAKE_CALL();
+    const descriptor_t *of = opaque;
+    descriptor_t *made;
+    const int64_t workspace = WORKSPACE;
+    const cudnnBackendNumericalNote_t note = CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
+    (void)type;
+    *out_count = 1;
+    if (!of->is_final || wanted < 1)
+        return CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED;
+    switch (name) {
+    case CUDNN_ATTR_ENGINEHEUR_RESULTS:
+        *out_count = wanted < 2 ? wanted : 2;
+        for (int64_t i = 0; i < *out_count; i++) {
+            memcpy(&made, (char *)values + 8 * i, sizeof made);
+            add_engine(made, of, i ? 3 : 7);
+        }
+        return CUDNN_STATUS_SUCCESS;
+    case CUDNN_ATTR_ENGINECFG_ENGINE:
+        memcpy(&made, values, sizeof made);
+        made->engine = of->engine;
+        made->is_final = true;
+        return CUDNN_STATUS_SUCCESS;
+    case CUDNN_ATTR_ENGINE_NUMERICAL_NOTE:
+        *out_count = of->engine == 7;
+        if (*out_count)
+            memcpy(values, &note, sizeof note);
+        return CUDNN_STATUS_SUCCESS;
+    case CUDNN_ATTR_ENGINE_GLOBAL_INDEX:
+        memcpy(values, &of->engine, sizeof of->engine);
+        return CUDNN_STATUS_SUCCESS;
+    case CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE:
+        memcpy(values, &workspace, sizeof workspace);
+        return CUDNN_STATUS_SUCCESS;
+    default:
+        return CUDNN_STATUS_NOT_SUPPORTED;
+    }
+}
+
+// ---- Computing ----------------------------------------------------------------------------------
+
+static void convolve_one(const conv_t *conv, int64_t image, int64_t channel)
+{
+    int64_t group_inputs = conv->w[1], outputs_per_group = conv->w[0] * group_inputs / conv->x[1];
+    int64_t first_input = channel / outputs_per_group * group_inputs;
+    const float *w = conv->w_data + channel * group_inputs * conv->w[2] * conv->w[3];
+    float *y = conv->y_data + (image * conv->y[1] + channel) * conv->y[2] * conv->y[3];
+    for (int64_t row = 0; row < conv->y[2]; row++)
+        for (int64_t column = 0; column < conv->y[3]; column++) {
+            double sum = 0;
+            for (int64_t c = 0; c < group_inputs; c++)
+                for (int64_t i = 0; i < conv->w[2]; i++)
+                    for (int64_t j = 0; j < conv->w[3]; j++) {
+                        int64_t at_row =
+                            row * conv->strides[0] + i * conv->dilations[0] - conv->before[0];
+                        int64_t at_column =
+                            column * conv->strides[1] + j * conv->dilations[1] - conv->before[1];
+                        if (at_row < 0 || at_row >= conv->x[2] || at_column < 0 ||
+                            at_column >= conv->x[3])
+                            continue;
+                        int64_t plane = image * conv->x[1] + first_input + c;
+                        float x =
+                            conv->x_data[(plane * conv->x[2] + at_row) * conv->x[3] + at_column];
+                        sum += (double)x * (double)w[(c * conv->w[2] + i) * conv->w[3] + j];
+                    }
+            float value = (float)sum + (conv->bias ? conv->bias[channel] : 0);
+            y[row * conv->y[3] + column] = conv->is_relu && value < 0 ? 0 : value;
+        }
+}
+
+static void run_conv(const void *data)
+{
+    const conv_t *conv = data;
+    memset(conv->workspace, 0xff, WORKSPACE); // it is there to be written
+    for (int64_t image = 0; image < conv->y[0]; image++)
+        for (int64_t channel = 0; channel < conv->y[1]; channel++)
+            convolve_one(conv, image, channel);
+}
+
+static void read_numbers(
+    const descriptor_t *of, cudnnBackendAttributeName_t name, int64_t *out, size_t count)
+{
+    const attribute_t *attribute = find(of, name);
+    if (!attribute)
+        abort();
+    memcpy(out, attribute->value, count * sizeof *out);
+}
+
+static void *pointer_of(const descriptor_t *pack, const descriptor_t *tensor)
+{
+    const attribute_t *uids = find(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
+    const attribute_t *pointers = find(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);
+    int64_t wanted, uid;
+    void *pointer = NULL;
+    read_numbers(tensor, CUDNN_ATTR_TENSOR_UNIQUE_ID, &wanted, 1);
+    for (int64_t i = 0; i < uids->count; i++) {
+        memcpy(&uid, uids->value + 8 * i, sizeof uid);
+        if (uid == wanted)
+            memcpy(&pointer, pointers->value + 8 * i, sizeof pointer);
+    }
+    return pointer;
+}
+
+// What the graph of a plan asks for, with the pack's pointers.
+static void read_graph(const descriptor_t *graph, const descriptor_t *pack, conv_t *conv)
+{
+    const attribute_t *operations = find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
+    const descriptor_t *at = child(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
+    const descriptor_t *x = child(at, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X);
+    const descriptor_t *w = child(at, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W);
+    const descriptor_t *y = child(at, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y);
+    const descriptor_t *how = child(at, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC);
+    read_numbers(x, CUDNN_ATTR_TENSOR_DIMENSIONS, conv->x, 4);
+    read_numbers(w, CUDNN_ATTR_TENSOR_DIMENSIONS, conv->w, 4);
+    read_numbers(y, CUDNN_ATTR_TENSOR_DIMENSIONS, conv->y, 4);
+    read_numbers(how, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, conv->before, 2);
+    read_numbers(how, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, conv->strides, 2);
+    read_numbers(how, CUDNN_ATTR_CONVOLUTION_DILATIONS, conv->dilations, 2);
+    for (int64_t i = 1; i < operations->count; i++) {
+        const descriptor_t *bias;
+        memcpy(&at, operations->value + 8 * i, sizeof at);
+        y = child(at, CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
+        bias = child(at, CUDNN_ATTR_OPERATION_POINTWISE_BDESC);
+        if (bias)
+            conv->bias = pointer_of(pack, bias);
+        else
+            conv->is_relu = true;
+    }
+    conv->x_data = pointer_of(pack, x);
+    conv->w_data = pointer_of(pack, w);
+    conv->y_data = pointer_of(pack, y);
+}
+
+cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan_opaque,
+    cudnnBackendDescriptor_t pack_opaque)
+{
+    FAKE_CALL();
+    const descriptor_t *plan = plan_opaque, *pack = pack_opaque;
+    const descriptor_t *configuration = child(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
+    const descriptor_t *graph = child(configuration, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
+    conv_t conv = {.is_relu = false};
+    if (!plan->is_final || !pack->is_final || !graph)
+        return CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED;
+    read_graph(graph, pack, &conv);
+    const attribute_t *workspace = find(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE);
+    memcpy(&conv.workspace, workspace->value, sizeof conv.workspace);
+    if (!conv.x_data || !conv.w_data || !conv.y_data || !conv.workspace)
+        return CUDNN_STATUS_BAD_PARAM_NULL_POINTER;
+    return fake_cuda_enqueue(handle->stream, run_conv, &conv, sizeof conv) == 0
+               ? CUDNN_STATUS_SUCCESS
+               : CUDNN_STATUS_EXECUTION_FAILED;
+}
