@@ -25,6 +25,7 @@ typedef struct conv_state {
     uint64_t block_columns, block_rows, column_blocks, row_blocks; // of the product
 
     uint64_t planes_per_task; // of the direct way
+    uint32_t is_plane;        // of it: 3x3, taken from the plane as it lies
 
     uint64_t own_scratch_bytes;
     weir_cpu_program_t program;
@@ -161,8 +162,16 @@ static uint64_t plane_floats(const weir_cpu_conv_shape_t *shape)
         (uint64_t)plane.rows * (uint64_t)shape->stride_x * (uint64_t)plane.phase_columns, 16);
 }
 
+// 3x3 taps side by side, both strides 1 or both 2.
+static int is_plane(const weir_cpu_conv_shape_t *s)
+{
+    return s->kernel_height == 3 && s->kernel_width == 3 && s->dilation_y == 1 &&
+           s->dilation_x == 1 && s->stride_y == s->stride_x && s->stride_x <= 2;
+}
+
 static void direct_init(conv_state_t *state)
 {
+    state->is_plane = (uint32_t)is_plane(&state->shape);
     const uint64_t floats = state->pixels ? plane_floats(&state->shape) : 0;
     const weir_cpu_conv_plane_t plane = weir_cpu_conv_plane(&state->shape);
     const weir_cpu_conv_shape_t *s = &state->shape;
@@ -172,8 +181,11 @@ static void direct_init(conv_state_t *state)
             (ky * s->dilation_y * s->stride_x + column % s->stride_x) * plane.phase_columns +
             column / s->stride_x;
     }
-    const uint64_t plane_ns = floats / 8 + state->pixels * state->k / 16 + 10;
+    const uint64_t plane_ns = (state->is_plane ? 0 : floats / 8) +
+                              state->pixels * state->k / (state->is_plane ? 24 : 16) + 10;
     state->planes_per_task = WEIR_MAX(1u, 20000 / plane_ns);
+    if (state->is_plane)
+        return;
     // Two planes, one of ones, the taps' weights and rows; see direct_memory.
     state->own_scratch_bytes = weir_cpu_round_up(
         3 * floats * sizeof(float) + (state->k + 1) * (sizeof(const float *) + sizeof(float)), 64);
@@ -376,7 +388,29 @@ static direct_memory_t direct_memory(const conv_state_t *state, void *scratch)
     return memory;
 }
 
-// Output plane `number` of all images. A bias is a tap on a row of ones, before all others.
+// Output plane `number` of all images.
+static void plane_run(const conv_state_t *state, const weir_task_t *task, uint64_t number)
+{
+    const weir_cpu_conv_shape_t *s = &state->shape;
+    const uint64_t channel = number % (s->groups * s->group_outputs);
+    const weir_k_depthwise_plane_block_t plane = {
+        .x = (const float *)task->inputs[0].data +
+             number / s->group_outputs * (uint64_t)(s->height * s->width),
+        .height = s->height,
+        .width = s->width,
+        .out_height = s->out_height,
+        .out_width = s->out_width,
+        .pad_top = s->pad_top,
+        .pad_left = s->pad_left,
+        .stride = s->stride_x,
+        .weights = (const float *)task->inputs[1].data + channel * state->k,
+        .start = state->has_bias ? ((const float *)task->inputs[2].data)[channel] : 0.0f,
+        .y = (float *)task->outputs[0].data + number * state->pixels,
+    };
+    state->kernels->depthwise_3x3_f32(&plane);
+}
+
+// The same for any window. A bias is a tap on a row of ones, before all others.
 static void direct_run(const conv_state_t *state, const weir_task_t *task, uint64_t number,
     const direct_memory_t *memory)
 {
@@ -435,13 +469,18 @@ weir_code_t weir_cpu_conv_run(const weir_task_t *task)
         product_run(state, task, i, &interpreter);
     if (!state->is_direct || task->first >= end)
         return WEIR_OK;
-    const direct_memory_t memory = direct_memory(state, task->scratch);
+    direct_memory_t memory;
+    if (!state->is_plane)
+        memory = direct_memory(state, task->scratch);
     const uint64_t planes = s->images * s->groups * s->group_outputs;
     for (uint64_t i = task->first; i < end; i++) {
         const uint64_t first = i * state->planes_per_task;
         const uint64_t count = weir_cpu_min(state->planes_per_task, planes - first);
         for (uint64_t plane = first; plane < first + count; plane++)
-            direct_run(state, task, plane, &memory);
+            if (state->is_plane)
+                plane_run(state, task, plane);
+            else
+                direct_run(state, task, plane, &memory);
         if (state->has_program)
             weir_cpu_interpreter_run(&interpreter, first * state->pixels, count * state->pixels);
     }

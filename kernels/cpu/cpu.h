@@ -56,6 +56,18 @@ typedef void weir_k_pack_t(
 typedef void weir_k_depthwise_t(
     size_t count, size_t tap_count, const float *weights, const float *const *rows, float *out);
 
+// A depthwise convolution of one plane, all its outputs, 3x3 taps, stride 1 or 2: the chain begins
+// with `start` and runs over the taps, in their order, whose row lies in the plane; columns outside
+// are zeros.
+typedef struct weir_k_depthwise_plane_block {
+    const float *x;
+    int64_t height, width, out_height, out_width, pad_top, pad_left, stride;
+    const float *weights;
+    float start;
+    float *y;
+} weir_k_depthwise_plane_block_t;
+typedef void weir_k_depthwise_plane_t(const weir_k_depthwise_plane_block_t *plane);
+
 // What follows a sum in the blocked kernels: sum + bias[channel] + add, then the activation. bias
 // and add may be NULL; add lies as y does. A CLAMP is min(max(sum, low), high); NaN stays NaN.
 enum { WEIR_K_NO_ACTIVATION = 0, WEIR_K_RELU, WEIR_K_CLAMP };

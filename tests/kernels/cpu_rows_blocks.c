@@ -241,3 +241,56 @@ void channels_go_into_blocks_and_back(void **state)
                         same(back[i], i / ROW < channels && i % ROW < pixels ? x[i] : FENCE));
             }
 }
+
+// Planes of all small sizes, against the chain spelled out; nothing outside of a plane is read, for
+// it lies at the end of its memory.
+void depthwise_planes_are_chains(void **state)
+{
+    (void)state;
+    enum { MOST_SIDE = 37 };
+    static float x[MOST_SIDE * MOST_SIDE], weights[9], y[3][MOST_SIDE * MOST_SIDE + 1];
+    ran("depthwise_3x3_f32");
+    for (kind_t kind = 0; kind < KIND_COUNT; kind++)
+        for (int64_t height = 1; height <= 9; height += 2)
+            for (int64_t width = 1; width <= MOST_SIDE; width++)
+                for (int64_t pad = 0; pad < 3; pad++)
+                    for (int64_t stride = 1; stride <= 2; stride++) {
+                        weir_k_depthwise_plane_block_t plane = {.height = height,
+                            .width = width,
+                            .out_height = (height + 2 * pad - 3) / stride + 1,
+                            .out_width = (width + 2 * pad - 3) / stride + 1,
+                            .pad_top = pad,
+                            .pad_left = pad,
+                            .stride = stride,
+                            .weights = weights,
+                            .start = 0.25f,
+                            .x = x + MOST_SIDE * MOST_SIDE - height * width};
+                        if (height + 2 * pad < 3 || width + 2 * pad < 3 ||
+                            plane.out_width > MOST_SIDE)
+                            continue;
+                        const size_t count = (size_t)(plane.out_height * plane.out_width);
+                        fill(x, MOST_SIDE * MOST_SIDE, kind);
+                        fill(weights, 9, KIND_DENORMAL);
+                        FOR_ALL_TABLES(t)
+                        {
+                            plane.y = y[t];
+                            y[t][count] = FENCE;
+                            tables[t]->depthwise_3x3_f32(&plane);
+                            assert_true(y[t][count] == FENCE);
+                            expect_same("plane", y[0], y[t], count);
+                        }
+                        for (size_t i = 0; i < count; i++) {
+                            const int64_t row = (int64_t)i / plane.out_width * stride - pad;
+                            const int64_t column = (int64_t)i % plane.out_width * stride - pad;
+                            float sum = plane.start;
+                            for (int64_t ky = 0; ky < 3; ky++)
+                                for (int64_t kx = 0; kx < 3; kx++)
+                                    if (row + ky >= 0 && row + ky < height && column + kx >= 0 &&
+                                        column + kx < width)
+                                        sum = fmaf(weights[ky * 3 + kx],
+                                            plane.x[(row + ky) * width + column + kx], sum);
+                            if (!(y[0][i] == sum || same(y[0][i], sum)))
+                                fail_msg("plane %zu: %a, not %a", i, (double)y[0][i], (double)sum);
+                        }
+                    }
+}

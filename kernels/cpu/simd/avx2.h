@@ -37,6 +37,27 @@ static inline void v_store_n(float *p, v_t x, size_t n)
 {
     _mm256_maskstore_ps(p, v_tail_mask(n), x);
 }
+typedef __m256i v_lanes_t;
+static inline v_lanes_t v_between(int64_t begin, int64_t end)
+{
+    const size_t low = begin <= 0 ? 0 : begin >= 8 ? 8 : (size_t)begin;
+    const size_t high = end <= 0 ? 0 : end >= 8 ? 8 : (size_t)end;
+    return _mm256_andnot_si256(v_tail_mask(low), v_tail_mask(high));
+}
+static inline v_t v_load_lanes(const float *p, v_lanes_t lanes)
+{
+    return _mm256_maskload_ps(p, lanes);
+}
+static inline v_t v_evens(v_t a, v_t b)
+{
+    const __m256i pairs = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88));
+    return _mm256_castsi256_ps(_mm256_permute4x64_epi64(pairs, 0xd8));
+}
+static inline v_t v_odds(v_t a, v_t b)
+{
+    const __m256i pairs = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd));
+    return _mm256_castsi256_ps(_mm256_permute4x64_epi64(pairs, 0xd8));
+}
 static inline v_t v_set1(float x)
 {
     return _mm256_set1_ps(x);

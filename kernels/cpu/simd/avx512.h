@@ -37,6 +37,29 @@ static inline void v_store_n(float *p, v_t x, size_t n)
 {
     _mm512_mask_storeu_ps(p, v_tail_mask(n), x);
 }
+typedef vm_t v_lanes_t;
+static inline v_lanes_t v_between(int64_t begin, int64_t end)
+{
+    const unsigned low = begin <= 0 ? 0 : begin >= 16 ? 16 : (unsigned)begin;
+    const unsigned high = end <= 0 ? 0 : end >= 16 ? 16 : (unsigned)end;
+    return (vm_t)(((1u << high) - 1u) & ~((1u << low) - 1u));
+}
+static inline v_t v_load_lanes(const float *p, v_lanes_t lanes)
+{
+    return _mm512_maskz_loadu_ps(lanes, p);
+}
+static inline v_t v_evens(v_t a, v_t b)
+{
+    const __m512i lanes =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_ps(a, lanes, b);
+}
+static inline v_t v_odds(v_t a, v_t b)
+{
+    const __m512i lanes =
+        _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    return _mm512_permutex2var_ps(a, lanes, b);
+}
 static inline v_t v_set1(float x)
 {
     return _mm512_set1_ps(x);

@@ -46,6 +46,27 @@ static inline void v_store_n(float *p, v_t x, size_t n)
     if (n)
         *p = x;
 }
+// Lanes [begin, end); what lies at p in those, 0 elsewhere. Nothing else is read.
+typedef int v_lanes_t;
+static inline v_lanes_t v_between(int64_t begin, int64_t end)
+{
+    return begin <= 0 && end > 0;
+}
+static inline v_t v_load_lanes(const float *p, v_lanes_t lanes)
+{
+    return lanes ? *p : 0.0f;
+}
+// Every second lane of a and b side by side, from the first or the second on.
+static inline v_t v_evens(v_t a, v_t b)
+{
+    (void)b;
+    return a;
+}
+static inline v_t v_odds(v_t a, v_t b)
+{
+    (void)a;
+    return b;
+}
 static inline v_t v_set1(float x)
 {
     return x;
