@@ -103,7 +103,7 @@ weir_code_t weir_cl_attention_build(const weir_node_t *node, weir_cl_builder_t *
         weir_cl_define(builder, "HAS_MASK", 1);
     if (weir_cl_facts(builder)->family == WEIR_CL_FAMILY_GPU) {
         weir_cl_kernel(builder, "gpu/attention", "weir_attention",
-            "ttttttlllfllllllllllllllllllllll", (uint32_t[3]){WEIR_CL_GROUP, 1, 1});
+            "ttttttlllfllllllllllllllllllllll", (uint32_t[3]){WEIR_CL_ITEMS, 1, 1});
         return WEIR_OK;
     }
     weir_cl_define(builder, "ROWS", ROWS);

@@ -95,10 +95,10 @@ weir_code_t weir_cl_conv_cpu_plan(
     weir_cl_arg_input(product, node, 1);
     weir_cl_arg_scratch(product, 0);
     weir_cl_arg_output(product, node, 0);
-    // The last batch dim are the groups, the one before the images.
+    // The last batch dim are the groups, the first the images.
     const int64_t floats = panels * 32 * k;
     const int64_t product_sizes[] = {
-        m, n, k, k, 1, 1, 1, window.groups, 0, 0, 0, m * k, 0, 0, window.groups * floats, floats};
+        m, n, k, k, 1, 1, 1, window.groups, 0, 0, 0, m * k, window.groups * floats, 0, 0, floats};
     for (uint32_t i = 0; i < 16; i++)
         weir_cl_arg_i64(product, product_sizes[i]);
     weir_cl_finish_args(node, view_of(node), built, product);
@@ -157,7 +157,7 @@ weir_code_t weir_cl_depthwise_build(const weir_node_t *node, weir_cl_builder_t *
     weir_cl_define(builder, "CONV", 1);
     weir_cl_window_define(&window, builder);
     weir_cl_kernel(
-        builder, "common/window", "weir_window", arguments, (uint32_t[3]){WEIR_CL_GROUP, 1, 1});
+        builder, "common/window", "weir_window", arguments, (uint32_t[3]){WEIR_CL_ITEMS, 1, 1});
     return WEIR_OK;
 }
 
@@ -170,7 +170,7 @@ weir_code_t weir_cl_depthwise_plan(
         return code;
     const int64_t count = (int64_t)node->outputs[0].element_count;
     weir_cl_dispatch_t *dispatch =
-        weir_cl_dispatch(recipe, 0, (uint64_t)weir_cl_div_up(count, WEIR_CL_GROUP), 1, 1);
+        weir_cl_dispatch(recipe, 0, (uint64_t)weir_cl_div_up(count, WEIR_CL_ITEMS), 1, 1);
     weir_cl_arg_input(dispatch, node, 0);
     weir_cl_arg_input(dispatch, node, 1);
     weir_cl_arg_output(dispatch, node, 0);

@@ -331,7 +331,7 @@ weir_code_t weir_cl_finish_build(const weir_node_t *node, weir_cl_view_t view, u
         print_function(node, &finish, view, 16, &print);
     if (wants & WEIR_CL_WANTS_1)
         print_function(node, &finish, view, 1, &print);
-    weir_print_add(&print, "#define FINISH_PARAMETERS");
+    weir_print_add(&print, "#define FINISH_PARAMETERS ");
     print_operands(&finish, view, "WEIR_INPUT(float, ", ")", "const long ", &print);
     weir_print_add(&print, "\n#define FINISH_POINTERS");
     for (uint32_t i = 0; i < finish.count; i++)
@@ -373,9 +373,9 @@ void weir_cl_finish_args(const weir_node_t *node, weir_cl_view_t view, const wei
         weir_cl_arg_input(
             dispatch, node, has_own && i == 0 ? 2 : node->epilogue->first_operand + i - has_own);
         if (needs_size(&operand))
-            weir_cl_arg_i64(dispatch, WEIR_MAX(weir_cl_product(y, operand.axis, lines), 1));
+            weir_cl_arg_i64(dispatch, WEIR_MAX(weir_cl_sizes(y, operand.axis, lines), 1));
         if (needs_width(&operand, view))
-            weir_cl_arg_i64(dispatch, weir_cl_product(y, lines, y->rank));
+            weir_cl_arg_i64(dispatch, weir_cl_sizes(y, lines, y->rank));
     }
 }
 

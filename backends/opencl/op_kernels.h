@@ -13,11 +13,11 @@ enum {
     WEIR_CL_FORMAT_CHANNELS,                        // one a channel, filled up to a multiple of 16
     WEIR_CL_FORMAT_DEPTHWISE,                       // [block][ky][kx][16]
     WEIR_CL_FORMAT_SPREAD,                          // [block][ky][kx][inputs, whole blocks][16]
-    WEIR_CL_FORMAT_CONV = WEIR_FORMAT_OWN + 0x20,   // + blocks in a quad: kernels/opencl/cpu/conv.cl
-    WEIR_CL_FORMAT_FIRST = WEIR_FORMAT_OWN + 0x28,  // + the same, with chunks of one channel
+    WEIR_CL_FORMAT_CONV = WEIR_FORMAT_OWN + 0x20,  // + blocks in a quad: kernels/opencl/cpu/conv.cl
+    WEIR_CL_FORMAT_FIRST = WEIR_FORMAT_OWN + 0x28, // + the same, with chunks of one channel
 };
 
-#define WEIR_CL_GROUP 64 // work-items of a kernel that needs nothing else
+#define WEIR_CL_ITEMS 64 // work-items of a kernel that needs nothing else
 
 static inline int64_t weir_cl_div_up(int64_t a, int64_t b)
 {
@@ -41,7 +41,7 @@ static inline bool weir_cl_is_blocked(const weir_tensor_t *tensor)
 }
 
 // The product of dims [first, end).
-int64_t weir_cl_product(const weir_tensor_t *tensor, uint32_t first, uint32_t end);
+int64_t weir_cl_sizes(const weir_tensor_t *tensor, uint32_t first, uint32_t end);
 // Element i of a list of integers, or `otherwise`.
 int64_t weir_cl_ints(const weir_node_t *node, const char *name, uint32_t i, int64_t otherwise);
 const char *weir_cl_string(const weir_node_t *node, const char *name);
@@ -55,8 +55,8 @@ typedef struct weir_cl_view {
     uint32_t column_axes;
 } weir_cl_view_t;
 
-#define WEIR_CL_WANTS_16 1u // the kernel uses FINISH16
-#define WEIR_CL_WANTS_1 2u  // the kernel uses FINISH1
+#define WEIR_CL_WANTS_16 1u   // the kernel uses FINISH16
+#define WEIR_CL_WANTS_1 2u    // the kernel uses FINISH1
 #define WEIR_CL_NOTE_FINISH 4 // the first note that is op_finish.c's
 
 // Inputs that are the operator's own: those before the operands of the epilogue.
@@ -67,14 +67,14 @@ static inline bool weir_cl_has(const weir_node_t *node, uint32_t input)
 }
 // Are inputs and output f32, is input 2 (a bias, or Gemm's C) of a shape that is taken, and what
 // follows? args: how many arguments the kernel has before those of op_finish.c.
-weir_code_t weir_cl_finish_supports(const weir_node_t *node, weir_cl_view_t view, uint32_t args,
-    weir_support_t *out_support);
+weir_code_t weir_cl_finish_supports(
+    const weir_node_t *node, weir_cl_view_t view, uint32_t args, weir_support_t *out_support);
 // Says the macros FINISH_PARAMETERS, FINISH_POINTERS, FINISH16 and FINISH1, and notes how operands
 // are found. out_arguments[room]: the letters of the kernel's arguments, `own` and those added.
 weir_code_t weir_cl_finish_build(const weir_node_t *node, weir_cl_view_t view, uint32_t wants,
     const char *own, char out_arguments[WEIR_CL_ARGS_MAX + 1], weir_cl_builder_t *builder);
-void weir_cl_finish_args(const weir_node_t *node, weir_cl_view_t view,
-    const weir_cl_built_t *built, weir_cl_dispatch_t *dispatch);
+void weir_cl_finish_args(const weir_node_t *node, weir_cl_view_t view, const weir_cl_built_t *built,
+    weir_cl_dispatch_t *dispatch);
 // Packs what has channels for a blocked kernel.
 void weir_cl_finish_pack_query(
     const weir_node_t *node, weir_cl_view_t view, uint32_t input, weir_packing_t *out_packing);
@@ -116,8 +116,7 @@ const char *weir_cl_deconv_read(const weir_node_t *node, weir_cl_window_t *out_w
     weir_code_t weir_cl_##name##_pack(                                                             \
         const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes);
 // .supports and so on of a row, for WEIR_CL_ROW.
-#define WEIR_CL_PACKS(name)                                                                        \
-    .pack_query = weir_cl_##name##_pack_query, .pack = weir_cl_##name##_pack
+#define WEIR_CL_PACKS(name) .pack_query = weir_cl_##name##_pack_query, .pack = weir_cl_##name##_pack
 
 WEIR_CL_DECLARE(matmul_cpu) // MatMul and Gemm
 WEIR_CL_DECLARE_PACK(matmul_cpu)

@@ -57,7 +57,7 @@ static void b_read(const weir_node_t *node, matmul_t *matmul)
     const bool is_vector = b->rank == 1;
     matmul->k = b->dims[is_vector ? 0 : b->rank - 2];
     matmul->n = is_vector ? 1 : b->dims[b->rank - 1];
-    matmul->b_matrices = is_vector ? 1 : weir_cl_product(b, 0, b->rank - 2);
+    matmul->b_matrices = is_vector ? 1 : weir_cl_sizes(b, 0, b->rank - 2);
     matmul->b_k = matmul->n;
     matmul->b_column = 1;
     if (is_gemm(node) && weir_node_int(node, "transB", 0)) {

@@ -19,7 +19,7 @@ static bool is_f32(const weir_node_t *node)
 // A dispatch of one work-item for each of `count` elements.
 static weir_cl_dispatch_t *dispatch_elements(weir_cl_recipe_t *recipe, int64_t count)
 {
-    return weir_cl_dispatch(recipe, 0, (uint64_t)weir_cl_div_up(count, WEIR_CL_GROUP), 1, 1);
+    return weir_cl_dispatch(recipe, 0, (uint64_t)weir_cl_div_up(count, WEIR_CL_ITEMS), 1, 1);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ weir_code_t weir_cl_pool_build(const weir_node_t *node, weir_cl_builder_t *build
     weir_cl_define(builder, "COUNT_PADS", weir_node_int(node, "count_include_pad", 0) != 0);
     weir_cl_window_define(&window, builder);
     weir_cl_kernel(
-        builder, "common/window", "weir_window", arguments, (uint32_t[3]){WEIR_CL_GROUP, 1, 1});
+        builder, "common/window", "weir_window", arguments, (uint32_t[3]){WEIR_CL_ITEMS, 1, 1});
     return WEIR_OK;
 }
 
@@ -114,7 +114,7 @@ weir_code_t weir_cl_deconv_build(const weir_node_t *node, weir_cl_builder_t *bui
     weir_cl_define(builder, "SPREAD", 1);
     weir_cl_window_define(&window, builder);
     weir_cl_kernel(
-        builder, "common/window", "weir_spread", arguments, (uint32_t[3]){WEIR_CL_GROUP, 1, 1});
+        builder, "common/window", "weir_spread", arguments, (uint32_t[3]){WEIR_CL_ITEMS, 1, 1});
     return WEIR_OK;
 }
 
@@ -161,7 +161,7 @@ weir_code_t weir_cl_lrn_build(const weir_node_t *node, weir_cl_builder_t *builde
     weir_cl_define(builder, "BEFORE", (size - 1) / 2);
     weir_cl_define(builder, "AFTER", size / 2);
     weir_cl_kernel(
-        builder, "common/window", "weir_lrn", "ttlllfff", (uint32_t[3]){WEIR_CL_GROUP, 1, 1});
+        builder, "common/window", "weir_lrn", "ttlllfff", (uint32_t[3]){WEIR_CL_ITEMS, 1, 1});
     return WEIR_OK;
 }
 
@@ -175,7 +175,7 @@ weir_code_t weir_cl_lrn_plan(
     weir_cl_arg_output(dispatch, node, 0);
     weir_cl_arg_i64(dispatch, (int64_t)x->element_count);
     weir_cl_arg_i64(dispatch, x->dims[1]);
-    weir_cl_arg_i64(dispatch, weir_cl_product(x, 2, x->rank));
+    weir_cl_arg_i64(dispatch, weir_cl_sizes(x, 2, x->rank));
     const double size = (double)weir_node_int(node, "size", 1);
     weir_cl_arg_f32(dispatch, (float)(weir_node_float(node, "alpha", 1e-4) / size));
     weir_cl_arg_f32(dispatch, (float)weir_node_float(node, "beta", 0.75));
@@ -206,7 +206,7 @@ weir_code_t weir_cl_global_pool_build(const weir_node_t *node, weir_cl_builder_t
         weir_cl_kernel(builder, "cpu/planes", "weir_planes", "ttll", (uint32_t[3]){1, 1, 1});
     else
         weir_cl_kernel(
-            builder, "gpu/rows", "weir_softmax", "ttll", (uint32_t[3]){WEIR_CL_GROUP, 1, 1});
+            builder, "gpu/rows", "weir_softmax", "ttll", (uint32_t[3]){WEIR_CL_ITEMS, 1, 1});
     return WEIR_OK;
 }
 
@@ -216,10 +216,10 @@ weir_code_t weir_cl_global_pool_plan(
     const weir_tensor_t *x = &node->inputs[0];
     (void)built;
     weir_cl_dispatch_t *dispatch =
-        weir_cl_dispatch(recipe, 0, (uint64_t)weir_cl_product(x, 0, 2), 1, 1);
+        weir_cl_dispatch(recipe, 0, (uint64_t)weir_cl_sizes(x, 0, 2), 1, 1);
     weir_cl_arg_input(dispatch, node, 0);
     weir_cl_arg_output(dispatch, node, 0);
-    weir_cl_arg_i64(dispatch, weir_cl_product(x, 2, x->rank));
+    weir_cl_arg_i64(dispatch, weir_cl_sizes(x, 2, x->rank));
     weir_cl_arg_i64(dispatch, 1);
     return WEIR_OK;
 }
@@ -251,7 +251,7 @@ weir_code_t weir_cl_blocked_global_plan(
         weir_cl_dispatch(recipe, 0, (uint64_t)(x->dims[0] * blocks), 1, 1);
     weir_cl_arg_input(dispatch, node, 0);
     weir_cl_arg_output(dispatch, node, 0);
-    weir_cl_arg_i64(dispatch, weir_cl_product(x, 2, 4));
+    weir_cl_arg_i64(dispatch, weir_cl_sizes(x, 2, 4));
     weir_cl_arg_i64(dispatch, blocks);
     return WEIR_OK;
 }

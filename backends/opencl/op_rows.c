@@ -8,7 +8,7 @@
 static const char *source_of(const weir_cl_builder_t *builder, uint32_t local[3])
 {
     const bool is_cpu = weir_cl_facts(builder)->family == WEIR_CL_FAMILY_CPU;
-    local[0] = is_cpu ? 1 : WEIR_CL_GROUP;
+    local[0] = is_cpu ? 1 : WEIR_CL_ITEMS;
     local[1] = local[2] = 1;
     return is_cpu ? "cpu/rows" : "gpu/rows";
 }
@@ -61,8 +61,8 @@ weir_code_t weir_cl_softmax_plan(
     (void)built;
     // The rule before opset 13 takes all dims from the axis on.
     const uint32_t end = weir_node_int(node, "coerce", 0) ? x->rank : axis + 1;
-    const int64_t count = weir_cl_product(x, axis, end), inner = weir_cl_product(x, end, x->rank);
-    const int64_t rows = count ? weir_cl_product(x, 0, axis) * inner : 0;
+    const int64_t count = weir_cl_sizes(x, axis, end), inner = weir_cl_sizes(x, end, x->rank);
+    const int64_t rows = count ? weir_cl_sizes(x, 0, axis) * inner : 0;
     weir_cl_dispatch_t *dispatch = weir_cl_dispatch(recipe, 0, (uint64_t)rows, 1, 1);
     weir_cl_arg_input(dispatch, node, 0);
     weir_cl_arg_output(dispatch, node, 0);
@@ -146,7 +146,7 @@ weir_code_t weir_cl_layer_norm_plan(
     const weir_tensor_t *x = &node->inputs[0];
     const uint32_t axis = (uint32_t)row_axis(node);
     (void)built;
-    norm_plan(node, weir_cl_product(x, 0, axis), weir_cl_product(x, axis, x->rank), 1, recipe);
+    norm_plan(node, weir_cl_sizes(x, 0, axis), weir_cl_sizes(x, axis, x->rank), 1, recipe);
     return WEIR_OK;
 }
 
@@ -168,7 +168,7 @@ weir_code_t weir_cl_instance_norm_plan(
 {
     const weir_tensor_t *x = &node->inputs[0];
     (void)built;
-    norm_plan(node, weir_cl_product(x, 0, 2), weir_cl_product(x, 2, x->rank),
-        WEIR_MAX(x->dims[1], 1), recipe);
+    norm_plan(node, weir_cl_sizes(x, 0, 2), weir_cl_sizes(x, 2, x->rank), WEIR_MAX(x->dims[1], 1),
+        recipe);
     return WEIR_OK;
 }

@@ -4,7 +4,7 @@
 
 #include "backends/opencl/op_kernels.h"
 
-int64_t weir_cl_product(const weir_tensor_t *tensor, uint32_t first, uint32_t end)
+int64_t weir_cl_sizes(const weir_tensor_t *tensor, uint32_t first, uint32_t end)
 {
     int64_t product = 1;
     for (uint32_t d = first; d < end; d++)
