@@ -17,6 +17,7 @@ typedef struct conv_state {
     uint64_t k, pixels;
     uint32_t is_direct;   // one input channel a group
     uint32_t is_few;      // few pixels: conv_few.c
+    uint32_t is_in_place; // 1x1: the input is the matrix, and is read where it lies
     uint32_t together;    // rows of weights side by side; 1: not packed
     uint32_t is_shared;   // columns are made in a phase of their own, for several blocks of rows
     uint32_t has_bias;    // where the chains begin
@@ -112,6 +113,14 @@ static void program_init(conv_state_t *state, const weir_node_t *node, void *mem
     weir_cpu_anchor_end(program, node, weir_cpu_program_anchor(program));
 }
 
+// A row of input for each channel, pixels side by side: that is the matrix.
+static int reads_in_place(const conv_state_t *state)
+{
+    const weir_cpu_conv_shape_t *s = &state->shape;
+    return s->kernel_height == 1 && s->kernel_width == 1 && s->height == 1 && s->out_height == 1 &&
+           s->out_width == s->width && s->stride_x == 1 && s->pad_left == 0 && s->pad_top == 0;
+}
+
 static void product_init(conv_state_t *state)
 {
     const uint64_t enough = 8, small = 2000000;
@@ -136,10 +145,12 @@ static void product_init(conv_state_t *state)
     }
     state->block_columns = columns;
     state->block_rows = rows;
-    state->is_shared = state->row_blocks > 1;
+    state->is_in_place = (uint32_t)reads_in_place(state);
+    state->is_shared = state->row_blocks > 1 && !state->is_in_place;
     // columns is a multiple of 32, so that what comes behind is aligned.
+    const uint64_t made = state->is_in_place ? WEIR_K_PANEL : columns;
     state->own_scratch_bytes =
-        state->is_shared ? 0 : weir_cpu_min(state->k, WEIR_CPU_BLOCK_K) * columns * sizeof(float);
+        state->is_shared ? 0 : weir_cpu_min(state->k, WEIR_CPU_BLOCK_K) * made * sizeof(float);
 }
 
 // Floats of one block of columns over all of K, and how many such blocks all groups of all images
@@ -295,6 +306,54 @@ static void columns_run(const conv_state_t *state, const weir_task_t *task, uint
         to + k0 * state->block_columns);
 }
 
+// Where a block of columns and some rows of K are.
+typedef struct panels {
+    const float *whole, *last; // last: of fewer than 32 columns
+    uint64_t columns, last_columns;
+    uint64_t panel, k, last_k; // distances
+} panels_t;
+
+// Of the input as it lies. Behind its end nothing can be read: there the last panel is copied.
+static panels_t panels_in_place(const conv_state_t *state, const weir_task_t *task,
+    uint64_t column_block, uint64_t columns, uint64_t k0, uint64_t depth)
+{
+    const weir_cpu_conv_shape_t *s = &state->shape;
+    const uint64_t group = column_block / state->column_blocks, pixels = state->pixels;
+    const uint64_t column = column_block % state->column_blocks * state->block_columns;
+    const uint64_t first = (group * s->group_inputs + k0) * pixels + column;
+    const uint64_t whole = columns - columns % WEIR_K_PANEL;
+    panels_t panels = {.whole = (const float *)task->inputs[0].data + first,
+        .columns = whole,
+        .last_columns = columns - whole,
+        .panel = WEIR_K_PANEL,
+        .k = pixels,
+        .last_k = pixels};
+    panels.last = panels.whole + whole;
+    const uint64_t all = s->images * s->groups * s->group_inputs * pixels;
+    if (panels.last_columns > 0 && first + (depth - 1) * pixels + whole + WEIR_K_PANEL > all) {
+        const float *x = (const float *)task->inputs[0].data + group * s->group_inputs * pixels;
+        weir_cpu_conv_columns(s, x, k0, depth, column + whole, panels.last_columns, task->scratch);
+        panels.last = task->scratch;
+        panels.last_k = WEIR_K_PANEL;
+    }
+    return panels;
+}
+
+static panels_t panels_of(const conv_state_t *state, const weir_task_t *task, uint64_t column_block,
+    uint64_t columns, uint64_t k0, uint64_t depth)
+{
+    if (state->is_in_place && depth > 0)
+        return panels_in_place(state, task, column_block, columns, k0, depth);
+    float *made = task->scratch;
+    if (state->is_shared)
+        made =
+            (float *)task->shared + column_block * column_floats(state) + k0 * state->block_columns;
+    else
+        columns_fill(state, task, column_block, k0, depth, made);
+    return (panels_t){
+        .whole = made, .columns = columns, .panel = depth * WEIR_K_PANEL, .k = WEIR_K_PANEL};
+}
+
 static void product_run(const conv_state_t *state, const weir_task_t *task, uint64_t number,
     weir_cpu_interpreter_t *interpreter)
 {
@@ -316,33 +375,36 @@ static void product_run(const conv_state_t *state, const weir_task_t *task, uint
     uint64_t k0 = 0;
     do { // once even if K is 0
         const uint64_t depth = weir_cpu_min(state->k - k0, WEIR_CPU_BLOCK_K);
-        float *panels = task->scratch;
-        if (state->is_shared)
-            panels = (float *)task->shared + column_block * column_floats(state) +
-                     k0 * state->block_columns;
-        else
-            columns_fill(state, task, column_block, k0, depth, panels);
+        const panels_t panels = panels_of(state, task, column_block, columns, k0, depth);
         for (uint64_t row = first_row, rows; row < end_row; row += rows) {
             const uint64_t first = (group * s->group_outputs + row) * state->pixels + column;
             rows = weir_cpu_min(end_row - row, WEIR_K_TILE_ROWS);
             if (together > 1)
                 rows = weir_cpu_min(rows, together - row % together);
-            const weir_k_gemm_block_t tile = {
+            weir_k_gemm_block_t tile = {
                 .rows = rows,
-                .columns = columns,
+                .columns = panels.columns,
                 .k = depth,
                 .a = weights + (row - row % together) * state->k + k0 * together + row % together,
                 .a_row = together > 1 ? 1 : state->k,
                 .a_k = together,
-                .b = panels,
-                .b_panel = depth * WEIR_K_PANEL,
-                .b_k = WEIR_K_PANEL,
+                .b = panels.whole,
+                .b_panel = panels.panel,
+                .b_k = panels.k,
                 .c = (float *)task->outputs[0].data + first,
                 .c_row = state->pixels,
                 .start = bias ? bias + row : NULL,
                 .resume = k0 > 0,
             };
-            state->kernels->gemm_f32_12x32(&tile);
+            if (panels.columns > 0)
+                state->kernels->gemm_f32_12x32(&tile);
+            if (panels.last_columns > 0) {
+                tile.columns = panels.last_columns;
+                tile.b = panels.last;
+                tile.b_k = panels.last_k;
+                tile.c += panels.columns;
+                state->kernels->gemm_f32_12x32(&tile);
+            }
             if (state->has_program && k0 + depth == state->k)
                 weir_cpu_anchor_apply(interpreter, first, tile.rows, columns, state->pixels);
         }
