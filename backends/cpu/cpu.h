@@ -52,6 +52,12 @@ WEIR_CPU_DECLARE(lstm)
 WEIR_CPU_DECLARE(blocked_conv)
 WEIR_CPU_DECLARE(blocked_winograd)
 WEIR_CPU_DECLARE(bf16_conv)
+// int8.h.
+WEIR_CPU_DECLARE(int8_conv)   // QLinearConv
+WEIR_CPU_DECLARE(int8_matmul) // QLinearMatMul and MatMulInteger
+WEIR_CPU_DECLARE(bytes_reorder)
+WEIR_CPU_DECLARE(bytes_pool)     // MaxPool
+WEIR_CPU_DECLARE(linear)         // QuantizeLinear and DequantizeLinear
 WEIR_CPU_DECLARE(blocked_window) // depthwise Conv, MaxPool and AveragePool
 WEIR_CPU_DECLARE(blocked_spread) // ConvTranspose
 WEIR_CPU_DECLARE(blocked_pointwise)
@@ -61,6 +67,8 @@ WEIR_CPU_DECLARE(blocked_resize)
 WEIR_CPU_DECLARE(reorder)
 // A row-major input with few channels, a window per channel, a window that picks or averages.
 weir_code_t weir_cpu_first_conv_supports(const weir_node_t *node, weir_support_t *out_support);
+weir_code_t weir_cpu_int8_rows_supports(const weir_node_t *node, weir_support_t *out_support);
+weir_code_t weir_cpu_int8_first_supports(const weir_node_t *node, weir_support_t *out_support);
 weir_code_t weir_cpu_bf16_first_supports(const weir_node_t *node, weir_support_t *out_support);
 weir_code_t weir_cpu_blocked_depthwise_supports(
     const weir_node_t *node, weir_support_t *out_support);
@@ -74,6 +82,8 @@ weir_code_t weir_cpu_blocked_pool_supports(const weir_node_t *node, weir_support
         const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes);
 WEIR_CPU_DECLARE_PACK(bf16_matmul)
 WEIR_CPU_DECLARE_PACK(bf16_conv)
+WEIR_CPU_DECLARE_PACK(int8_conv)
+WEIR_CPU_DECLARE_PACK(int8_matmul)
 WEIR_CPU_DECLARE_PACK(blocked_conv)
 WEIR_CPU_DECLARE_PACK(blocked_winograd)
 WEIR_CPU_DECLARE_PACK(blocked_depthwise)

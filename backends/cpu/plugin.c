@@ -57,6 +57,7 @@ void weir_cpu_release(const weir_host_t *host, void *state)
         .dtypes = (taken), KERNEL_CALLS(kernel)                                                    \
     }
 
+#define BYTES (WEIR_U8 | WEIR_I8)
 #define ROW_MAJOR WEIR_FORMAT_BIT(WEIR_FORMAT_ROW_MAJOR)
 #define BLOCKS WEIR_FORMAT_BIT(WEIR_FORMAT_NCHW16C)
 // An operator in blocked format.
@@ -278,6 +279,79 @@ static const weir_kernel_t plugin_kernels[] = {
         KERNEL_CALLS(reorder),
         .input_formats = ROW_MAJOR | BLOCKS,
         .output_formats = ROW_MAJOR | BLOCKS,
+    },
+    // Bytes.
+    {
+        .head = KERNEL_HEAD(0),
+        .op = "Reorder",
+        .name = "cpu.reorder_bytes",
+        .revision = 1,
+        .dtypes = BYTES,
+        KERNEL_CALLS(bytes_reorder),
+        .input_formats = ROW_MAJOR | BLOCKS,
+        .output_formats = ROW_MAJOR | BLOCKS,
+    },
+    {
+        .head = KERNEL_HEAD(0),
+        .op = "QLinearConv",
+        .name = "cpu.conv_int8_rows",
+        .revision = 1,
+        .dtypes = BYTES,
+        .supports = weir_cpu_int8_rows_supports,
+        .prepare = weir_cpu_int8_conv_prepare,
+        .release = weir_cpu_release,
+        .tasks = weir_cpu_int8_conv_tasks,
+        .run = weir_cpu_int8_conv_run,
+        KERNEL_PACKS(int8_conv),
+    },
+    {
+        KERNEL_BLOCKED(
+            "QLinearConv", "cpu.conv_int8_first", WEIR_KERNEL_BLOCKED, int8_first, int8_conv),
+        .input_formats = ROW_MAJOR,
+        .dtypes = BYTES,
+        KERNEL_PACKS(int8_conv),
+    },
+    {
+        KERNEL_BLOCKED("QLinearConv", "cpu.conv_int8", WEIR_KERNEL_BLOCKED, int8_conv, int8_conv),
+        .input_formats = BLOCKS,
+        .dtypes = BYTES,
+        KERNEL_PACKS(int8_conv),
+    },
+    {
+        KERNEL_BLOCKED("MaxPool", "cpu.max_pool_bytes", 0, bytes_pool, bytes_pool),
+        .input_formats = BLOCKS,
+        .dtypes = BYTES,
+    },
+    {
+        KERNEL_BLOCKED("DequantizeLinear", "cpu.dequantize_blocked", 0, linear, linear),
+        .input_formats = BLOCKS,
+        .dtypes = BYTES,
+    },
+    {
+        KERNEL_BLOCKED("QuantizeLinear", "cpu.quantize_blocked", 0, linear, linear),
+        .input_formats = BLOCKS,
+        .dtypes = WEIR_F32,
+    },
+    KERNEL_PLAIN("MaxPool", "cpu.max_pool_bytes_rows", BYTES, bytes_pool),
+    KERNEL_PLAIN("DequantizeLinear", "cpu.dequantize", BYTES, linear),
+    KERNEL_PLAIN("QuantizeLinear", "cpu.quantize", WEIR_F32, linear),
+    {
+        .head = KERNEL_HEAD(0),
+        .op = "QLinearMatMul",
+        .name = "cpu.matmul_int8",
+        .revision = 1,
+        .dtypes = BYTES,
+        KERNEL_CALLS(int8_matmul),
+        KERNEL_PACKS(int8_matmul),
+    },
+    {
+        .head = KERNEL_HEAD(0),
+        .op = "MatMulInteger",
+        .name = "cpu.matmul_integer",
+        .revision = 1,
+        .dtypes = BYTES,
+        KERNEL_CALLS(int8_matmul),
+        KERNEL_PACKS(int8_matmul),
     },
 };
 

@@ -81,6 +81,19 @@ static uint64_t conv_flop(const weir_node_t *node)
         node, weir__cost_product(node->outputs[0].element_count, per_row(input(node, 1))));
 }
 
+static uint64_t integer_conv_flop(const weir_node_t *node)
+{
+    return weir__cost_product(
+        2, weir__cost_product(node->outputs[0].element_count, per_row(input(node, 1))));
+}
+
+// The weights of a quantised operator are input 3.
+static uint64_t quantised_conv_flop(const weir_node_t *node)
+{
+    return weir__cost_product(
+        2, weir__cost_product(node->outputs[0].element_count, per_row(input(node, 3))));
+}
+
 static uint64_t conv_transpose_flop(const weir_node_t *node)
 {
     return biased(node, weir__cost_product(input(node, 0)->element_count, per_row(input(node, 1))));
@@ -106,6 +119,10 @@ static const struct {
     {"Conv", conv_flop},
     {"ConvTranspose", conv_transpose_flop},
     {"LSTM", lstm_flop},
+    {"MatMulInteger", matmul_flop},
+    {"QLinearMatMul", matmul_flop},
+    {"ConvInteger", integer_conv_flop},
+    {"QLinearConv", quantised_conv_flop},
 };
 
 static uint64_t expression_flop(const weir_expression_t *expression, uint64_t element_count)

@@ -101,6 +101,7 @@ DEFINE_CHUNKS(bf16, _tile_dpbf16ps)
 DEFINE_CHUNKS(u8s8, _tile_dpbusd)
 #define WEIR_LOW_OWN_PRODUCTS
 
+#include "kernels/cpu/low/requant_avx512.inc"
 #include "kernels/cpu/low/rows_avx512bf16.inc"
 
 #define WEIR_LOW(name) name##__amx

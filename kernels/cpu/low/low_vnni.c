@@ -112,6 +112,7 @@ static void chunks_u8s8(const weir_k_chunks_block_t *block)
 }
 #define WEIR_LOW_OWN_PRODUCTS
 
+#include "kernels/cpu/low/requant_avx512.inc"
 #include "kernels/cpu/low/rows_avx512bf16.inc"
 
 #define WEIR_LOW(name) name##__vnni
