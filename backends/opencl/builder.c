@@ -155,6 +155,11 @@ void weir_cl_arg_output(weir_cl_dispatch_t *dispatch, const weir_node_t *node, u
         &(weir_cl_arg_t){.kind = WEIR_CL_ARG_TENSOR, .number = node->input_count + output});
 }
 
+void weir_cl_arg_none(weir_cl_dispatch_t *dispatch)
+{
+    add(dispatch, &(weir_cl_arg_t){.kind = WEIR_CL_ARG_TENSOR, .number = UINT32_MAX});
+}
+
 void weir_cl_arg_scratch(weir_cl_dispatch_t *dispatch, uint64_t offset)
 {
     add(dispatch, &(weir_cl_arg_t){.kind = WEIR_CL_ARG_SCRATCH, .value = (int64_t)offset});

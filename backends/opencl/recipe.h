@@ -21,9 +21,9 @@ typedef enum weir_cl_family {
     WEIR_CL_FAMILY_GPU = 1,
 } weir_cl_family_t;
 
-#define WEIR_CL_KERNELS_MAX 8    // that one node needs
-#define WEIR_CL_DISPATCHES_MAX 8 // of one node
-#define WEIR_CL_ARGS_MAX 32      // of one dispatch, WEIR_GO not counted
+#define WEIR_CL_KERNELS_MAX 8     // that one node needs
+#define WEIR_CL_DISPATCHES_MAX 32 // of one node
+#define WEIR_CL_ARGS_MAX 32       // of one dispatch, WEIR_GO not counted
 #define WEIR_CL_NOTES 16
 
 // What is known of the device when a plan is made.
@@ -108,6 +108,7 @@ weir_cl_dispatch_t *weir_cl_dispatch(
     weir_cl_recipe_t *recipe, uint32_t kernel, uint64_t x, uint64_t y, uint64_t z);
 void weir_cl_arg_input(weir_cl_dispatch_t *dispatch, const weir_node_t *node, uint32_t input);
 void weir_cl_arg_output(weir_cl_dispatch_t *dispatch, const weir_node_t *node, uint32_t output);
+void weir_cl_arg_none(weir_cl_dispatch_t *dispatch); // a tensor that is absent: a base of 0
 void weir_cl_arg_scratch(weir_cl_dispatch_t *dispatch, uint64_t offset);
 void weir_cl_arg_error(weir_cl_dispatch_t *dispatch);
 void weir_cl_arg_i32(weir_cl_dispatch_t *dispatch, int64_t value);

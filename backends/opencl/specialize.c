@@ -87,7 +87,7 @@ static uint32_t tensor_of(const weir_slice_node_t *node, uint32_t number)
     uint32_t inputs = node->node.input_count;
     if (number < inputs)
         return node->inputs[number];
-    return number < inputs + node->node.output_count ? node->outputs[number - inputs] : UINT32_MAX;
+    return number - inputs < node->node.output_count ? node->outputs[number - inputs] : UINT32_MAX;
 }
 
 // A tensor that is absent is no place at all.
