@@ -2,7 +2,8 @@
 // for it: softmax(A B).
 //
 // It drives the device table directly, as an engine would: memory that is counted, timelines that
-// can be waited for, a log that can be searched. WEIR_CHAOS_FOLDER is the folder of the plugin.
+// can be waited for, a log that can be searched. WEIR_CHAOS_FOLDER is the folder of the plugin;
+// WORLD_PLUGIN, if it is another one, its file.
 #ifndef WEIR_TESTS_PLUGINS_CHAOS_WORLD_H
 #define WEIR_TESTS_PLUGINS_CHAOS_WORLD_H
 
@@ -21,6 +22,11 @@
 #include <time.h>
 
 #include <cmocka.h>
+
+#ifndef WORLD_PLUGIN
+#define WORLD_PLUGIN WEIR_CHAOS_FOLDER "/weir_chaos.so"
+#define WORLD_FURNISH(host) ((void)(host)) // what another plugin needs of the engine beside
+#endif
 
 #define TIMELINES 16
 
@@ -211,7 +217,8 @@ static const weir_plugin_t *world_load(world_t *world, const char *options)
         .trace = world_trace,
         .plugin_dir = world_plugin_dir,
         .state = &world->plugin_state};
-    void *library = dlopen(WEIR_CHAOS_FOLDER "/weir_chaos.so", RTLD_NOW | RTLD_LOCAL);
+    WORLD_FURNISH(&world->host);
+    void *library = dlopen(WORLD_PLUGIN, RTLD_NOW | RTLD_LOCAL);
     if (!library)
         fail_msg("%s", dlerror());
     weir_plugin_entry_t entry;

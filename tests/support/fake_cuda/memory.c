@@ -96,7 +96,7 @@ CUresult cuMemAlloc(CUdeviceptr *address, size_t bytes)
 // As the real one: waits for what the context does.
 CUresult cuMemFree(CUdeviceptr address)
 {
-    FAKE_CONTEXT_CALL();
+    FAKE_FREEING_CALL();
     fake_lock();
     fake_wait(context, NULL);
     block_t *block = find((uintptr_t)address);
@@ -125,7 +125,7 @@ CUresult cuMemHostAlloc(void **memory, size_t bytes, unsigned flags)
 
 CUresult cuMemFreeHost(void *memory)
 {
-    FAKE_CONTEXT_CALL();
+    FAKE_FREEING_CALL();
     fake_lock();
     fake_wait(context, NULL);
     block_t *block = find((uintptr_t)memory);
@@ -152,8 +152,9 @@ CUresult cuMemHostRegister(void *memory, size_t bytes, unsigned flags)
 
 CUresult cuMemHostUnregister(void *memory)
 {
-    FAKE_CONTEXT_CALL();
+    FAKE_FREEING_CALL();
     fake_lock();
+    fake_wait(context, NULL);
     block_t *block = find((uintptr_t)memory);
     if (block)
         forget(block);
@@ -192,10 +193,10 @@ CUresult cuMemAddressReserve(CUdeviceptr *address, size_t bytes, size_t alignmen
 
 CUresult cuMemAddressFree(CUdeviceptr address, size_t bytes)
 {
-    FAKE_CONTEXT_CALL();
+    FAKE_FREEING_CALL();
     fake_lock();
     block_t *block = find((uintptr_t)address);
-    bool is_there = block && block->is_range && block->bytes == bytes;
+    bool is_there = context && block && block->is_range && block->bytes == bytes;
     if (is_there)
         forget(block);
     fake_unlock();
@@ -253,7 +254,10 @@ CUresult cuMemMap(CUdeviceptr address, size_t bytes, size_t offset,
 
 CUresult cuMemUnmap(CUdeviceptr address, size_t bytes)
 {
-    FAKE_CONTEXT_CALL();
+    FAKE_FREEING_CALL();
+    fake_lock();
+    fake_wait(context, NULL);
+    fake_unlock();
     void *at = mmap((void *)(uintptr_t)address, bytes, PROT_NONE,
         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     return at == MAP_FAILED ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;

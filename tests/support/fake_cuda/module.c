@@ -74,7 +74,7 @@ CUresult cuModuleLoadData(CUmodule *out_module, const void *image)
 
 CUresult cuModuleUnload(CUmodule handle)
 {
-    FAKE_CONTEXT_CALL();
+    FAKE_FREEING_CALL();
     module_t *module = (module_t *)handle;
     fake_lock();
     fake_wait(context, NULL);

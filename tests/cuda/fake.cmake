@@ -1,0 +1,17 @@
+# Tests of the plugin over the fakes. They link the fakes, so that the plugin finds them loaded under the real
+# libraries' names; nothing of them is searched for.
+if(NOT TARGET weir_cuda OR NOT TARGET weir_fake_cuda)
+    return()
+endif()
+set(weir_fakes weir_fake_cuda weir_fake_cublaslt weir_fake_cudnn weir_fake_nvrtc)
+
+function(weir_fake_test name timeout)
+    weir_test(NAME ${name} SOURCES ${ARGN} LABELS threads TIMEOUT ${timeout}
+        LIBS -Wl,--no-as-needed ${weir_fakes} -Wl,--as-needed ${CMAKE_DL_LIBS})
+    target_compile_definitions(test_${name} PRIVATE
+        WEIR_CHAOS_FOLDER="${PROJECT_BINARY_DIR}/lib/weir"
+        WORLD_PLUGIN="${PROJECT_BINARY_DIR}/lib/weir/weir_cuda.so")
+    add_dependencies(test_${name} weir_cuda)
+endfunction()
+
+weir_fake_test(cuda_plugin 120 fake_plugin_test.c)
