@@ -5,4 +5,15 @@ if(TARGET weir_emulator AND TARGET weir_print)
         SOURCES emulator_test.c emulator_node.c ${PROJECT_SOURCE_DIR}/backends/cuda/recipe.c ${cuda_operators}
             $<TARGET_OBJECTS:weir_kernels_ref> $<TARGET_OBJECTS:weir_backend_ref>
         LIBS weir_emulator weir_print)
+    # Defects planted in the bodies. Compiled plainly: with a sanitizer's objects it would have to be linked.
+    find_package(Python3 QUIET COMPONENTS Interpreter)
+    if(Python3_FOUND AND NOT WEIR_SANITIZE AND NOT WEIR_COVERAGE)
+        add_test(NAME cuda_emulator_mutants
+            COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/emulator_mutants.py
+                --cc ${CMAKE_C_COMPILER} --objects $<TARGET_OBJECTS:test_cuda_emulator>
+                $<TARGET_OBJECTS:weir_kernels_ref> $<TARGET_OBJECTS:weir_backend_ref>
+                $<TARGET_FILE:weir_emulator> $<TARGET_FILE:weir_print>
+            COMMAND_EXPAND_LISTS)
+        set_tests_properties(cuda_emulator_mutants PROPERTIES TIMEOUT 300)
+    endif()
 endif()
