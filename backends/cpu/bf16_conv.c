@@ -86,9 +86,8 @@ static const char *state_init(bf16_conv_state_t *state, const weir_node_t *node)
         (is_first(node) ? WEIR_CPU_FORMAT_BF16_FIRST : WEIR_CPU_FORMAT_BF16_CONV))
         return "the weights have not been packed";
     weir_cpu_low_conv_places(&state->conv, state->at);
-    const uint64_t outputs = state->conv.strip_rows * state->conv.plane_columns;
     state->c_offset = state->conv.a_bytes + state->conv.first_bytes;
-    state->program_offset = state->c_offset + outputs * WEIR_K_PANEL * sizeof(float);
+    state->program_offset = state->c_offset + WEIR_K_CHUNK_GROUP * WEIR_K_PANEL * sizeof(float);
     return NULL;
 }
 
@@ -176,28 +175,52 @@ static void strip_fill(const bf16_conv_state_t *state, const weir_cpu_low_strip_
     }
 }
 
-// The outputs of one block of 16 channels of a strip, whose sums lie in c.
-static void block_finish(const bf16_conv_state_t *state, const weir_task_t *task,
-    const weir_cpu_low_strip_t *strip, uint64_t block, const float *c,
-    weir_cpu_interpreter_t *interpreter)
+// What a product's rows go to.
+typedef struct finisher {
+    const bf16_conv_state_t *state;
+    const weir_task_t *task;
+    const weir_cpu_low_strip_t *strip;
+    weir_cpu_interpreter_t *interpreter;
+    const float *c;
+    uint64_t panel;
+} finisher_t;
+
+// `columns` outputs of one block of all images, from pixel `pixel` on.
+static void block_finish(
+    const finisher_t *finisher, uint64_t block, uint64_t pixel, uint64_t columns, const float *c)
 {
-    const uint64_t width = (uint64_t)state->conv.shape.out_width;
-    for (uint64_t row = 0; row < strip->rows;
-         row++, c += state->conv.plane_columns * WEIR_K_PANEL) {
-        const uint64_t pixel = (strip->row + row) * width + strip->column;
-        const uint64_t offset = (block * state->finish.pixels + pixel) * WEIR_K_BLOCK;
-        weir_k_finish_t finish;
-        state->low->finish_f32_x16(strip->columns, c, WEIR_K_PANEL,
-            weir_cpu_finish_of(&state->finish, task, block, offset, &finish),
-            (float *)task->outputs[0].data + offset);
-        weir_cpu_finish_apply(&state->finish, task, interpreter, block, pixel, strip->columns);
-    }
+    const bf16_conv_state_t *state = finisher->state;
+    const uint64_t offset = (block * state->finish.pixels + pixel) * WEIR_K_BLOCK;
+    weir_k_finish_t finish;
+    state->low->finish_f32_x16(columns, c, WEIR_K_PANEL,
+        weir_cpu_finish_of(&state->finish, finisher->task, block, offset, &finish),
+        (float *)finisher->task->outputs[0].data + offset);
+    weir_cpu_finish_apply(
+        &state->finish, finisher->task, finisher->interpreter, block, pixel, columns);
+}
+
+static void rows_done(void *user, size_t panel, size_t row, size_t rows)
+{
+    const finisher_t *finisher = user;
+    const uint64_t blocks = finisher->state->finish.out_blocks;
+    (void)panel;
+    weir_cpu_low_span_t span = {.first = row, .end = row + rows};
+    while (weir_cpu_low_conv_span(&finisher->state->conv, finisher->strip, &span))
+        for (uint64_t b = 2 * finisher->panel; b < 2 * finisher->panel + 2 && b < blocks; b++)
+            block_finish(finisher, finisher->strip->image * blocks + b, span.pixel, span.columns,
+                finisher->c + (span.at - row) * WEIR_K_PANEL + b % 2 * WEIR_K_BLOCK);
 }
 
 static void panel_run(const bf16_conv_state_t *state, const weir_task_t *task,
     const weir_cpu_low_strip_t *strip, uint64_t panel, weir_cpu_interpreter_t *interpreter)
 {
     unsigned char *scratch = task->scratch;
+    finisher_t finisher = {.state = state,
+        .task = task,
+        .strip = strip,
+        .interpreter = interpreter,
+        .c = (void *)(scratch + state->c_offset),
+        .panel = panel};
     const weir_k_chunks_block_t call = {
         .rows = strip->outputs,
         .panels = 1,
@@ -208,11 +231,10 @@ static void panel_run(const bf16_conv_state_t *state, const weir_task_t *task,
              panel * state->conv.chunks * WEIR_K_CHUNK_PANEL_BYTES,
         .c = scratch + state->c_offset,
         .c_row = WEIR_K_PANEL,
+        .done = rows_done,
+        .user = &finisher,
     };
     state->low->chunks_bf16(&call);
-    for (uint64_t b = 2 * panel; b < 2 * panel + 2 && b < state->finish.out_blocks; b++)
-        block_finish(state, task, strip, strip->image * state->finish.out_blocks + b,
-            (const float *)call.c + (b % 2) * WEIR_K_BLOCK, interpreter);
 }
 
 weir_code_t weir_cpu_bf16_conv_run(const weir_task_t *task)

@@ -313,57 +313,71 @@ static void strip_fill(const int8_conv_state_t *state, const weir_cpu_low_strip_
         }
 }
 
-// The outputs of block `block` of the strip's image, whose sums lie in c.
-static void block_finish(const int8_conv_state_t *state, const weir_task_t *task,
-    const weir_cpu_low_strip_t *strip, uint64_t block, const int32_t *c)
+// What a product's rows go to.
+typedef struct finisher {
+    const int8_conv_state_t *state;
+    const weir_task_t *task;
+    const weir_cpu_low_strip_t *strip;
+    const int32_t *c;
+    uint64_t panel;
+} finisher_t;
+
+// `columns` outputs of block `block` from pixel `pixel` of the image on.
+static void block_finish(
+    const finisher_t *finisher, uint64_t block, uint64_t pixel, uint64_t columns, const int32_t *c)
 {
-    const uint64_t width = (uint64_t)state->conv.shape.out_width;
+    const int8_conv_state_t *state = finisher->state;
     weir_k_requant_t requant = state->requant;
     requant.bias = state->bias + block * WEIR_K_BLOCK;
     requant.scale = state->scale + block * WEIR_K_BLOCK;
-    for (uint64_t row = 0; row < strip->rows;
-         row++, c += state->conv.plane_columns * WEIR_K_PANEL) {
-        const uint64_t pixel = (strip->row + row) * width + strip->column;
-        const uint64_t offset =
-            ((strip->image * state->out_blocks + block) * state->pixels + pixel) * WEIR_K_BLOCK;
-        if (state->has_add)
-            requant.add = (const unsigned char *)task->inputs[ADD].data + offset;
-        unsigned char *y = (unsigned char *)task->outputs[0].data + offset;
-        state->low->requant_u8_x16(strip->columns, c, WEIR_K_PANEL, &requant, y);
-        if (block + 1 == state->out_blocks)
-            weir_cpu_bytes_clear(y, strip->columns, state->channels);
-    }
+    const uint64_t offset =
+        ((finisher->strip->image * state->out_blocks + block) * state->pixels + pixel) *
+        WEIR_K_BLOCK;
+    if (state->has_add)
+        requant.add = (const unsigned char *)finisher->task->inputs[ADD].data + offset;
+    unsigned char *y = (unsigned char *)finisher->task->outputs[0].data + offset;
+    state->low->requant_u8_x16(columns, c, WEIR_K_PANEL, &requant, y);
+    if (block + 1 == state->out_blocks)
+        weir_cpu_bytes_clear(y, columns, state->channels);
 }
 
-// The same, row-major, 16 pixels at a time by way of a block.
-static void planes_finish(const int8_conv_state_t *state, const weir_task_t *task,
-    const weir_cpu_low_strip_t *strip, uint64_t block, const int32_t *c)
+// The same, row-major, by way of a block; at most WEIR_K_CHUNK_GROUP columns.
+static void planes_finish(
+    const finisher_t *finisher, uint64_t block, uint64_t pixel, uint64_t columns, const int32_t *c)
 {
-    const uint64_t width = (uint64_t)state->conv.shape.out_width;
+    const int8_conv_state_t *state = finisher->state;
     const uint64_t channel = block * WEIR_K_BLOCK;
     const uint64_t channels = weir_cpu_min(state->channels - channel, WEIR_K_BLOCK);
+    unsigned char made[WEIR_K_CHUNK_GROUP * WEIR_K_BLOCK];
+    unsigned char added[WEIR_K_CHUNK_GROUP * WEIR_K_BLOCK] = {0};
+    const uint64_t first =
+        (finisher->strip->image * state->channels + channel) * state->pixels + pixel;
     weir_k_requant_t requant = state->requant;
     requant.bias = state->bias + channel;
     requant.scale = state->scale + channel;
-    for (uint64_t row = 0; row < strip->rows; row++)
-        for (uint64_t x = 0; x < strip->columns; x += 16) {
-            unsigned char made[16 * WEIR_K_BLOCK], added[16 * WEIR_K_BLOCK] = {0};
-            const uint64_t count = weir_cpu_min(strip->columns - x, 16);
-            const uint64_t first = (strip->image * state->channels + channel) * state->pixels +
-                                   (strip->row + row) * width + strip->column + x;
-            for (uint64_t l = 0; state->has_add && l < channels; l++)
-                for (uint64_t p = 0; p < count; p++)
-                    added[p * WEIR_K_BLOCK + l] = ((const unsigned char *)task->inputs[ADD]
-                                                       .data)[first + l * state->pixels + p];
-            requant.add = state->has_add ? added : NULL;
-            state->low->requant_u8_x16(count,
-                c + (row * state->conv.plane_columns + x) * WEIR_K_PANEL, WEIR_K_PANEL, &requant,
-                made);
-            for (uint64_t l = 0; l < channels; l++)
-                for (uint64_t p = 0; p < count; p++)
-                    ((unsigned char *)task->outputs[0].data)[first + l * state->pixels + p] =
-                        made[p * WEIR_K_BLOCK + l];
-        }
+    const unsigned char *add = state->has_add ? finisher->task->inputs[ADD].data : NULL;
+    unsigned char *y = finisher->task->outputs[0].data;
+    for (uint64_t l = 0; add && l < channels; l++)
+        for (uint64_t p = 0; p < columns; p++)
+            added[p * WEIR_K_BLOCK + l] = add[first + l * state->pixels + p];
+    requant.add = add ? added : NULL;
+    state->low->requant_u8_x16(columns, c, WEIR_K_PANEL, &requant, made);
+    for (uint64_t l = 0; l < channels; l++)
+        for (uint64_t p = 0; p < columns; p++)
+            y[first + l * state->pixels + p] = made[p * WEIR_K_BLOCK + l];
+}
+
+static void rows_done(void *user, size_t panel, size_t row, size_t rows)
+{
+    const finisher_t *finisher = user;
+    const weir_cpu_low_conv_t *conv = &finisher->state->conv;
+    (void)panel;
+    weir_cpu_low_span_t span = {.first = row, .end = row + rows};
+    while (weir_cpu_low_conv_span(conv, finisher->strip, &span))
+        for (uint64_t b = 2 * finisher->panel;
+             b < 2 * finisher->panel + 2 && b < finisher->state->out_blocks; b++)
+            (finisher->state->is_row_major ? planes_finish : block_finish)(finisher, b, span.pixel,
+                span.columns, finisher->c + (span.at - row) * WEIR_K_PANEL + b % 2 * WEIR_K_BLOCK);
 }
 
 weir_code_t weir_cpu_int8_conv_run(const weir_task_t *task)
@@ -384,6 +398,11 @@ weir_code_t weir_cpu_int8_conv_run(const weir_task_t *task)
         const uint64_t first = i % conv->panel_tasks * conv->panels_per_task;
         const uint64_t panels = weir_cpu_min(first + conv->panels_per_task, conv->panels);
         for (uint64_t panel = first; panel < panels; panel++) {
+            finisher_t finisher = {.state = state,
+                .task = task,
+                .strip = &strip,
+                .c = (void *)(scratch + state->c_offset),
+                .panel = panel};
             const weir_k_chunks_block_t call = {
                 .rows = strip.outputs,
                 .panels = 1,
@@ -394,11 +413,10 @@ weir_code_t weir_cpu_int8_conv_run(const weir_task_t *task)
                      panel * conv->chunks * WEIR_K_CHUNK_PANEL_BYTES,
                 .c = scratch + state->c_offset,
                 .c_row = WEIR_K_PANEL,
+                .done = rows_done,
+                .user = &finisher,
             };
             state->low->chunks_u8s8(&call);
-            for (uint64_t b = 2 * panel; b < 2 * panel + 2 && b < state->out_blocks; b++)
-                (state->is_row_major ? planes_finish : block_finish)(
-                    state, task, &strip, b, (const int32_t *)call.c + (b % 2) * WEIR_K_BLOCK);
         }
     }
     return WEIR_OK;

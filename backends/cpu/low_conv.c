@@ -241,6 +241,24 @@ weir_cpu_low_strip_t weir_cpu_low_conv_strip(const weir_cpu_low_conv_t *conv, ui
     return strip;
 }
 
+int weir_cpu_low_conv_span(const weir_cpu_low_conv_t *conv, const weir_cpu_low_strip_t *strip,
+    weir_cpu_low_span_t *inout_span)
+{
+    weir_cpu_low_span_t *span = inout_span;
+    uint64_t row = span->first / conv->plane_columns, x = span->first % conv->plane_columns;
+    if (x >= strip->columns) {
+        row++;
+        x = 0;
+    }
+    span->at = row * conv->plane_columns + x;
+    if (span->at >= span->end)
+        return 0;
+    span->pixel = (strip->row + row) * (uint64_t)conv->shape.out_width + strip->column + x;
+    span->columns = weir_cpu_min(strip->columns - x, span->end - span->at);
+    span->first = span->at + span->columns;
+    return 1;
+}
+
 // The first i >= 0 with i * step + offset >= bound.
 static int64_t first_at_least(int64_t bound, int64_t offset, int64_t step)
 {

@@ -62,6 +62,15 @@ uint64_t weir_cpu_low_conv_tasks(const weir_cpu_low_conv_t *conv);
 
 weir_cpu_low_strip_t weir_cpu_low_conv_strip(const weir_cpu_low_conv_t *conv, uint64_t number);
 
+// Outputs [first, end) of a strip, as they are numbered, are some runs of pixels with gaps between.
+// Fills in the next run and moves first behind it; 0: there is none.
+typedef struct weir_cpu_low_span {
+    uint64_t first, end;
+    uint64_t at, pixel, columns; // its first output's number, and pixel of the image
+} weir_cpu_low_span_t;
+int weir_cpu_low_conv_span(const weir_cpu_low_conv_t *conv, const weir_cpu_low_strip_t *strip,
+    weir_cpu_low_span_t *inout_span);
+
 // One run of pixels of one row of one plane of a strip's copy: `before` of padding, `inside` that
 // begin at input pixel `from` (of the image), `step` apart, `behind` of padding.
 typedef struct weir_cpu_low_run {

@@ -23,6 +23,9 @@
 //   A's chunk c of row r lies at a + at[c] + 64 * r, 64-byte aligned.
 //   B's chunk c of panel p lies at b + p * b_panel + c * 2048: [16][32][4 bytes].
 //   C's element (r, 32 p + j) lies at c[p * c_panel + r * c_row + j].
+// With `done` C is only passed on: some rows at a time, at most 64, lie at c[i * c_row + j] while
+// done(user, panel, first row, rows) takes them, panel after panel, rows ascending.
+#define WEIR_K_CHUNK_GROUP 64u
 typedef struct weir_k_chunks_block {
     size_t rows, panels, chunks;
     const unsigned char *a;
@@ -30,7 +33,9 @@ typedef struct weir_k_chunks_block {
     const unsigned char *b;
     size_t b_panel; // bytes
     void *c;
-    size_t c_row, c_panel; // elements
+    size_t c_row, c_panel;                                           // elements
+    void (*done)(void *user, size_t panel, size_t row, size_t rows); // or NULL
+    void *user;
 } weir_k_chunks_block_t;
 typedef void weir_k_chunks_t(const weir_k_chunks_block_t *block);
 

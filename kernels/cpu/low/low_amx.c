@@ -79,31 +79,43 @@ static void tiles_begin(void)
         STORE(0, c, rows);                                                                         \
         STORE(1, c + 64, rows);                                                                    \
     }                                                                                              \
+    static void group_##kind(const weir_k_chunks_block_t *block, size_t panel, size_t row,         \
+        size_t rows, unsigned char *c)                                                             \
+    {                                                                                              \
+        const unsigned char *a = block->a + row * WEIR_K_CHUNK_BYTES;                              \
+        const unsigned char *b = block->b + panel * block->b_panel;                                \
+        if (rows > 16)                                                                             \
+            rows32_##kind(block, rows, a, b, c);                                                   \
+        else                                                                                       \
+            rows16_##kind(block, rows, a, b, c);                                                   \
+    }                                                                                              \
+    static void pass_on_##kind(const weir_k_chunks_block_t *block, size_t panel, size_t first)     \
+    {                                                                                              \
+        const size_t left = block->rows - first;                                                   \
+        const size_t rows = left < WEIR_K_CHUNK_GROUP ? left : WEIR_K_CHUNK_GROUP;                 \
+        for (size_t row = 0; row < rows; row += 32)                                                \
+            group_##kind(block, panel, first + row, rows - row < 32 ? rows - row : 32,             \
+                (unsigned char *)block->c + row * block->c_row * 4);                               \
+        block->done(block->user, panel, first, rows);                                              \
+    }                                                                                              \
     static void chunks_##kind(const weir_k_chunks_block_t *block)                                  \
     {                                                                                              \
         tiles_begin();                                                                             \
-        for (size_t row = 0; row < block->rows; row += 32) {                                       \
-            const size_t rows = block->rows - row < 32 ? block->rows - row : 32;                   \
-            const unsigned char *a = block->a + row * WEIR_K_CHUNK_BYTES;                          \
-            for (size_t panel = 0; panel < block->panels; panel++) {                               \
-                const unsigned char *b = block->b + panel * block->b_panel;                        \
-                unsigned char *c =                                                                 \
-                    (unsigned char *)block->c + (panel * block->c_panel + row * block->c_row) * 4; \
-                if (rows > 16)                                                                     \
-                    rows32_##kind(block, rows, a, b, c);                                           \
-                else                                                                               \
-                    rows16_##kind(block, rows, a, b, c);                                           \
-            }                                                                                      \
-        }                                                                                          \
+        for (size_t panel = 0; block->done && panel < block->panels; panel++)                      \
+            for (size_t row = 0; row < block->rows; row += WEIR_K_CHUNK_GROUP)                     \
+                pass_on_##kind(block, panel, row);                                                 \
+        for (size_t row = 0; !block->done && row < block->rows; row += 32)                         \
+            for (size_t panel = 0; panel < block->panels; panel++)                                 \
+                group_##kind(block, panel, row, block->rows - row < 32 ? block->rows - row : 32,   \
+                    (unsigned char *)block->c +                                                    \
+                        (panel * block->c_panel + row * block->c_row) * 4);                        \
         _tile_release();                                                                           \
     }
 DEFINE_CHUNKS(bf16, _tile_dpbf16ps)
 DEFINE_CHUNKS(u8s8, _tile_dpbusd)
 #define WEIR_LOW_OWN_PRODUCTS
 
-#include "kernels/cpu/low/requant_avx512.inc"
-#include "kernels/cpu/low/rows_avx512bf16.inc"
-
+#define WEIR_LOW_AVX512
 #define WEIR_LOW(name) name##__amx
 #define WEIR_LOW_NAME "AMX"
 #include "kernels/cpu/low/low_body.inc"

@@ -89,16 +89,32 @@ typedef void tile_t(const weir_k_chunks_block_t *block, const unsigned char *fir
 TILES(bf16)
 TILES(u8s8)
 
-// Elements of C are 4 bytes in both.
+// Rows [first, first + rows) of one panel. Elements of C are 4 bytes in both kinds.
+static void group(const weir_k_chunks_block_t *block, tile_t *const *tiles, size_t panel,
+    size_t first, size_t rows, size_t at)
+{
+    for (size_t row = 0; row < rows; row += TILE_ROWS) {
+        const size_t left = rows - row;
+        tiles[(left < TILE_ROWS ? left : TILE_ROWS) - 1](block,
+            block->a + (first + row) * WEIR_K_CHUNK_BYTES, block->b + panel * block->b_panel,
+            (unsigned char *)block->c + (at + row * block->c_row) * 4);
+    }
+}
+
+// Passed on, B stays in L1 and A streams; kept, 12 rows of A stay.
 static void chunks(const weir_k_chunks_block_t *block, tile_t *const *tiles)
 {
-    for (size_t row = 0; row < block->rows; row += TILE_ROWS) {
-        const size_t left = block->rows - row;
-        tile_t *tile = tiles[(left < TILE_ROWS ? left : TILE_ROWS) - 1];
+    const size_t most = block->done ? WEIR_K_CHUNK_GROUP / TILE_ROWS * TILE_ROWS : TILE_ROWS;
+    for (size_t panel = 0; block->done && panel < block->panels; panel++)
+        for (size_t row = 0; row < block->rows; row += most) {
+            const size_t rows = block->rows - row < most ? block->rows - row : most;
+            group(block, tiles, panel, row, rows, 0);
+            block->done(block->user, panel, row, rows);
+        }
+    for (size_t row = 0; !block->done && row < block->rows; row += most)
         for (size_t panel = 0; panel < block->panels; panel++)
-            tile(block, block->a + row * WEIR_K_CHUNK_BYTES, block->b + panel * block->b_panel,
-                (unsigned char *)block->c + (panel * block->c_panel + row * block->c_row) * 4);
-    }
+            group(block, tiles, panel, row, block->rows - row < most ? block->rows - row : most,
+                panel * block->c_panel + row * block->c_row);
 }
 
 static void chunks_bf16(const weir_k_chunks_block_t *block)
@@ -112,9 +128,7 @@ static void chunks_u8s8(const weir_k_chunks_block_t *block)
 }
 #define WEIR_LOW_OWN_PRODUCTS
 
-#include "kernels/cpu/low/requant_avx512.inc"
-#include "kernels/cpu/low/rows_avx512bf16.inc"
-
+#define WEIR_LOW_AVX512
 #define WEIR_LOW(name) name##__vnni
 #define WEIR_LOW_NAME "AVX-512 bf16 and VNNI"
 #include "kernels/cpu/low/low_body.inc"
