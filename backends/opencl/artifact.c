@@ -66,7 +66,7 @@ static weir_code_t count_source(void *user, weir_cl_source_t *source)
 {
     saving_t *saving = user;
     (void)source;
-    saving->count++;
+    saving->count += saving->device->keeps_binaries;
     return WEIR_OK;
 }
 
@@ -76,6 +76,8 @@ static weir_code_t save_source(void *user, weir_cl_source_t *source)
     const weir_host_t *host = saving->device->host;
     void *data;
     uint64_t bytes, index = saving->index++, offset = saving->bytes;
+    if (!saving->device->keeps_binaries)
+        return WEIR_OK;
     weir_code_t code = weir_cl_source_binary(saving->device, source->program, &data, &bytes);
     if (code != WEIR_OK)
         return code;

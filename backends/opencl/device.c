@@ -145,6 +145,7 @@ static void learn(weir_cl_device_t *device)
     device->is_unified =
         strcmp(zero_copy, "auto") == 0 ? is_unified == CL_TRUE : strcmp(zero_copy, "1") == 0;
     device->has_exact_division = (single & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0;
+    device->keeps_binaries = weir_cl_number(host, "binaries", 1) != 0;
     device->memory_bytes = memory;
     device->buffer_bytes_max = allocation;
     snprintf(device->stamp, sizeof device->stamp, "%.60s|%.40s|%.50s", name, driver, platform);

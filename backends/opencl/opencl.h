@@ -97,6 +97,7 @@ struct weir_cl_device {
     weir_cl_facts_t facts;
     bool is_unified; // memory of the host's: buffers lie in it
     bool has_exact_division;
+    bool keeps_binaries;
     char stamp[160]; // names device, driver and platform: part of the keys of binaries
     uint64_t memory_bytes, buffer_bytes_max;
     uint64_t lose_after;

@@ -30,6 +30,7 @@ static const weir_option_t options[] = {
         "threads", "0", 0, 4096, "of a driver that runs on the CPU (PoCL); 0: as many as it may"),
     TEXT("pocl_cache", "", "the folder where PoCL keeps what it compiles; empty: weir's cache"),
     TEXT("zero_copy", "auto", "1: buffers lie in host memory; 0: they do not; auto: as it is"),
+    NUMBER("binaries", "1", 0, 1, "0: what the driver compiles is not kept in weir's cache"),
     NUMBER("tune", "1", 0, 1, "0: tiles are not tried out, known ones are taken"),
     TEXT("f16", "auto", "0: half precision is not used where the device has it"),
     TEXT("subgroups", "auto", "0: subgroups are not used where the device has them"),

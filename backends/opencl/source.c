@@ -141,7 +141,7 @@ void weir_cl_source_keep(weir_cl_device_t *device, weir_cl_source_t *source)
     void *data = NULL;
     uint64_t bytes = 0;
     char key[48];
-    if (source->is_kept || !host->blob_put)
+    if (source->is_kept || !device->keeps_binaries || !host->blob_put)
         return;
     source->is_kept = true;
     if (weir_cl_source_binary(device, source->program, &data, &bytes) != WEIR_OK)
