@@ -254,3 +254,38 @@ size_t weir__core_batch(
                 (uint64_t)core->requests[members[i]].generation << 32 | members[i];
     return count;
 }
+
+// The one that follows in a heap when each is followed by its children, from the newest on; where
+// requests came in their order, that is the order of the heap.
+static uint32_t next_in_heap(const weir__core_t *core, uint32_t root, uint32_t request)
+{
+    const weir__request_t *requests = core->requests;
+    if (requests[request].child != WEIR__NONE)
+        return requests[request].child;
+    while (request != root && requests[request].next == WEIR__NONE) {
+        // Up: past the siblings before it.
+        while (requests[requests[request].prev].child != request)
+            request = requests[request].prev;
+        request = requests[request].prev;
+    }
+    return request == root ? WEIR__NONE : requests[request].next;
+}
+
+size_t weir__core_next(
+    const weir__core_t *core, uint32_t instance, uint64_t *out_tickets, size_t capacity)
+{
+    if (instance >= core->limits.instance_count ||
+        core->instances[instance].batch_state != WEIR__BATCH_RUNNING)
+        return 0;
+    uint32_t lane = core->instances[instance].lane;
+    uint32_t share = weir__trim_share(core, lane, (uint32_t)capacity);
+    size_t count = 0;
+    for (uint32_t i = core->lanes[lane].flow; i != WEIR__NONE; i = core->flows[i].next) {
+        uint32_t root = core->flows[i].heap, at = root;
+        for (uint32_t n = 0; n < share && at != WEIR__NONE && count < capacity; n++) {
+            out_tickets[count++] = (uint64_t)core->requests[at].generation << 32 | at;
+            at = next_in_heap(core, root, at);
+        }
+    }
+    return count;
+}

@@ -188,4 +188,9 @@ weir_code_t weir__core_step(weir__core_t *core, const weir__core_event_t *event,
 size_t weir__core_batch(
     const weir__core_t *core, uint32_t instance, uint64_t *out_tickets, size_t capacity);
 
+// Tickets that wait where those came from that the instance runs, those that are likely to leave
+// next first: a guess, for a driver that prepares batches. Returns how many, at most `capacity`.
+size_t weir__core_next(
+    const weir__core_t *core, uint32_t instance, uint64_t *out_tickets, size_t capacity);
+
 #endif

@@ -81,17 +81,24 @@ void weir__heap_push(weir__core_t *core, uint32_t *root, uint32_t request, uint3
 void weir__heap_remove(weir__core_t *core, uint32_t *root, uint32_t request)
 {
     weir__request_t *requests = core->requests, *it = &requests[request];
+    // What was below it takes its place: all of that goes after what it went after itself.
     uint32_t below = meld_siblings(core, it->child);
     if (*root == request) {
         *root = below;
     } else {
+        uint32_t here = below == WEIR__NONE ? it->next : below;
         if (requests[it->prev].child == request)
-            requests[it->prev].child = it->next;
+            requests[it->prev].child = here;
         else
-            requests[it->prev].next = it->next;
-        if (it->next != WEIR__NONE)
+            requests[it->prev].next = here;
+        if (below != WEIR__NONE) {
+            requests[below].prev = it->prev;
+            requests[below].next = it->next;
+            if (it->next != WEIR__NONE)
+                requests[it->next].prev = below;
+        } else if (it->next != WEIR__NONE) {
             requests[it->next].prev = it->prev;
-        *root = meld(core, *root, below);
+        }
     }
     it->child = it->next = it->prev = WEIR__NONE;
 }

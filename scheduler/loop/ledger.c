@@ -58,6 +58,7 @@ static bool evict(weir_scheduler_t *scheduler, weir__served_t *served)
     }
     job->old_model = served->model;
     served->model = NULL;
+    weir__stage_clear(served);
     atomic_store(&served->residency, WEIR__COLD);
     weir__observe_set(&served->series->memory_bytes, 0);
     discharge(scheduler, served->charge_bytes);

@@ -81,6 +81,8 @@ typedef struct weir__slot {
     uint32_t batch_rows; // of the batch it ran in
     uint32_t instance;
     uint32_t first_row;
+    uint32_t stage_row;
+    uint64_t stage_epoch;          // in which it was packed ahead, at that row; 0: not
     const weir_receipt_t *receipt; // of where it ran; NULL: it never did
     uint64_t batch;
     uint64_t started_ns;
@@ -133,6 +135,20 @@ typedef struct weir__same_dim {
     uint32_t input, axis, first_input, first_axis;
 } weir__same_dim_t;
 
+typedef struct weir__buffer {
+    void *data;
+    size_t capacity;
+} weir__buffer_t;
+
+// Rows that are packed ahead of their batch (stage.c).
+typedef struct weir__stage {
+    weir__buffer_t *buffers; // [input_count], each for max_batch rows; NULL: none so far
+    uint64_t epoch;          // which slots' rows are in them; 0: none
+    uint32_t shape_id;
+    uint32_t rows;
+    uint32_t instance; // that ran the last batch: its lane is looked at
+} weir__stage_t;
+
 struct weir__served {
     atomic_uint state;
     atomic_uint pins; // requests, states, taps, and submitters who just look
@@ -179,7 +195,8 @@ struct weir__served {
     uint32_t running_count; // requests in batches that run
     uint32_t batch_count;   // those batches
     uint32_t instance_count;
-    uint32_t last_shape;                  // of the request before, of the table
+    uint32_t last_shape; // of the request before, of the table
+    weir__stage_t stage;
     uint32_t first_waiting, last_waiting; // requests, while it is not resident
     double rate;                          // of requests, decaying
     uint64_t rate_ns;                     // when it was that
@@ -187,11 +204,6 @@ struct weir__served {
 };
 
 // ---- Instances (run.c) -------------------------------------------------------------------------
-
-typedef struct weir__buffer {
-    void *data;
-    size_t capacity;
-} weir__buffer_t;
 
 struct weir__instance {
     _Atomic(weir__served_t *) served; // NULL: unused; the rest is whose that takes it
@@ -339,7 +351,9 @@ struct weir_scheduler {
     weir_state_t *ready_states; // whose next request may go on
     weir__command_t *later;     // commands that wait for requests before them
     uint32_t running_count;     // instances
+    uint64_t stage_epochs;
     bool chores, drained, drain_asked;
+    bool stages_wanted; // something may be packed ahead
     weir_drained_fn drained_fn;
     void *drained_user_data;
     FILE *trace;
@@ -439,8 +453,21 @@ bool weir__pack_out(const weir__served_t *served, uint32_t index, const weir_val
 const weir_value_t *weir__slot_input(const weir__slot_t *slot, uint32_t index);
 void weir__run_dispatch(weir_scheduler_t *scheduler, const weir__core_action_t *action);
 void weir__run_stop(weir_scheduler_t *scheduler, uint32_t instance);
+// Room for so many bytes; the old contents are gone. false: no memory.
+bool weir__buffer_reserve(weir__buffer_t *buffer, uint64_t bytes);
+// Makes an input of a batch of rows like `first`'s. false: no memory.
+bool weir__run_input(weir__instance_t *instance, uint32_t index, const weir_value_t *first);
 // A run has ended: answers are copied out, the core hears of it.
 void weir__run_ended(weir_scheduler_t *scheduler, uint32_t instance);
+
+// ---- stage.c -----------------------------------------------------------------------------------
+#define WEIR__STAGE_LOOKS 256u // requests that are packed ahead, at most
+// Packs what is likely to leave next, until something else is to be done.
+void weir__stage_fill(weir_scheduler_t *scheduler);
+// Makes the inputs of a batch out of what was packed ahead. false: nothing of it was; the caller
+// packs it all.
+bool weir__stage_take(weir_scheduler_t *scheduler, weir__instance_t *instance);
+void weir__stage_clear(weir__served_t *served);
 
 // ---- loader.c ----------------------------------------------------------------------------------
 typedef enum weir__job_kind {

@@ -16,7 +16,7 @@ const weir_value_t *weir__slot_input(const weir__slot_t *slot, uint32_t index)
 
 // ---- A batch leaves ----------------------------------------------------------------------------
 
-static bool reserve(weir__buffer_t *buffer, uint64_t bytes)
+bool weir__buffer_reserve(weir__buffer_t *buffer, uint64_t bytes)
 {
     if (bytes <= buffer->capacity)
         return true;
@@ -35,13 +35,14 @@ static bool reserve(weir__buffer_t *buffer, uint64_t bytes)
 
 // Dims are those of the first request with `run_rows` rows; they fit the limits, since each was
 // checked, but their product times the rows may not.
-static bool make_input(weir__instance_t *instance, uint32_t index, const weir_value_t *first)
+bool weir__run_input(weir__instance_t *instance, uint32_t index, const weir_value_t *first)
 {
     weir_value_t *batch = &instance->inputs[index];
     weir__pack_dims(instance->served, index, first, instance->run_rows, batch);
     uint64_t count = weir_value_count(batch);
     size_t element_bytes = weir_dtype_bytes(batch->dtype);
-    if (count > UINT64_MAX / 8 || !reserve(&instance->buffers[index], count * element_bytes))
+    if (count > UINT64_MAX / 8 ||
+        !weir__buffer_reserve(&instance->buffers[index], count * element_bytes))
         return false;
     batch->data = instance->buffers[index].data;
     batch->capacity_bytes = count * element_bytes;
@@ -51,12 +52,14 @@ static bool make_input(weir__instance_t *instance, uint32_t index, const weir_va
 static weir_status_t pack(weir_scheduler_t *scheduler, weir__instance_t *instance)
 {
     weir__served_t *served = instance->served;
+    if (weir__stage_take(scheduler, instance))
+        return NULL;
     for (uint32_t i = 0; i < served->input_count; i++) {
         uint32_t row = 0;
         for (uint32_t t = 0; t < instance->ticket_count; t++) {
             weir__slot_t *slot = &scheduler->slots[(uint32_t)instance->tickets[t]];
             const weir_value_t *input = weir__slot_input(slot, i);
-            if (t == 0 && !make_input(instance, i, input))
+            if (t == 0 && !weir__run_input(instance, i, input))
                 return weir__loop_no_memory();
             if (t == 0 || served->input_axes[i] != WEIR_AXIS_NONE)
                 weir__pack_rows(served, i, input, slot->rows, row, &instance->inputs[i]);

@@ -121,6 +121,7 @@ static bool make_tables(weir_scheduler_t *scheduler)
     for (uint32_t i = 0; i < options->models; i++) {
         atomic_init(&scheduler->models[i].label, WEIR__NO_INDEX);
         scheduler->models[i].first_waiting = WEIR__NO_INDEX;
+        scheduler->models[i].stage.instance = WEIR__NO_INDEX;
         scheduler->models[i].scheduler = scheduler;
     }
     weir__slots_init(scheduler);

@@ -420,6 +420,7 @@ void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
         served->placed[i].plan = NULL;
     }
     weir_model_free(served->model);
+    weir__stage_clear(served);
     free(served->names);
     free(served->devices);
     free(served->path);

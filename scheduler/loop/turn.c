@@ -212,8 +212,10 @@ weir_code_t weir__turn_feed(weir_scheduler_t *scheduler, const weir__core_event_
     if (code != WEIR_OK)
         weir__loop_log(scheduler, WEIR_LOG_ERROR, 0, "the core refuses event %d: %s",
             (int)event->kind, weir_code_name(code));
-    if (count == 1 && scheduler->actions[0].kind == WEIR__ACTION_ADMIT)
+    if (count == 1 && scheduler->actions[0].kind == WEIR__ACTION_ADMIT) {
+        scheduler->stages_wanted |= scheduler->running_count > 0;
         return code; // as most arrivals end
+    }
     for (size_t i = 0; i < count; i++)
         act(scheduler, &scheduler->actions[i]);
     for (size_t i = 0; i < count; i++)
@@ -281,7 +283,7 @@ static void receive(weir_scheduler_t *scheduler, uint32_t index)
     slot->shape = WEIR__NO_INDEX;
     slot->receipt = NULL;
     slot->own = NULL;
-    slot->batch = slot->compute_ns = 0;
+    slot->batch = slot->compute_ns = slot->stage_epoch = 0;
     slot->phase = WEIR__SLOT_HELD;
     slot->served->held_count++;
     if (slot->deadline_ns && slot->deadline_ns < scheduler->held_due_ns &&
@@ -613,8 +615,14 @@ void weir__turn(weir_scheduler_t *scheduler)
 {
     atomic_store_explicit(&scheduler->sleeping, 0, memory_order_relaxed);
     atomic_store_explicit(&scheduler->thread, (unsigned long)pthread_self(), memory_order_relaxed);
-    for (uint32_t i = 0; i < PASSES_MAX && pass(scheduler); i++)
-        ;
+    for (uint32_t i = 0; i < PASSES_MAX; i++) {
+        if (pass(scheduler))
+            continue;
+        if (scheduler->stages_wanted)
+            weir__stage_fill(scheduler);
+        if (!scheduler->stages_wanted)
+            break;
+    }
     note_now(scheduler);
     tell_drained(scheduler);
 }

@@ -30,6 +30,7 @@ typedef _Atomic uint64_t weir__observe_gauge_t;
 typedef struct weir__observe_part {
     weir__observe_counter_t why[WEIR__WHY_COUNT]; // refusals, batches and ends, by reason
     weir__observe_counter_t rows;                 // that batches held
+    weir__observe_counter_t ahead_rows;           // of those, packed while another one ran
     weir__observe_counter_t device_ns;            // that batches took
     weir__observe_counter_t inline_count;         // requests that ran on their caller's thread
     weir__histogram_t batch_rows;

@@ -130,6 +130,8 @@ static const family_t families[] = {
     {"weir_batches_total", "counter", "Batches that have ended, by why they left the queue.", MODEL,
         READ_DISPATCHES, 0},
     {"weir_rows_total", "counter", "Rows that were in batches.", MODEL, READ_COUNT, PART(rows)},
+    {"weir_rows_ahead_total", "counter", "Of those, rows that were packed while another batch ran.",
+        MODEL, READ_COUNT, PART(ahead_rows)},
     {"weir_device_seconds_total", "counter", "Time that devices spent on batches of a model.",
         MODEL, READ_SECONDS, PART(device_ns)},
     {"weir_request_duration_seconds", "histogram", "From the submission to the final answer.",
