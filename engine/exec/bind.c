@@ -11,7 +11,7 @@ void *weir__slot_data(
     const weir__made_t *staging;
     switch (root->kind) {
     case WEIR__SLOT_ARENA:
-        return root->place == WEIR__HOST ? session->arena + root->offset : NULL;
+        return root->place == WEIR__HOST ? session->arena + root->offset + slot->shift : NULL;
     case WEIR__SLOT_STAGED:
         staging = session->lanes->lanes[root->lane].staging[root->depth].memory;
         return staging ? (char *)staging->pointer + root->offset : NULL;

@@ -158,6 +158,8 @@ static weir__slot_t *find_in_place(const weir__spec_t *spec, uint32_t number)
         step->view.output_count != 1)
         return NULL;
     const weir__slot_t *output = step->slots[step->view.input_count];
+    if (output && output->root != output) // a part of something else
+        return NULL;
     uint32_t inputs =
         step->view.body ? step->view.input_count : WEIR_MIN(step->view.input_count, 1u);
     for (uint32_t i = 0; i < inputs; i++) {
@@ -319,6 +321,7 @@ static weir_status_t lay_out(weir__spec_t *spec, uint32_t place, uint64_t *end)
 
 weir_status_t weir__spec_layout(weir__spec_t *spec)
 {
+    weir__spec_join(spec);
     find_lifetimes(spec);
     WEIR_TRY(lay_out(spec, WEIR__HOST, &spec->arena_bytes));
     for (uint32_t i = 0; i < spec->plan->device_count; i++)

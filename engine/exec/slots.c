@@ -66,6 +66,7 @@ weir__slot_t *weir__maker_alias(
     weir__slot_t *slot = weir__maker_new_slot(maker, input->kind, type, format);
     if (slot) {
         slot->root = input->root;
+        slot->shift = input->shift;
         slot->place = input->place;
         slot->depth = input->depth;
         slot->lane = input->lane;

@@ -29,6 +29,7 @@ typedef struct weir__slot {
     uint32_t format;
     uint64_t count, bytes;
     struct weir__slot *root; // whose memory it shares; itself when it has its own
+    uint64_t shift;          // where in it, in bytes: of a part that a Concat joins
     uint32_t place;
     uint32_t depth;                 // of the specialization that made it: which segment it is in
     uint32_t lane;                  // of a STAGED one: the device
@@ -154,6 +155,9 @@ static inline weir__slot_t *weir__spec_host_slot(const weir__spec_t *spec, uint3
     weir__slot_t *slot = spec->slot_of_value[value];
     return slot->place == WEIR__HOST ? slot : spec->copies[value];
 }
+
+// join.c: lets kernels write what a Concat joins where it belongs.
+void weir__spec_join(weir__spec_t *spec);
 
 // layout.c: assigns arena offsets to the slots of the steps.
 weir_status_t weir__spec_layout(weir__spec_t *spec);

@@ -75,7 +75,8 @@ static void add_random_node(graph_maker_t *maker)
     }
     char inputs[64];
     message_t attributes = {0};
-    switch (draw(maker, 9)) {
+    uint32_t axis = 1;
+    switch (draw(maker, 10)) {
     case 0:
     case 1:
         add_op(
@@ -120,15 +121,17 @@ static void add_random_node(graph_maker_t *maker)
                 attributes);
         }
         return;
+    case 8: // along the rows the inputs are pieces of the output
+        axis = 0;
+        // fall through
     default:
         if (a.columns.n + a.columns.k > 12 || a.rows.n > 4)
             return;
-        attribute_int(&attributes, "axis", 1);
+        attribute_int(&attributes, "axis", axis);
         snprintf(inputs, sizeof inputs, "%s,%s", a.name, b.name);
-        add_op(maker, "Concat", inputs,
-            new_matrix(
-                maker, a.rows, (size2_t){a.columns.n + b.columns.n, a.columns.k + b.columns.k}),
-            attributes);
+        size2_t *sum = axis ? &a.columns : &a.rows;
+        *sum = (size2_t){sum->n * 2, sum->k * 2};
+        add_op(maker, "Concat", inputs, new_matrix(maker, a.rows, a.columns), attributes);
         return;
     }
 }
@@ -205,6 +208,28 @@ static bool in_place(const weir__spec_t *spec, const life_t *a, const life_t *b)
     return reads == 1 && step->slots[step->view.input_count]->root == b->root;
 }
 
+// Concats whose inputs were written where they belong.
+static uint32_t count_joined(const weir__spec_t *spec)
+{
+    uint32_t joined = 0;
+    for (uint32_t s = 0; s < spec->step_count; s++) {
+        const weir__step_t *step = &spec->steps[s];
+        if (step->kind != WEIR__STEP_KERNEL || strcmp(step->view.op, "Concat") != 0 ||
+            step->tasks.phase_count)
+            continue;
+        const weir__slot_t *whole = step->slots[step->view.input_count];
+        uint64_t at = whole->shift;
+        for (uint32_t i = 0; i < step->view.input_count; i++) {
+            assert_ptr_equal(step->slots[i]->root, whole->root);
+            assert_int_equal(step->slots[i]->shift, at);
+            at += step->slots[i]->bytes;
+        }
+        assert_true(at <= whole->root->bytes);
+        joined++;
+    }
+    return joined;
+}
+
 // Returns how many values took over another's memory.
 static uint32_t check_layout(const weir__spec_t *spec)
 {
@@ -237,7 +262,7 @@ static uint32_t check_layout(const weir__spec_t *spec)
 
 typedef struct totals {
     uint64_t reused_bytes, kept_bytes;
-    uint32_t taken_over;
+    uint32_t taken_over, joined;
 } totals_t;
 
 static void check_twins(
@@ -265,7 +290,10 @@ static void check_twins(
         }
         assert_memory_equal(x, before, sizeof x); // the caller's input is read only
         totals->taken_over += check_layout(reusing.session->bounds[0].spec);
+        totals->joined += count_joined(reusing.session->bounds[0].spec);
         check_layout(keeping.session->bounds[0].spec);
+        // What is an output has memory of its own, so that the twin shows what joining changes.
+        assert_int_equal(count_joined(keeping.session->bounds[0].spec), 0);
     }
     totals->reused_bytes += world_info(&reusing).arena_bytes;
     totals->kept_bytes += world_info(&keeping).arena_bytes;
@@ -284,6 +312,7 @@ static void twins_on_ref(void **state)
         check_twins(seed, &options, 0, &totals);
     assert_true(totals.reused_bytes * 4 < totals.kept_bytes * 3);
     assert_true(totals.taken_over > 50);
+    assert_true(totals.joined > 10);
 }
 
 // Goal:   the same with a device of programs, whose launches take many values at once.
