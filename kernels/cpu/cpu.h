@@ -142,7 +142,8 @@ typedef void weir_k_softmax_t(size_t count, const float *x, float *y);
 
 // The softmax inside attention, up to its division: x = exp(score - max) in place, where score is
 // x * scale + mask[i * mask_step] by one fused multiply-add (mask NULL: x * scale); mask_step is 0
-// or 1. Returns the sum, in softmax's order; it is NaN if a score is, or none is above -inf.
+// or 1. What lies more than 87 below max becomes 0. Returns the sum, in softmax's order; it is NaN
+// if a score is, or none is above -inf.
 typedef float weir_k_attend_t(
     size_t count, float scale, const float *mask, size_t mask_step, float *x);
 
