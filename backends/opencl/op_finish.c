@@ -31,10 +31,17 @@ typedef struct finish {
     float alpha, beta;
 } finish_t;
 
+// What is printed: an anchor's epilogue, or all that a Pointwise is.
+static const weir_expression_t *expression_of(const weir_node_t *node)
+{
+    return node->body ? node->body : node->epilogue;
+}
+
 uint32_t weir_cl_own_inputs(const weir_node_t *node)
 {
-    return node->epilogue && node->epilogue->operand_count
-               ? WEIR_MIN(node->epilogue->first_operand, node->input_count)
+    const weir_expression_t *expression = expression_of(node);
+    return expression && expression->operand_count
+               ? WEIR_MIN(expression->first_operand, node->input_count)
                : node->input_count;
 }
 
@@ -151,7 +158,7 @@ static const char *finish_read(const weir_node_t *node, weir_cl_view_t view, fin
         if (wrong)
             return wrong;
     }
-    const weir_expression_t *expression = node->epilogue;
+    const weir_expression_t *expression = expression_of(node);
     for (uint32_t k = 0; expression && k < expression->operand_count; k++) {
         if (expression->first_operand + k >= node->input_count)
             return "an operand that is not there";
@@ -201,7 +208,7 @@ weir_code_t weir_cl_finish_supports(
         return weir_cl_no(out_support, "%s", reason);
     if (args + arg_count(&finish, view) > WEIR_CL_ARGS_MAX)
         return weir_cl_no(out_support, "more operands than the kernel has room for");
-    const weir_expression_t *expression = node->epilogue;
+    const weir_expression_t *expression = expression_of(node);
     if (!expression)
         return WEIR_OK;
     if (expression->output_count != 1 ||
@@ -286,14 +293,14 @@ static void print_function(const weir_node_t *node, const finish_t *finish, weir
         weir_print_add(print, "    anchor = anchor + %s * %af;\n", loads[0], (double)finish->beta);
     else if (finish->has_own)
         weir_print_add(print, "    anchor = anchor + %s;\n", loads[0]);
-    if (node->epilogue) {
-        const weir_print_body_t body = {.expression = node->epilogue,
+    if (expression_of(node)) {
+        const weir_print_body_t body = {.expression = expression_of(node),
             .dialect = WEIR_PRINT_OPENCL,
             .lanes = lanes,
             .loads = load_list + finish->has_own,
             .anchor = "anchor"};
         weir_print_statements(print, &body);
-        weir_print_add(print, "    return v%u;\n}\n", (unsigned)node->epilogue->outputs[0]);
+        weir_print_add(print, "    return v%u;\n}\n", (unsigned)expression_of(node)->outputs[0]);
     } else {
         weir_print_add(print, "    return anchor;\n}\n");
     }
@@ -324,9 +331,9 @@ weir_code_t weir_cl_finish_build(const weir_node_t *node, weir_cl_view_t view, u
     if (reason)
         return weir_cl_build_fails(builder, WEIR_UNSUPPORTED, "%s: %s", node->op, reason);
     const uint32_t lanes = wants & WEIR_CL_WANTS_16 ? 16 : 1;
-    if (node->epilogue)
+    if (expression_of(node))
         weir_print_preamble(
-            &print, WEIR_PRINT_OPENCL, weir_print_dtypes(node->epilogue) | WEIR_F32, lanes);
+            &print, WEIR_PRINT_OPENCL, weir_print_dtypes(expression_of(node)) | WEIR_F32, lanes);
     if (wants & WEIR_CL_WANTS_16)
         print_function(node, &finish, view, 16, &print);
     if (wants & WEIR_CL_WANTS_1)
@@ -362,16 +369,17 @@ void weir_cl_finish_args(const weir_node_t *node, weir_cl_view_t view, const wei
 {
     const weir_tensor_t *y = &node->outputs[0];
     const bool has_own = (node->op[0] == 'G' || node->op[0] == 'C') && weir_cl_has(node, 2);
-    const uint32_t of_epilogue = node->epilogue ? node->epilogue->operand_count : 0;
+    const weir_expression_t *expression = expression_of(node);
+    const uint32_t operands = expression ? expression->operand_count : 0;
     const uint32_t lines = view.is_blocked ? 1 : y->rank - view.column_axes;
-    for (uint32_t i = 0; i < of_epilogue + has_own; i++) {
+    for (uint32_t i = 0; i < operands + has_own; i++) {
         const uint32_t note = (uint32_t)built->notes[WEIR_CL_NOTE_FINISH + i];
         const operand_t operand = {.line = note & 15u,
             .has_column = note >> 4 & 1u,
             .is_whole = note >> 5 & 1u,
             .axis = note >> 8};
         weir_cl_arg_input(
-            dispatch, node, has_own && i == 0 ? 2 : node->epilogue->first_operand + i - has_own);
+            dispatch, node, has_own && i == 0 ? 2 : expression->first_operand + i - has_own);
         if (needs_size(&operand))
             weir_cl_arg_i64(dispatch, WEIR_MAX(weir_cl_sizes(y, operand.axis, lines), 1));
         if (needs_width(&operand, view))
