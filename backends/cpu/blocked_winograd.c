@@ -100,21 +100,28 @@ weir_code_t weir_cpu_blocked_winograd_pack_query(
     return WEIR_OK;
 }
 
-// G g G^T in double.
-static void weights_transform(const float *from, float out[MATRICES])
+// G g G^T in double, for the filters of a block of output channels at one input channel; lanes are
+// filters. `from_lane`: floats from one filter to the next.
+static void weights_transform(const float *from, uint64_t from_lane, float out[][WEIR_K_BLOCK])
 {
     static const double g[SIDE][3] = {{1.0 / 4, 0, 0}, {-1.0 / 6, -1.0 / 6, -1.0 / 6},
         {-1.0 / 6, 1.0 / 6, -1.0 / 6}, {1.0 / 24, 1.0 / 12, 1.0 / 6},
         {1.0 / 24, -1.0 / 12, 1.0 / 6}, {0, 0, 1}};
-    double half[SIDE][3];
+    double tap[9][WEIR_K_BLOCK], half[SIDE][3][WEIR_K_BLOCK];
+    for (uint32_t lane = 0; lane < WEIR_K_BLOCK; lane++)
+        for (uint32_t i = 0; i < 9; i++)
+            tap[i][lane] = (double)from[lane * from_lane + i];
     for (uint32_t i = 0; i < SIDE; i++)
         for (uint32_t j = 0; j < 3; j++)
-            half[i][j] = g[i][0] * (double)from[j] + g[i][1] * (double)from[3 + j] +
-                         g[i][2] * (double)from[6 + j];
+            for (uint32_t lane = 0; lane < WEIR_K_BLOCK; lane++)
+                half[i][j][lane] = g[i][0] * tap[j][lane] + g[i][1] * tap[3 + j][lane] +
+                                   g[i][2] * tap[6 + j][lane];
     for (uint32_t i = 0; i < SIDE; i++)
         for (uint32_t j = 0; j < SIDE; j++)
-            out[i * SIDE + j] =
-                (float)(half[i][0] * g[j][0] + half[i][1] * g[j][1] + half[i][2] * g[j][2]);
+            for (uint32_t lane = 0; lane < WEIR_K_BLOCK; lane++)
+                out[i * SIDE + j][lane] =
+                    (float)(half[i][0][lane] * g[j][0] + half[i][1][lane] * g[j][1] +
+                            half[i][2][lane] * g[j][2]);
 }
 
 // [quad][matrix][input channel][output channels of the quad].
@@ -130,14 +137,16 @@ weir_code_t weir_cpu_blocked_winograd_pack(
     const float *from = w->data;
     float *to = destination;
     for (uint64_t quad = 0; quad < quad_count(blocks); quad++) {
-        const uint64_t first = quad_begin(blocks, quad) * WEIR_K_BLOCK;
-        const uint64_t lanes = quad_begin(blocks, quad + 1) * WEIR_K_BLOCK - first;
+        const uint64_t first = quad_begin(blocks, quad);
+        const uint64_t count = quad_begin(blocks, quad + 1) - first, lanes = count * WEIR_K_BLOCK;
         for (uint64_t c = 0; c < inputs; c++)
-            for (uint64_t lane = 0; lane < lanes; lane++) {
-                float transformed[MATRICES];
-                weights_transform(from + ((first + lane) * inputs + c) * 9, transformed);
+            for (uint64_t block = 0; block < count; block++) {
+                float transformed[MATRICES][WEIR_K_BLOCK];
+                weights_transform(from + ((first + block) * WEIR_K_BLOCK * inputs + c) * 9,
+                    inputs * 9, transformed);
                 for (uint32_t i = 0; i < MATRICES; i++)
-                    to[(i * inputs + c) * lanes + lane] = transformed[i];
+                    memcpy(to + (i * inputs + c) * lanes + block * WEIR_K_BLOCK, transformed[i],
+                        sizeof(transformed[i]));
             }
         to += MATRICES * inputs * lanes;
     }
