@@ -159,9 +159,14 @@ static void list_pocl(weir_cl_state_t *state)
 void weir_cl_list(weir_cl_state_t *state, bool need_driver)
 {
     pthread_mutex_lock(&state->lock);
-    if (!state->is_listed && !need_driver && weir_cl_vendor_is_pocl())
+    weir_cl_vendors_t vendors = WEIR_CL_VENDORS_OTHER;
+    if (!state->is_listed && !need_driver)
+        vendors = weir_cl_vendors();
+    if (vendors == WEIR_CL_VENDORS_POCL) {
         list_pocl(state);
-    else if (!state->is_asked && (need_driver || !state->is_listed)) {
+    } else if (vendors == WEIR_CL_VENDORS_NONE) {
+        weir_cl_vendor_reason(state->reason, sizeof state->reason);
+    } else if (!state->is_asked && (need_driver || !state->is_listed)) {
         weir_cl_listed_t before[WEIR_CL_DEVICES_MAX];
         uint32_t count = state->is_listed ? state->count : 0;
         memcpy(before, state->devices, sizeof before);
@@ -202,5 +207,8 @@ weir_code_t weir_cl_probe(const weir_host_t *host, weir_support_t *out_support)
     weir_cl_state_t *state = state_of(host);
     weir_cl_list(state, false);
     snprintf(out_support->reason, sizeof out_support->reason, "%s", state->reason);
-    return state->count ? WEIR_OK : WEIR_UNAVAILABLE;
+    if (!state->count)
+        return WEIR_UNAVAILABLE;
+    weir_cl_broken_get(host, out_support->reason, sizeof out_support->reason);
+    return WEIR_OK;
 }

@@ -79,19 +79,19 @@ static bool divides(const weir_expression_t *body)
 }
 
 // PoCL's sin() and cos() of vectors are wrong for large arguments: twice the value, even.
-static bool is_scalar_only(const weir_expression_t *body)
+static bool has_sines(const weir_expression_t *body)
 {
-    const char *reason;
-    bool is_scalar = weir_print_can(body, LANES, &reason) != WEIR_OK;
     for (uint32_t i = 0; i < body->instruction_count; i++)
-        is_scalar = is_scalar || body->instructions[i].opcode == WEIR_OP_SIN ||
-                    body->instructions[i].opcode == WEIR_OP_COS;
-    return is_scalar;
+        if (body->instructions[i].opcode == WEIR_OP_SIN ||
+            body->instructions[i].opcode == WEIR_OP_COS)
+            return true;
+    return false;
 }
 
 static const char *lay_out(const weir_node_t *node, layout_t *layout)
 {
     const weir_tensor_t *output = &node->outputs[0];
+    const char *reason;
     memset(layout, 0, sizeof *layout);
     layout->operand_count = node->body->operand_count;
     layout->output_count = node->output_count;
@@ -122,7 +122,7 @@ static const char *lay_out(const weir_node_t *node, layout_t *layout)
     for (uint32_t o = 0; o < layout->output_count; o++)
         if (node->outputs[o].dtype != WEIR_F32)
             layout->lanes = 1;
-    if (is_scalar_only(node->body))
+    if (weir_print_can(node->body, LANES, &reason) != WEIR_OK || has_sines(node->body))
         layout->lanes = 1;
     return NULL;
 }

@@ -60,8 +60,13 @@ weir_code_t weir_cl_enumerate(
     const weir_host_t *host, uint32_t index, weir_device_info_t *out_info);
 weir_code_t weir_cl_probe(const weir_host_t *host, weir_support_t *out_support);
 
-// Is PoCL all that the loader would find? Known without loading a driver.
-bool weir_cl_vendor_is_pocl(void);
+// What the loader would find: known without loading a driver.
+typedef enum weir_cl_vendors {
+    WEIR_CL_VENDORS_NONE,
+    WEIR_CL_VENDORS_POCL, // and nothing else
+    WEIR_CL_VENDORS_OTHER,
+} weir_cl_vendors_t;
+weir_cl_vendors_t weir_cl_vendors(void);
 // Why the loader finds no platform.
 void weir_cl_vendor_reason(char *out_reason, size_t bytes);
 // The platforms. Settings of PoCL that the user did not make are made for this call alone.
@@ -273,6 +278,8 @@ weir_code_t weir_cl_source_binary(
 // One that is kept in an artifact; false: none.
 bool weir_cl_artifact_find(const weir_cl_binaries_t *binaries, const uint64_t hash[2],
     const void **out_data, uint64_t *out_bytes);
+// "does not build …", of the last kernel that did not; untouched: all did.
+void weir_cl_broken_get(const weir_host_t *host, char *out_text, size_t bytes);
 void weir_cl_hash(const void *data, uint64_t bytes, uint64_t inout_hash[2]);
 // The embedded text of "cpu/gemm"; NULL: there is none.
 const char *weir_cl_embedded(const char *name);

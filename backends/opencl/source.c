@@ -41,6 +41,37 @@ void weir_cl_hash(const void *data, uint64_t bytes, uint64_t inout_hash[2])
     inout_hash[1] = b ^ bytes;
 }
 
+// ---- What did not build -------------------------------------------------------------------------
+
+// Kept for `weir devices` of later: a driver that does not build a kernel is worth knowing of. What
+// builds is not asked about, so a note stays until that very source builds, or the plugin changes.
+#define BROKEN_KEY "kernel that does not build"
+
+static void broken_put(const weir_host_t *host, const char *text)
+{
+    if (host->blob_put)
+        (void)host->blob_put(host, BROKEN_KEY, text, strlen(text) + 1);
+}
+
+void weir_cl_broken_get(const weir_host_t *host, char *out_text, size_t bytes)
+{
+    const void *data;
+    uint64_t length;
+    if (!host->blob_get || host->blob_get(host, BROKEN_KEY, &data, &length) != WEIR_OK)
+        return;
+    snprintf(out_text, bytes, "%.*s", (int)WEIR_MIN(length, bytes), (const char *)data);
+    host->blob_release(host, data);
+}
+
+// A source that is noted as broken has been built.
+static void broken_forget(const weir_host_t *host, const char *name)
+{
+    char text[WEIR_REASON_BYTES] = "";
+    weir_cl_broken_get(host, text, sizeof text);
+    if (text[0] && strstr(text, name))
+        broken_put(host, "");
+}
+
 // ---- Building -----------------------------------------------------------------------------------
 
 static const char *build_options(const weir_cl_device_t *device)
@@ -63,10 +94,14 @@ static weir_code_t build_failure(
         program, device->id, CL_PROGRAM_BUILD_LOG, LOG_BYTES - 1, log, NULL);
     host->log(host, 0, log);
     const char *first = strstr(log, "error");
+    char note[WEIR_REASON_BYTES];
     first = first ? first : log;
-    weir_code_t code = host->fail(host, WEIR_UNSUPPORTED,
-        "the driver does not build %s: %s (%d): %.*s", name, weir_cl_error_name(error), error,
-        (int)WEIR_MIN(strcspn(first, "\n"), SAID_BYTES), first);
+    int length = (int)WEIR_MIN(strcspn(first, "\n"), SAID_BYTES);
+    snprintf(note, sizeof note, "does not build %s: %.*s", name, length, first);
+    broken_put(host, note);
+    weir_code_t code =
+        host->fail(host, WEIR_UNSUPPORTED, "the driver does not build %s: %s (%d): %.*s", name,
+            weir_cl_error_name(error), error, length, first);
     host->free(host, log);
     return code;
 }
@@ -171,8 +206,11 @@ static weir_code_t build(weir_cl_device_t *device, const char *name, const char 
     const weir_cl_binaries_t *binaries, weir_cl_source_t *source)
 {
     const char *strings[4] = {texts[0], texts[1], texts[2], texts[3]};
+    const char *broken = weir_cl_option(device->host, "break_build", "");
     cl_int error = CL_SUCCESS;
-    if (restore(device, binaries, source->hash, &source->program)) {
+    if (*broken && strstr(name, broken))
+        strings[3] = "#error broken by the option break_build\n";
+    if (!*broken && restore(device, binaries, source->hash, &source->program)) {
         source->is_kept = true;
         return WEIR_OK;
     }
@@ -180,8 +218,10 @@ static weir_code_t build(weir_cl_device_t *device, const char *name, const char 
     if (error != CL_SUCCESS)
         return weir_cl_failure(device, error, "clCreateProgramWithSource");
     error = clBuildProgram(source->program, 1, &device->id, build_options(device), NULL, NULL);
-    if (error == CL_SUCCESS)
+    if (error == CL_SUCCESS) {
+        broken_forget(device->host, name);
         return WEIR_OK;
+    }
     weir_code_t code = build_failure(device, source->program, name, error);
     (void)clReleaseProgram(source->program);
     return code;

@@ -89,22 +89,31 @@ static bool is_installed(const char *library)
     return false;
 }
 
-static void note_other(void *user, const char *file, const char *library)
+typedef struct seen {
+    bool has_pocl, has_other;
+} seen_t;
+
+static void look(void *user, const char *file, const char *library)
 {
-    bool *has_other = user;
+    seen_t *seen = user;
     (void)file;
-    *has_other = *has_other || !strstr(library, "libpocl") || !is_installed(library);
+    bool is_pocl = strstr(library, "libpocl") && is_installed(library);
+    seen->has_pocl = seen->has_pocl || is_pocl;
+    seen->has_other = seen->has_other || !is_pocl;
 }
 
-bool weir_cl_vendor_is_pocl(void)
+weir_cl_vendors_t weir_cl_vendors(void)
 {
     static const char *const settings[] = {
         "POCL_DEVICES", "OCL_ICD_FILENAMES", "OPENCL_VENDOR_PATH", "OPENCL_LAYERS"};
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
         if (getenv(settings[i]))
-            return false;
-    bool has_other = false;
-    return each_vendor(note_other, &has_other) && !has_other;
+            return WEIR_CL_VENDORS_OTHER;
+    seen_t seen = {false, false};
+    (void)each_vendor(look, &seen);
+    return seen.has_other  ? WEIR_CL_VENDORS_OTHER
+           : seen.has_pocl ? WEIR_CL_VENDORS_POCL
+                           : WEIR_CL_VENDORS_NONE;
 }
 
 // ---- Why there is nothing -----------------------------------------------------------------------

@@ -398,8 +398,8 @@ static weir_status_t add_programs(weir__registry_t *registry, weir__plugin_t *pl
         device->index = i;
         info.name[sizeof info.name - 1] = info.arch[sizeof info.arch - 1] = '\0';
         memcpy(device->arch, info.arch, sizeof device->arch);
-        snprintf(device->text, sizeof device->text, why_not ? "%s: %s" : "%s", info.name,
-            why_not ? why_not : "");
+        const char *more = why_not ? why_not : plugin->reason; // what probe() says besides
+        snprintf(device->text, sizeof device->text, more[0] ? "%s: %s" : "%s", info.name, more);
     }
     return NULL;
 }
