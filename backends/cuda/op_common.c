@@ -37,6 +37,11 @@ bool weir_cuda_owns(const weir_node_t *node, uint32_t input)
            (!epilogue || !epilogue->operand_count || input < epilogue->first_operand);
 }
 
+bool weir_cuda_is_known(const weir_node_t *node, uint32_t input)
+{
+    return !weir_cuda_has(node, input) || (node->inputs[input].flags & WEIR_TENSOR_CONSTANT);
+}
+
 bool weir_cuda_same_dims(const weir_tensor_t *a, const weir_tensor_t *b)
 {
     return a->dtype == b->dtype && a->rank == b->rank &&

@@ -25,6 +25,8 @@ bool weir_cuda_has(const weir_node_t *node, uint32_t input);
 bool weir_cuda_wants(const weir_node_t *node, uint32_t output);
 // The same of an input that is the operator's own, no operand of the epilogue.
 bool weir_cuda_owns(const weir_node_t *node, uint32_t input);
+// Are its contents there whenever a recipe is made? So is what is absent.
+bool weir_cuda_is_known(const weir_node_t *node, uint32_t input);
 // Equal dtype, rank and dims, symbols included.
 bool weir_cuda_same_dims(const weir_tensor_t *a, const weir_tensor_t *b);
 // An axis counted from the front; -1 out of range.

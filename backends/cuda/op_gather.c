@@ -62,6 +62,8 @@ static weir_code_t pad_supports(const weir_node_t *node, weir_support_t *out_sup
 {
     if (node->inputs[0].rank > WEIR_CUDA_AXES_MAX)
         return weir_cuda_refuse(out_support, "more than 8 axes");
+    if (!weir_cuda_is_known(node, 1) || !weir_cuda_is_known(node, 3))
+        return weir_cuda_refuse(out_support, "pads that are no constant");
     return supports(node, out_support);
 }
 
@@ -81,8 +83,6 @@ static weir_code_t read_pads(const weir_node_t *node, const weir_cuda_recipe_t *
     const weir_tensor_t *x = &node->inputs[0], *pads = &node->inputs[1];
     const bool has_axes = weir_cuda_has(node, 3);
     const uint64_t count = has_axes ? node->inputs[3].element_count : x->rank;
-    if ((pads->element_count && !pads->data) || (has_axes && count && !node->inputs[3].data))
-        return weir_cuda_cannot(recipe, node, WEIR_UNSUPPORTED, "pads that only a run tells");
     if (pads->element_count != 2 * count)
         return weir_cuda_cannot(
             recipe, node, WEIR_INVALID_ARGUMENT, "two pads per axis are needed");

@@ -92,14 +92,20 @@ static weir_code_t plan_tile(const weir_node_t *node, weir_cuda_recipe_t *recipe
     return move(node, &axes, 0, recipe);
 }
 
+// Where it ends the output's dims say.
+static weir_code_t slice_supports(const weir_node_t *node, weir_support_t *out_support)
+{
+    if (!weir_cuda_is_known(node, 1) || !weir_cuda_is_known(node, 3) ||
+        !weir_cuda_is_known(node, 4))
+        return weir_cuda_refuse(out_support, "starts, axes or steps that are no constants");
+    return supports(node, out_support);
+}
+
 static weir_code_t plan_slice(const weir_node_t *node, weir_cuda_recipe_t *recipe)
 {
     const weir_tensor_t *x = &node->inputs[0], *y = &node->outputs[0];
     weir_cuda_axes_t axes = {.rank = x->rank};
     int64_t first = 0;
-    for (uint32_t i = 1; i < 5; i++)
-        if (weir_cuda_has(node, i) && !node->inputs[i].data && node->inputs[i].element_count)
-            return weir_cuda_cannot(recipe, node, WEIR_UNSUPPORTED, "ends that only a run tells");
     weir_cuda_strides(x, axes.strides[0]);
     memcpy(axes.dims, y->dims, y->rank * sizeof *y->dims);
     for (uint64_t i = 0; i < node->inputs[1].element_count; i++) {
@@ -150,27 +156,27 @@ static weir_code_t plan_parts(const weir_node_t *node, weir_cuda_recipe_t *recip
     return code;
 }
 
-#define ROW(operator, kernel_name, make)                                                           \
+#define ROW(operator, kernel_name, can, make)                                                      \
     {                                                                                              \
         .kernel = {.head = {sizeof(weir_kernel_t), 0},                                             \
             .op = operator,                                                                        \
             .name = kernel_name,                                                                   \
             .revision = 1,                                                                         \
-            .supports = supports},                                                                 \
+            .supports = can},                                                                      \
         .plan = make                                                                               \
     }
 
 static const weir_cuda_row_t rows[] = {
-    ROW("Transpose", "cuda_transpose", plan_transpose),
-    ROW("Expand", "cuda_expand", plan_expand),
-    ROW("Tile", "cuda_tile", plan_tile),
-    ROW("Slice", "cuda_slice", plan_slice),
-    ROW("Concat", "cuda_concat", plan_parts),
-    ROW("Split", "cuda_split", plan_parts),
-    ROW("Reshape", "cuda_reshape", plan_same),
-    ROW("Flatten", "cuda_flatten", plan_same),
-    ROW("Squeeze", "cuda_squeeze", plan_same),
-    ROW("Unsqueeze", "cuda_unsqueeze", plan_same),
+    ROW("Transpose", "cuda_transpose", supports, plan_transpose),
+    ROW("Expand", "cuda_expand", supports, plan_expand),
+    ROW("Tile", "cuda_tile", supports, plan_tile),
+    ROW("Slice", "cuda_slice", slice_supports, plan_slice),
+    ROW("Concat", "cuda_concat", supports, plan_parts),
+    ROW("Split", "cuda_split", supports, plan_parts),
+    ROW("Reshape", "cuda_reshape", supports, plan_same),
+    ROW("Flatten", "cuda_flatten", supports, plan_same),
+    ROW("Squeeze", "cuda_squeeze", supports, plan_same),
+    ROW("Unsqueeze", "cuda_unsqueeze", supports, plan_same),
 };
 
 const weir_cuda_family_t weir_cuda_family_move = {rows, sizeof rows / sizeof rows[0]};

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define SHORT 8 // a line that one thread takes
+
 static uint32_t threads_for(uint64_t length)
 {
     return length <= 64 ? 64 : length <= 512 ? 128 : 256;
@@ -25,6 +27,8 @@ static weir_code_t line_plan(const weir_node_t *node, weir_cuda_recipe_t *recipe
 {
     static const char *const softmax[3] = WEIR_CUDA_ENTRIES_FLOAT("softmax");
     static const char *const lp_norm[3] = WEIR_CUDA_ENTRIES_FLOAT("lp_norm");
+    static const char *const softmax_each[3] = WEIR_CUDA_ENTRIES_FLOAT("softmax_each");
+    static const char *const lp_norm_each[3] = WEIR_CUDA_ENTRIES_FLOAT("lp_norm_each");
     const weir_tensor_t *x = &node->inputs[0];
     const bool is_norm = strcmp(node->op, "LpNormalization") == 0;
     const bool is_log = strcmp(node->op, "LogSoftmax") == 0;
@@ -46,9 +50,14 @@ static weir_code_t line_plan(const weir_node_t *node, weir_cuda_recipe_t *recipe
         params.inner = (uint32_t)weir_cuda_product(x, end, x->rank);
         params.lines = (uint32_t)weir_cuda_product(x, 0, at) * params.inner;
     }
-    weir_cuda_kernel_step_t *step = weir_cuda_launch_blocks(recipe,
-        weir_cuda_entry_float(is_norm ? lp_norm : softmax, x->dtype), params.lines,
-        threads_for(params.length), &params, sizeof params);
+    const bool is_each = params.inner > 1 || params.length < SHORT;
+    const char *const *entries =
+        is_each ? (is_norm ? lp_norm_each : softmax_each) : (is_norm ? lp_norm : softmax);
+    const char *entry = weir_cuda_entry_float(entries, x->dtype);
+    weir_cuda_kernel_step_t *step =
+        is_each ? weir_cuda_launch_each(recipe, entry, params.lines, &params, sizeof params)
+                : weir_cuda_launch_blocks(recipe, entry, params.lines, threads_for(params.length),
+                      &params, sizeof params);
     if (!step)
         return WEIR_INTERNAL;
     weir_cuda_step_pointer(step, WEIR_CUDA_AT(weir_cuda_line_params_t, x), weir_cuda_input(0));

@@ -24,6 +24,8 @@ static weir_code_t supports(const weir_node_t *node, weir_support_t *out_support
         return weir_cuda_refuse(out_support, "it takes no expression");
     if (node->inputs[0].rank > WEIR_CUDA_AXES_MAX)
         return weir_cuda_refuse(out_support, "more than 8 axes");
+    if (!weir_cuda_is_known(node, 1))
+        return weir_cuda_refuse(out_support, "axes that are no constant");
     return WEIR_OK;
 }
 
@@ -39,8 +41,6 @@ static weir_code_t reduced_axes(
         out_reduced[d] = is_global ? d >= 2 : all;
     if (is_global)
         return WEIR_OK;
-    if (count && !node->inputs[1].data)
-        return weir_cuda_cannot(recipe, node, WEIR_UNSUPPORTED, "axes that only a run tells");
     for (uint64_t i = 0; i < count; i++) {
         const int32_t axis = weir_cuda_axis(weir_cuda_value(&node->inputs[1], i), x->rank);
         if (axis < 0)

@@ -43,6 +43,54 @@ WEIR_DEVICE void WEIR_BODY(lp_norm)(const weir_cuda_line_params_t *p, weir_cuda_
     }
 }
 
+// The same by one thread for one line: where elements of a line do not lie side by side, those of
+// neighbouring lines do.
+WEIR_DEVICE void WEIR_BODY(softmax_each)(
+    const weir_cuda_line_params_t *p, weir_cuda_nothing_t *shared)
+{
+    const uint32_t line = WEIR_BLOCK_X * WEIR_THREADS + WEIR_THREAD;
+    (void)shared;
+    if (line >= p->lines)
+        return;
+    const uint64_t first =
+        (uint64_t)(line / p->inner) * p->length * p->inner + line % p->inner;
+    const WEIR_STORED *x = (const WEIR_STORED *)p->x + first;
+    WEIR_STORED *y = (WEIR_STORED *)p->y + first;
+    float greatest = WEIR_NEGATIVE_INFINITY, sum = 0.0f;
+    for (uint32_t i = 0; i < p->length; i++)
+        greatest = fmaxf(greatest, WEIR_GET(x, (uint64_t)i * p->inner));
+    for (uint32_t i = 0; i < p->length; i++)
+        sum += expf(WEIR_GET(x, (uint64_t)i * p->inner) - greatest);
+    const float shift = logf(sum);
+    for (uint32_t i = 0; i < p->length; i++) {
+        const float v = WEIR_GET(x, (uint64_t)i * p->inner) - greatest;
+        WEIR_PUT(y, (uint64_t)i * p->inner, p->mode ? v - shift : expf(v) / sum);
+    }
+}
+
+WEIR_DEVICE void WEIR_BODY(lp_norm_each)(
+    const weir_cuda_line_params_t *p, weir_cuda_nothing_t *shared)
+{
+    const uint32_t line = WEIR_BLOCK_X * WEIR_THREADS + WEIR_THREAD;
+    (void)shared;
+    if (line >= p->lines)
+        return;
+    const uint64_t first =
+        (uint64_t)(line / p->inner) * p->length * p->inner + line % p->inner;
+    const WEIR_STORED *x = (const WEIR_STORED *)p->x + first;
+    WEIR_STORED *y = (WEIR_STORED *)p->y + first;
+    float norm = 0.0f;
+    for (uint32_t i = 0; i < p->length; i++) {
+        const float v = WEIR_GET(x, (uint64_t)i * p->inner);
+        norm += p->mode == 1 ? fabsf(v) : v * v;
+    }
+    norm = p->mode == 1 ? norm : sqrtf(norm);
+    for (uint32_t i = 0; i < p->length; i++) {
+        const uint64_t at = (uint64_t)i * p->inner;
+        WEIR_PUT(y, at, norm == 0.0f ? 0.0f : WEIR_GET(x, at) / norm);
+    }
+}
+
 // What a thread keeps of its line in registers; the rest, of lines longer than 8 times the block,
 // is read again.
 #define WEIR_KEPT 8

@@ -1,4 +1,9 @@
 // tests/support/emulator/emulator.c: blocks and threads as loops and fibers; see emulator.h.
+//
+// A fiber begins by setcontext() and is then left and entered by _setjmp() and _longjmp(), which
+// ask nothing of the kernel. Sanitizers know swapcontext() alone.
+#undef _FORTIFY_SOURCE // its longjmp() takes another stack for a mistake
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +20,16 @@
 
 typedef enum wait { WAIT_READY, WAIT_BLOCK, WAIT_WARP, WAIT_ENDED } wait_t;
 
-typedef struct fiber {
+// Where to go on.
+typedef struct point {
     ucontext_t context;
+    jmp_buf jump;
+    int has_jump; // it was left, so jump counts
     fiber_notes_t notes;
+} point_t;
+
+typedef struct fiber {
+    point_t point;
     wait_t wait;
     uint32_t shuffles; // that it took part in
 } fiber_t;
@@ -31,8 +43,7 @@ typedef struct launch {
     uint32_t random;
     char *stacks;
     fiber_t *fibers; // [threads]
-    ucontext_t scheduler;
-    fiber_notes_t scheduler_notes;
+    point_t scheduler;
     uint32_t *ready; // [ready_count] threads that can go on
     uint32_t ready_count, live, waiting;
     uint32_t warp_live[THREADS_MAX / WARP], warp_waiting[THREADS_MAX / WARP];
@@ -47,6 +58,22 @@ static uint32_t next(launch_t *launch)
 {
     launch->random = launch->random * 1664525u + 1013904223u;
     return launch->random >> 8;
+}
+
+// Goes on at `to`; comes back when somebody goes on at `from`. for_good: it never does.
+static void switch_to(point_t *from, point_t *to, int for_good)
+{
+    fiber_leave(&from->notes, &to->notes, for_good);
+#if defined(FIBERS_ASAN) || defined(FIBERS_TSAN)
+    (void)swapcontext(&from->context, &to->context);
+#else
+    from->has_jump = 1;
+    if (_setjmp(from->jump) == 0) {
+        if (to->has_jump)
+            _longjmp(to->jump, 1);
+        (void)setcontext(&to->context);
+    }
+#endif
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -90,9 +117,8 @@ static void meet(wait_t wait)
     else
         launch->waiting++;
     settle(launch, self / WARP);
-    fiber_leave(&launch->fibers[self].notes, &launch->scheduler_notes, 0);
-    (void)swapcontext(&launch->fibers[self].context, &launch->scheduler);
-    fiber_arrive(&launch->fibers[self].notes, &launch->scheduler_notes);
+    switch_to(&launch->fibers[self].point, &launch->scheduler, 0);
+    fiber_arrive(&launch->fibers[self].point.notes, &launch->scheduler.notes);
 }
 
 void weir_emulated_sync(void)
@@ -153,14 +179,13 @@ static void fiber_main(void)
 {
     launch_t *launch = current;
     const uint32_t self = weir_emulated.thread, warp = self / WARP;
-    fiber_arrive(&launch->fibers[self].notes, &launch->scheduler_notes);
+    fiber_arrive(&launch->fibers[self].point.notes, &launch->scheduler.notes);
     launch->kernel->body(launch->params, launch->shared);
     launch->fibers[self].wait = WAIT_ENDED;
     launch->live--;
     launch->warp_live[warp]--;
     settle(launch, warp);
-    fiber_leave(&launch->fibers[self].notes, &launch->scheduler_notes, 1);
-    (void)setcontext(&launch->scheduler);
+    switch_to(&launch->fibers[self].point, &launch->scheduler, 1);
 }
 
 // 0: threads wait for each other.
@@ -170,14 +195,15 @@ static int run_fibers(launch_t *launch)
     launch->waiting = launch->ready_count = 0;
     for (uint32_t i = 0; i < launch->threads; i++) {
         fiber_t *fiber = &launch->fibers[i];
-        (void)getcontext(&fiber->context);
-        fiber->context.uc_stack.ss_sp = launch->stacks + i * STACK_BYTES;
-        fiber->context.uc_stack.ss_size = STACK_BYTES;
-        fiber->context.uc_link = NULL;
+        (void)getcontext(&fiber->point.context);
+        fiber->point.context.uc_stack.ss_sp = launch->stacks + i * STACK_BYTES;
+        fiber->point.context.uc_stack.ss_size = STACK_BYTES;
+        fiber->point.context.uc_link = NULL;
+        fiber->point.has_jump = 0;
         fiber->wait = WAIT_READY;
         fiber->shuffles = 0;
-        fiber_new(&fiber->notes, launch->stacks + i * STACK_BYTES, STACK_BYTES);
-        makecontext(&fiber->context, fiber_main, 0);
+        fiber_new(&fiber->point.notes, launch->stacks + i * STACK_BYTES, STACK_BYTES);
+        makecontext(&fiber->point.context, fiber_main, 0);
         launch->ready[launch->ready_count++] = i;
         launch->warp_live[i / WARP] = WARP;
         launch->warp_waiting[i / WARP] = 0;
@@ -187,12 +213,11 @@ static int run_fibers(launch_t *launch)
         const uint32_t thread = launch->ready[draw];
         launch->ready[draw] = launch->ready[--launch->ready_count];
         weir_emulated.thread = thread;
-        fiber_leave(&launch->scheduler_notes, &launch->fibers[thread].notes, 0);
-        (void)swapcontext(&launch->scheduler, &launch->fibers[thread].context);
-        fiber_arrive(&launch->scheduler_notes, NULL);
+        switch_to(&launch->scheduler, &launch->fibers[thread].point, 0);
+        fiber_arrive(&launch->scheduler.notes, NULL);
     }
     for (uint32_t i = 0; i < launch->threads; i++)
-        fiber_end(&launch->fibers[i].notes);
+        fiber_end(&launch->fibers[i].point.notes);
     return launch->live == 0;
 }
 
@@ -254,7 +279,7 @@ int weir_emulator_launch(const weir_emulator_kernel_t *kernel, const void *param
         } else {
             memcpy(copy, params, kernel->params_bytes);
             launch.params = copy;
-            fiber_self(&launch.scheduler_notes);
+            fiber_self(&launch.scheduler.notes);
             current = &launch;
             wrong = run_blocks(&launch, grid);
             current = NULL;
