@@ -1,6 +1,8 @@
 // scheduler/core/config.c: models, tenants, limits, samples and the drain: what the driver sets.
 #include "scheduler/core/state.h"
 
+#include <string.h>
+
 static weir_code_t model_add(weir__core_t *core, const weir__core_event_t *event)
 {
     uint32_t found = weir__model_find(core, event->model, event->version);
@@ -59,6 +61,37 @@ static weir_code_t sample(weir__core_t *core, const weir__core_event_t *event)
     return WEIR_OK;
 }
 
+// A point of a curve that was kept. The whole of them is a sample; none of it is older than it
+// says.
+static weir_code_t restore(weir__core_t *core, const weir__core_event_t *event)
+{
+    uint32_t model = weir__model_find(core, event->model, event->version), rows = event->rows;
+    if (model == WEIR__NONE || event->device >= core->limits.device_count || rows == 0 ||
+        rows > WEIR__CORE_BATCH_ROWS_MAX || (rows & (rows - 1)))
+        return WEIR_INVALID_ARGUMENT;
+    uint32_t lane = weir__lane_get(core, model, event->dtype, event->shape);
+    if (lane == WEIR__NONE)
+        return WEIR_RESOURCE_EXHAUSTED;
+    weir__curve_restore(weir__place_curve(core, lane, event->device), rows, event->elapsed_ns,
+        event->count, event->once != 0);
+    core->lanes[lane].learned_ns = core->now_ns;
+    return WEIR_OK;
+}
+
+int weir__core_curve(const weir__core_t *core, uint32_t model, uint32_t version, uint32_t dtype,
+    uint32_t shape, uint32_t device, weir__core_curve_t *out_curve)
+{
+    uint32_t found = weir__model_find(core, model, version);
+    uint32_t lane = found == WEIR__NONE ? WEIR__NONE : weir__lane_find(core, found, dtype, shape);
+    if (lane == WEIR__NONE || device >= core->limits.device_count)
+        return 0;
+    const weir__curve_t *curve = weir__place_curve(core, lane, device);
+    memcpy(out_curve->mean_ns, curve->mean_ns, sizeof out_curve->mean_ns);
+    out_curve->tail = curve->tail;
+    out_curve->seen_log = curve->seen_log;
+    return curve->learned != 0;
+}
+
 weir_code_t weir__config_event(weir__core_t *core, const weir__core_event_t *event)
 {
     switch (event->kind) {
@@ -66,6 +99,8 @@ weir_code_t weir__config_event(weir__core_t *core, const weir__core_event_t *eve
         return model_add(core, event);
     case WEIR__EVENT_MODEL_REMOVE:
         return model_remove(core, event);
+    case WEIR__EVENT_CURVE:
+        return restore(core, event);
     case WEIR__EVENT_TENANT:
         if (event->tenant >= core->limits.tenant_count || event->count == 0)
             return WEIR_INVALID_ARGUMENT;

@@ -59,8 +59,10 @@ typedef enum weir__core_event_kind {
     WEIR__EVENT_INSTANCE_REMOVE, // instance: now if idle, else after its batch
     WEIR__EVENT_TENANT,          // tenant, count: its weight
     WEIR__EVENT_LIMITS,          // count and bytes of the queue, at most those of the start
-    WEIR__EVENT_SAMPLE, // model.., device, rows, elapsed_ns: a probe, or a curve kept on disk
-    WEIR__EVENT_DRAIN   // deadline_ns: takes no more; ends what is left then
+    WEIR__EVENT_SAMPLE,          // model.., device, rows, elapsed_ns: of a probe
+    WEIR__EVENT_CURVE, // model.., device, rows, elapsed_ns, count, once: a point that was kept, its
+                       // mean, the tail, was it seen? From the least on, before any sample
+    WEIR__EVENT_DRAIN  // deadline_ns: takes no more; ends what is left then
 } weir__core_event_kind_t;
 
 typedef enum weir__device_state {
@@ -158,6 +160,14 @@ typedef struct weir__core_action {
     uint32_t count;
 } weir__core_action_t;
 
+// What is known of a lane's costs on a device.
+#define WEIR__CORE_CURVE_POINTS 11 // 1, 2, 4 .. 1024 rows
+typedef struct weir__core_curve {
+    uint64_t mean_ns[WEIR__CORE_CURVE_POINTS];
+    uint32_t tail;     // p95 over mean, in 1/1024
+    uint32_t seen_log; // bit i: point i was part of a sample
+} weir__core_curve_t;
+
 typedef struct weir__core weir__core_t;
 
 // Values for a server of middling size; times as docs/scheduler.md explains them.
@@ -192,5 +202,9 @@ size_t weir__core_batch(
 // next first: a guess, for a driver that prepares batches. Returns how many, at most `capacity`.
 size_t weir__core_next(
     const weir__core_t *core, uint32_t instance, uint64_t *out_tickets, size_t capacity);
+
+// What has been learned of a lane on a device, to be kept. Returns 0 where that is nothing.
+int weir__core_curve(const weir__core_t *core, uint32_t model, uint32_t version, uint32_t dtype,
+    uint32_t shape, uint32_t device, weir__core_curve_t *out_curve);
 
 #endif

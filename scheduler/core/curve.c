@@ -126,6 +126,22 @@ void weir__curve_learn(weir__curve_t *curve, uint32_t rows, uint64_t elapsed_ns)
         curve->tail--;
 }
 
+void weir__curve_restore(
+    weir__curve_t *curve, uint32_t rows, uint64_t mean_ns, uint32_t tail, int seen)
+{
+    uint32_t point = weir__curve_point_below(rows);
+    point += rows > (uint32_t)1 << point; // the last one is above the last pair
+    mean_ns = mean_ns < 1 ? 1 : mean_ns > TIME_MAX ? TIME_MAX : mean_ns;
+    uint32_t first = curve->learned ? point : 0;
+    if (first && curve->mean_ns[first - 1] > mean_ns) // whoever kept it was mistaken
+        mean_ns = curve->mean_ns[first - 1];
+    for (uint32_t i = first; i < WEIR__CURVE_POINT_COUNT; i++)
+        curve->mean_ns[i] = mean_ns;
+    curve->seen_log |= (uint32_t)(seen != 0) << point;
+    curve->tail = tail < ONE ? ONE : tail > TAIL_MAX ? TAIL_MAX : tail;
+    curve->learned = curve->learned ? curve->learned : 1;
+}
+
 uint32_t weir__curve_rows_within(const weir__curve_t *curve, uint32_t rows_max, uint64_t slack_ns)
 {
     uint32_t low = 0, high = rows_max;

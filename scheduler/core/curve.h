@@ -2,10 +2,10 @@
 #ifndef WEIR_SCHEDULER_CORE_CURVE_H
 #define WEIR_SCHEDULER_CORE_CURVE_H
 
-#include <stdint.h>
+#include "scheduler/core/core.h"
 
-#define WEIR__CURVE_POINT_COUNT 11 // 1, 2, 4 .. 1024 rows
-#define WEIR__CURVE_ONE 1024u      // of ratios
+#define WEIR__CURVE_POINT_COUNT WEIR__CORE_CURVE_POINTS
+#define WEIR__CURVE_ONE 1024u // of ratios
 
 typedef struct weir__curve {
     uint64_t mean_ns[WEIR__CURVE_POINT_COUNT]; // never falls from one point to the next
@@ -63,6 +63,10 @@ static inline uint64_t weir__curve_p95(const weir__curve_t *curve, uint32_t rows
 }
 
 void weir__curve_learn(weir__curve_t *curve, uint32_t rows, uint64_t elapsed_ns);
+// Takes a point over as it was kept: its mean, and was it part of a sample? rows: a power of two.
+// Points come from the least on.
+void weir__curve_restore(
+    weir__curve_t *curve, uint32_t rows, uint64_t mean_ns, uint32_t tail, int seen);
 
 // The most rows, at most `rows_max`, whose p95 is within `slack_ns`; 0 when not even one row is.
 uint32_t weir__curve_rows_within(const weir__curve_t *curve, uint32_t rows_max, uint64_t slack_ns);

@@ -16,7 +16,7 @@ uint32_t weir__model_find(const weir__core_t *core, uint32_t model, uint32_t ver
     return WEIR__NONE;
 }
 
-static uint32_t *bucket_of(weir__core_t *core, uint32_t model, uint32_t dtype, uint32_t shape)
+static uint32_t *bucket_of(const weir__core_t *core, uint32_t model, uint32_t dtype, uint32_t shape)
 {
     uint64_t key = (uint64_t)model * 0x9E3779B97F4A7C15u ^ (uint64_t)dtype * 0xC2B2AE3D27D4EB4Fu ^
                    (uint64_t)shape * 0x165667B19E3779F9u;
@@ -56,15 +56,22 @@ static int is_lane(const weir__lane_t *lane, uint32_t model, uint32_t dtype, uin
     return lane->model == model && lane->dtype == dtype && lane->shape == shape;
 }
 
+uint32_t weir__lane_find(const weir__core_t *core, uint32_t model, uint32_t dtype, uint32_t shape)
+{
+    uint32_t i = *bucket_of(core, model, dtype, shape);
+    while (i != WEIR__NONE && !is_lane(&core->lanes[i], model, dtype, shape))
+        i = core->lanes[i].next_in_bucket;
+    return i;
+}
+
 uint32_t weir__lane_get(weir__core_t *core, uint32_t model, uint32_t dtype, uint32_t shape)
 {
     if (is_lane(&core->lanes[core->last_lane], model, dtype, shape))
         return core->last_lane;
-    uint32_t *bucket = bucket_of(core, model, dtype, shape);
-    for (uint32_t i = *bucket; i != WEIR__NONE; i = core->lanes[i].next_in_bucket)
-        if (is_lane(&core->lanes[i], model, dtype, shape))
-            return core->last_lane = i;
-    uint32_t lane = lane_victim(core);
+    uint32_t lane = weir__lane_find(core, model, dtype, shape);
+    if (lane != WEIR__NONE)
+        return core->last_lane = lane;
+    lane = lane_victim(core);
     if (lane == WEIR__NONE)
         return WEIR__NONE;
     if (core->lanes[lane].model != WEIR__NONE)
@@ -73,13 +80,13 @@ uint32_t weir__lane_get(weir__core_t *core, uint32_t model, uint32_t dtype, uint
         .model = model,
         .dtype = dtype,
         .shape = shape,
-        .next_in_bucket = *bucket,
+        .next_in_bucket = *bucket_of(core, model, dtype, shape),
         .flow = WEIR__NONE,
         .alone = WEIR__NONE,
         .due_ns = WEIR__CORE_NEVER,
         .stranded_ns = WEIR__CORE_NEVER,
     };
-    *bucket = lane;
+    *bucket_of(core, model, dtype, shape) = lane;
     const uint32_t step_rows = core->limits.row_steps ? core->models[model].batch_rows : 0;
     for (uint32_t i = 0; i < core->limits.device_count; i++)
         core->curves[(size_t)lane * core->limits.device_count + i] =

@@ -195,6 +195,7 @@ uint32_t weir__queue_find(const weir__core_t *core, uint64_t ticket);
 
 // lane.c: WEIR__NONE when there is no place.
 uint32_t weir__lane_get(weir__core_t *core, uint32_t model, uint32_t dtype, uint32_t shape);
+uint32_t weir__lane_find(const weir__core_t *core, uint32_t model, uint32_t dtype, uint32_t shape);
 uint32_t weir__flow_get(weir__core_t *core, uint32_t lane, uint32_t tenant, uint32_t priority,
     uint64_t deadline_ns, uint64_t now_ns);
 uint32_t weir__model_find(const weir__core_t *core, uint32_t model, uint32_t version);

@@ -253,10 +253,12 @@ typedef enum weir__command_kind {
     WEIR__COMMAND_UNTAP   // tap: frees it
 } weir__command_kind_t;
 
-// A probe of the warm-up, for the core's curves.
+// A probe of the warm-up, or what was kept of another process, for the core's curves.
 typedef struct weir__sample {
     uint32_t placed, rows;
     uint64_t elapsed_ns;
+    uint32_t tail; // not 0: a point of a curve that was kept, as weir__core_curve_t has it
+    uint32_t seen; // was it part of a sample there?
     uint64_t hash; // of the shape, with its key
     uint32_t key_count;
     int64_t *key;
@@ -425,6 +427,7 @@ uint32_t weir__shape_key_capacity(const weir__served_t *served);
 // The key of one request's shape; returns how many words.
 uint32_t weir__shape_key(const weir__served_t *served, const weir_value_t *const *inputs,
     int64_t *out_key, uint64_t *out_hash);
+uint64_t weir__shape_hash(const weir__served_t *served, const int64_t *key, uint32_t key_count);
 // The loop: finds or makes it, with one more user. WEIR__NO_INDEX: the table is full.
 uint32_t weir__shape_get(weir_scheduler_t *scheduler, weir__served_t *served, uint64_t hash,
     const int64_t *key, uint32_t key_count);
@@ -468,6 +471,13 @@ void weir__stage_fill(weir_scheduler_t *scheduler);
 // packs it all.
 bool weir__stage_take(weir_scheduler_t *scheduler, weir__instance_t *instance);
 void weir__stage_clear(weir__served_t *served);
+
+// ---- curves.c ----------------------------------------------------------------------------------
+// What was kept of a model's plans, as samples of the command that adds it. The thread that does.
+void weir__curves_read(
+    weir_scheduler_t *scheduler, weir__served_t *served, weir__command_t *command);
+// Keeps what has been learned. The loop, while the core knows the model.
+void weir__curves_keep(weir_scheduler_t *scheduler, const weir__served_t *served);
 
 // ---- loader.c ----------------------------------------------------------------------------------
 typedef enum weir__job_kind {

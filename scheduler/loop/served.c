@@ -308,6 +308,8 @@ static weir_status_t build_and_probe(weir_scheduler_t *scheduler, weir__served_t
     weir_model_free(loaded); // `served` has its own reference
     if (!status)
         status = weir__probe(scheduler, served, options, command);
+    if (!status)
+        weir__curves_read(scheduler, served, command);
     return status ? status : weir__ledger_add(scheduler, served, begin_ns);
 }
 

@@ -26,6 +26,14 @@ uint32_t weir__shape_key_capacity(const weir__served_t *served)
     return served->input_count * (1 + WEIR_RANK_MAX + WEIR__SHARED_BYTES / 8) + 1;
 }
 
+uint64_t weir__shape_hash(const weir__served_t *served, const int64_t *key, uint32_t key_count)
+{
+    uint64_t hash = 0x9e3779b97f4a7c15u ^ served->core_version;
+    for (uint32_t i = 0; i < key_count; i++)
+        hash = (hash ^ (uint64_t)key[i]) * 0xff51afd7ed558ccdu ^ (hash >> 29);
+    return hash;
+}
+
 uint32_t weir__shape_key(const weir__served_t *served, const weir_value_t *const *inputs,
     int64_t *out_key, uint64_t *out_hash)
 {
@@ -52,10 +60,7 @@ uint32_t weir__shape_key(const weir__served_t *served, const weir_value_t *const
             memcpy(&out_key[count], input->data, (size_t)bytes);
         count += (uint32_t)((bytes + 7) / 8);
     }
-    uint64_t hash = 0x9e3779b97f4a7c15u ^ served->core_version;
-    for (uint32_t i = 0; i < count; i++)
-        hash = (hash ^ (uint64_t)out_key[i]) * 0xff51afd7ed558ccdu ^ (hash >> 29);
-    *out_hash = hash;
+    *out_hash = weir__shape_hash(served, out_key, count);
     return count;
 }
 

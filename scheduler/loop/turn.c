@@ -348,21 +348,27 @@ static void expire_held(weir_scheduler_t *scheduler, bool all)
 
 // ---- Commands ----------------------------------------------------------------------------------
 
-static void learn(weir_scheduler_t *scheduler, const weir__command_t *command)
+// What was kept first, then what was measured now.
+static void learn(weir_scheduler_t *scheduler, const weir__command_t *command, bool kept)
 {
     for (uint32_t i = 0; i < command->sample_count; i++) {
         const weir__sample_t *sample = &command->samples[i];
+        if (kept != (sample->tail != 0))
+            continue;
         uint32_t shape = weir__shape_get(
             scheduler, command->served, sample->hash, sample->key, sample->key_count);
         if (shape == WEIR__NO_INDEX)
             return;
-        weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_SAMPLE,
-                                       .model = command->served->index,
-                                       .version = command->served->core_version,
-                                       .shape = scheduler->shapes[shape].id,
-                                       .device = command->served->placed[sample->placed].device,
-                                       .rows = sample->rows,
-                                       .elapsed_ns = sample->elapsed_ns});
+        weir__turn_feed(
+            scheduler, &(weir__core_event_t){.kind = kept ? WEIR__EVENT_CURVE : WEIR__EVENT_SAMPLE,
+                           .count = sample->tail,
+                           .once = sample->seen,
+                           .model = command->served->index,
+                           .version = command->served->core_version,
+                           .shape = scheduler->shapes[shape].id,
+                           .device = command->served->placed[sample->placed].device,
+                           .rows = sample->rows,
+                           .elapsed_ns = sample->elapsed_ns});
         weir__shape_release(scheduler, shape);
     }
 }
@@ -393,7 +399,8 @@ static void add(weir_scheduler_t *scheduler, const weir__command_t *command)
     for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
         if (scheduler->instances[i].served == served)
             (void)weir__seat_tell(scheduler, &scheduler->instances[i]);
-    learn(scheduler, command);
+    learn(scheduler, command, true);
+    learn(scheduler, command, false);
 }
 
 static void carry_out(weir_scheduler_t *scheduler, weir__command_t *command)
@@ -404,6 +411,7 @@ static void carry_out(weir_scheduler_t *scheduler, weir__command_t *command)
         add(scheduler, command);
         break;
     case WEIR__COMMAND_REMOVE:
+        weir__curves_keep(scheduler, served);
         weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_MODEL_REMOVE,
                                        .model = served->index,
                                        .version = served->core_version});
@@ -644,6 +652,8 @@ bool weir__turn_rest(weir_scheduler_t *scheduler)
 
 void weir__turn_shut_down(weir_scheduler_t *scheduler)
 {
+    for (uint32_t m = 0; m < atomic_load(&scheduler->model_high); m++)
+        weir__curves_keep(scheduler, &scheduler->models[m]);
     atomic_store(&scheduler->closing, 1);
     atomic_store(&scheduler->draining, 1);
     weir__turn(scheduler);

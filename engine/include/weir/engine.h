@@ -93,6 +93,23 @@ WEIR_API uint32_t weir_engine_threads(const weir_engine_t *engine);
 WEIR_API void weir_engine_memory(
     const weir_engine_t *engine, uint64_t *out_now_bytes, uint64_t *out_peak_bytes);
 
+// Keeps a note of the caller's in the cache's folder, for this program's next process or another
+// one: something that was learned and can be learned again. It takes the place of an older one of
+// this name. The cache forgets what was not used for the longest time.
+// name:    a text that nobody else uses, with the versions of whatever makes the note useless.
+// Threads: any.
+// Errors:  INVALID_ARGUMENT, LIMIT (more than 16 MiB), UNAVAILABLE (there is no folder, or it
+//          cannot be written), RESOURCE_EXHAUSTED.
+WEIR_API WEIR_MUST_USE weir_status_t weir_engine_keep_note(
+    weir_engine_t *engine, const char *name, const void *data, uint64_t bytes);
+
+// Reads a note. *out_bytes: its size, also where that is more than `capacity`.
+// It was whole when it was written; who may write to the folder may have written another.
+// Threads: any.
+// Errors:  INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (capacity).
+WEIR_API WEIR_MUST_USE weir_status_t weir_engine_read_note(weir_engine_t *engine, const char *name,
+    void *data, uint64_t capacity, uint64_t *out_bytes);
+
 // Nanoseconds of the monotonic clock that deadlines are given in. Threads: any. Errors: none.
 WEIR_API uint64_t weir_now_ns(void);
 #define WEIR_MS 1000000ull

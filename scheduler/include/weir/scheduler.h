@@ -41,14 +41,16 @@ typedef struct weir_tenant {
 } weir_tenant_t;
 
 typedef struct weir_scheduler_options {
-    uint32_t size;                // sizeof(weir_scheduler_options_t)
-    uint32_t loop;                // weir_loop_t
-    void *uv_loop;                // BORROWED: a uv_loop_t *, which outlives the scheduler
-    uint32_t requests;            // accepted and not ended, at most; 0: 4096
-    uint32_t models;              // (name, version) pairs at a time, at most; 0: 256
-    uint64_t queue_bytes;         // of the inputs of accepted requests, at most; 0: 1 GiB
-    uint64_t memory_bytes;        // of models, see weir_serving_options_t.path; 0: no bound
-    uint64_t spin_ns;             // OWN: look for work so long before sleeping; 0: sleep at once
+    uint32_t size;         // sizeof(weir_scheduler_options_t)
+    uint32_t loop;         // weir_loop_t
+    void *uv_loop;         // BORROWED: a uv_loop_t *, which outlives the scheduler
+    uint32_t requests;     // accepted and not ended, at most; 0: 4096
+    uint32_t models;       // (name, version) pairs at a time, at most; 0: 256
+    uint64_t queue_bytes;  // of the inputs of accepted requests, at most; 0: 1 GiB
+    uint64_t memory_bytes; // of models, see weir_serving_options_t.path; 0: no bound
+    // OWN: the loop looks for work so long before it sleeps, and weir_wait() for its answer; 0:
+    // they sleep at once. The engine's option of the same name is for the threads that compute.
+    uint64_t spin_ns;
     const weir_tenant_t *tenants; // NULL: one, "default"
     uint32_t tenant_count;
     uint32_t shapes;        // different shapes of rows in use at a time, at most; 0: 1024
@@ -143,7 +145,8 @@ typedef struct weir_serving_options {
     const weir_padding_t *paddings;
     uint32_t padding_count;
     uint32_t warm_rows;         // runs at 1, 2, 4 … so many rows teach what batches cost; 0: none
-                                // (learned under traffic), UINT32_MAX: max_batch
+                                // (learned under traffic, and kept in the cache's folder for
+                                // the next process), UINT32_MAX: max_batch
     const char *label;          // "stable": selectable as name@stable; taken from another version
     const char *path;           // with `model` NULL: loaded when needed, see weir_scheduler_add()
     const weir_value_t *sample; // one row of each input: for the check and the warm-up; NULL: made
