@@ -89,6 +89,12 @@ int main(int argc, char **argv)
     if (!status)
         status = measure(engine, "Identity", 1, 1, &other_ns);
     if (!status)
+        status = measure(engine, "Identity", 101, 1, &other_ns);
+    if (!status)
+        status = measure(engine, "Relu", 1, 1, &other_ns);
+    if (!status)
+        status = measure(engine, "Relu", 101, 1, &other_ns);
+    if (!status)
         status = measure(engine, "Softmax", 1, 1, &other_ns);
     if (!status)
         status = measure(engine, "Softmax", 101, 1, &other_ns);
