@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Does weir_opencl.so keep the rules of <weir/plugin.h>, with both families of kernels?
+
+    tests/opencl/conform_test.py BUILD_DIR [--all] [--cases N]
+
+A few groups, two cases each, for CI: drivers compile each case anew, which takes a second. --all: every group
+of `weir conform` (half an hour). Exit code 77: no OpenCL device here.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+FEW = [
+    "load", "device:", "Pointwise (cl.pointwise) f32 on the device", "Concat (cl.concat) f32 on",
+    "Gather (cl.gather) f32 on", "ReduceSum (cl.reduce_sum) f32 on", "Resize (cl.resize) f32 on",
+    "MatMul (", "Softmax (",
+]
+
+
+def conform(build, family, more, env):
+    command = [
+        build / "bin/weir", "conform", build / "lib/weir/weir_opencl.so", "--timeout", "300",
+        "--option", f"family={family}", *more,
+    ]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    return done.returncode, (done.stdout + done.stderr).strip().splitlines()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("build", type=Path)
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--cases", type=int, default=2)
+    arguments = parser.parse_args()
+    build = arguments.build.resolve()
+    devices = subprocess.run([build / "bin/weir", "devices"], capture_output=True, text=True, check=True)
+    line = next((l for l in devices.stdout.splitlines() if l.startswith("opencl")), "opencl is not built")
+    if "not usable" in line or "not built" in line:
+        print(f"skipped: {line}")
+        return 77
+    failed = passed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        env = {**os.environ, "XDG_CACHE_HOME": folder}
+        for family in ("cpu", "gpu"):
+            for text in [None] if arguments.all else FEW:
+                more = [] if arguments.all else ["--filter", text, "--cases", str(arguments.cases)]
+                code, lines = conform(build, family, more, env)
+                totals = next((l for l in reversed(lines) if " passed, " in l), "nothing ran")
+                print(f"{family}  {text or 'all groups'}: {totals}", flush=True)
+                failed += code != 0 or totals.startswith("0 passed")
+                passed += code == 0
+                if code:
+                    print("\n".join(f"    {l}" for l in lines if not l.endswith(("pass", "unsupported"))))
+    print(f"opencl conform: {passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
