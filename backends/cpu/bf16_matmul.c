@@ -23,8 +23,9 @@ typedef struct bf16_matmul_state {
     uint64_t block_rows, row_blocks, block_panels, panel_blocks;
     uint64_t c_offset, program_offset; // in the scratch; rounded A lies at 0
     uint32_t has_program;
+    const void *own_b; // of a B that came as it is; NULL: it is packed
     weir_cpu_program_t program;
-    // Behind it: where each chunk of A lies (uint32_t [chunks]), the program's memory.
+    // Behind it: where each chunk of A lies (uint32_t [chunks]), the program's memory, own B.
 } bf16_matmul_state_t;
 
 typedef struct b_shape {
@@ -43,6 +44,11 @@ static b_shape_t b_shape(const weir_node_t *node)
 static uint64_t chunks_of(const b_shape_t *b)
 {
     return WEIR_DIV_UP(b->k, WEIR_K_CHUNK_BF16);
+}
+
+static uint64_t packed_bytes(const b_shape_t *b)
+{
+    return WEIR_DIV_UP(b->n, WEIR_K_PANEL) * chunks_of(b) * WEIR_K_CHUNK_PANEL_BYTES;
 }
 
 weir_code_t weir_cpu_bf16_matmul_supports(const weir_node_t *node, weir_support_t *out_support)
@@ -67,25 +73,29 @@ weir_code_t weir_cpu_bf16_matmul_pack_query(
         return WEIR_OK;
     const b_shape_t b = b_shape(node);
     out_packing->format = WEIR_CPU_FORMAT_BF16;
-    out_packing->bytes = WEIR_DIV_UP(b.n, WEIR_K_PANEL) * chunks_of(&b) * WEIR_K_CHUNK_PANEL_BYTES;
+    out_packing->bytes = packed_bytes(&b);
     return WEIR_OK;
+}
+
+static void b_pack(const b_shape_t *b, const float *from, uint16_t *to)
+{
+    const uint64_t panels = WEIR_DIV_UP(b->n, WEIR_K_PANEL), padded = 32 * chunks_of(b);
+    for (uint64_t panel = 0; panel < panels; panel++)
+        for (uint64_t k = 0; k < padded; k += 2)
+            for (uint64_t j = panel * WEIR_K_PANEL; j < (panel + 1) * WEIR_K_PANEL; j++)
+                for (uint64_t i = k; i < k + 2; i++)
+                    *to++ = i < b->k && j < b->n
+                                ? weir_cpu_bf16(from[i * b->k_step + j * b->n_step])
+                                : (uint16_t)0;
 }
 
 weir_code_t weir_cpu_bf16_matmul_pack(
     const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes)
 {
     const b_shape_t b = b_shape(node);
-    const uint64_t panels = WEIR_DIV_UP(b.n, WEIR_K_PANEL), padded = 32 * chunks_of(&b);
-    if (input != 1 || bytes < panels * chunks_of(&b) * WEIR_K_CHUNK_PANEL_BYTES)
+    if (input != 1 || bytes < packed_bytes(&b))
         return WEIR_INVALID_ARGUMENT;
-    const float *from = node->inputs[1].data;
-    uint16_t *to = destination;
-    for (uint64_t panel = 0; panel < panels; panel++)
-        for (uint64_t k = 0; k < padded; k += 2)
-            for (uint64_t j = panel * WEIR_K_PANEL; j < (panel + 1) * WEIR_K_PANEL; j++)
-                for (uint64_t i = k; i < k + 2; i++)
-                    *to++ = i < b.k && j < b.n ? weir_cpu_bf16(from[i * b.k_step + j * b.n_step])
-                                               : (uint16_t)0;
+    b_pack(&b, node->inputs[1].data, destination);
     return WEIR_OK;
 }
 
@@ -157,18 +167,26 @@ weir_code_t weir_cpu_bf16_matmul_prepare(
     if ((uint64_t)a->dims[a->rank - 1] != b.k)
         return host->fail(host, WEIR_INVALID_ARGUMENT, "%s: A has %lld columns, B has %llu rows",
             node->op, (long long)a->dims[a->rank - 1], (unsigned long long)b.k);
-    if (node->inputs[1].format != WEIR_CPU_FORMAT_BF16 || b.k > UINT32_MAX / 256)
-        return host->fail(host, WEIR_UNSUPPORTED, "%s: B has not been packed", node->op);
+    if (b.k > UINT32_MAX / 256)
+        return host->fail(host, WEIR_UNSUPPORTED, "%s: rows of A are too long", node->op);
     const int programmed = weir_cpu_matmul_has_program(node);
-    bf16_matmul_state_t *state =
-        host->alloc(host, sizeof(*state) + places_bytes(chunks_of(&b)) +
-                              (programmed ? weir_cpu_program_bytes(node->epilogue) : 0));
+    const int packs = node->inputs[1].format != WEIR_CPU_FORMAT_BF16;
+    const uint64_t own_at =
+        weir_cpu_round_up(sizeof(bf16_matmul_state_t) + places_bytes(chunks_of(&b)) +
+                              (programmed ? weir_cpu_program_bytes(node->epilogue) : 0),
+            64);
+    bf16_matmul_state_t *state = host->alloc(host, own_at + (packs ? packed_bytes(&b) : 0));
     if (!state)
         return host->fail(
             host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a %s", node->op);
     *state =
         (bf16_matmul_state_t){.kernels = kernels, .low = low, .has_program = (uint32_t)programmed};
     state_init(state, node);
+    if (packs) {
+        void *own = (unsigned char *)state + own_at;
+        b_pack(&b, node->inputs[1].data, own);
+        state->own_b = own;
+    }
     out_prepared->state = state;
     out_prepared->scratch_bytes =
         state->program_offset + (programmed ? state->program.scratch_bytes : 0);
@@ -258,7 +276,7 @@ weir_code_t weir_cpu_bf16_matmul_run(const weir_task_t *task)
     for (uint64_t i = task->first; i < end; i++) {
         // Neighbouring tasks share rows of A.
         block_t block = {.state = state,
-            .b = task->inputs[1].data,
+            .b = state->own_b ? state->own_b : task->inputs[1].data,
             .c = task->outputs[0].data,
             .scratch = task->scratch,
             .first_row = i / state->panel_blocks * state->block_rows,

@@ -36,7 +36,8 @@ typedef struct int8_conv_state {
     uint32_t is_row_major;   // both input and output
     weir_k_requant_t requant;
     uint32_t has_add;
-    const int32_t *bias; // [panels * 32], behind `at`
+    const unsigned char *own_w; // of weights that came as they are, behind the rest; NULL: packed
+    const int32_t *bias;        // [panels * 32], behind `at`
     const float *scale;
     uint32_t at[]; // [conv.chunks]
 } int8_conv_state_t;
@@ -139,20 +140,24 @@ weir_code_t weir_cpu_int8_conv_pack_query(
     return WEIR_OK;
 }
 
+static void w_pack(const weir_node_t *node, unsigned char *to)
+{
+    as_conv_t conv;
+    const weir_node_t *as = as_conv(node, &conv);
+    const uint64_t chunks = weir_cpu_low_conv_chunks(as, ELEMENT_BYTES, is_first(node));
+    weir_cpu_low_conv_pack(as, ELEMENT_BYTES, is_first(node), to);
+    weir_cpu_i8_sums(to, panels_of(node), chunks,
+        (void *)(to + weir_cpu_low_conv_weights(as, ELEMENT_BYTES, is_first(node))));
+}
+
 weir_code_t weir_cpu_int8_conv_pack(
     const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes)
 {
-    as_conv_t conv;
     weir_packing_t packing;
     (void)weir_cpu_int8_conv_pack_query(node, input, &packing);
     if (input != W || bytes < packing.bytes)
         return WEIR_INVALID_ARGUMENT;
-    const weir_node_t *as = as_conv(node, &conv);
-    const uint64_t chunks = weir_cpu_low_conv_chunks(as, ELEMENT_BYTES, is_first(node));
-    weir_cpu_low_conv_pack(as, ELEMENT_BYTES, is_first(node), destination);
-    weir_cpu_i8_sums(destination, panels_of(node), chunks,
-        (void *)((unsigned char *)destination +
-                 weir_cpu_low_conv_weights(as, ELEMENT_BYTES, is_first(node))));
+    w_pack(node, destination);
     return WEIR_OK;
 }
 
@@ -179,7 +184,8 @@ static void requant_init(int8_conv_state_t *state, const weir_node_t *node)
     r->zero = z_zero;
 }
 
-static const char *state_init(int8_conv_state_t *state, const weir_node_t *node)
+static const char *state_init(
+    int8_conv_state_t *state, const weir_node_t *node, const unsigned char *weights)
 {
     const uint64_t outputs = (uint64_t)node->inputs[W].dims[0];
     const char *wrong = weir_cpu_low_conv_init(&state->conv, ELEMENT_BYTES, is_first(node));
@@ -188,9 +194,6 @@ static const char *state_init(int8_conv_state_t *state, const weir_node_t *node)
     state->pixels = (uint64_t)(node->outputs[0].dims[2] * node->outputs[0].dims[3]);
     if (wrong || state->conv.strips == 0)
         return wrong;
-    if (node->inputs[W].format !=
-        (is_first(node) ? WEIR_CPU_FORMAT_I8_FIRST : WEIR_CPU_FORMAT_I8_CONV))
-        return "the weights have not been packed";
     weir_cpu_low_conv_places(&state->conv, state->at);
     state->c_offset = state->conv.a_bytes + state->conv.first_bytes;
     state->is_row_major = (uint32_t)is_row_major(&node->outputs[0]);
@@ -198,9 +201,8 @@ static const char *state_init(int8_conv_state_t *state, const weir_node_t *node)
     state->pad = (unsigned char)weir_cpu_zero(node, X_ZERO);
     int32_t *bias = (int32_t *)(state->at + state->conv.chunks);
     float *scale = (float *)(bias + state->conv.panels * WEIR_K_PANEL);
-    const int32_t *sums =
-        (const int32_t *)((const unsigned char *)node->inputs[W].data +
-                          state->conv.panels * state->conv.chunks * WEIR_K_CHUNK_PANEL_BYTES);
+    const int32_t *sums = (const int32_t *)(weights + state->conv.panels * state->conv.chunks *
+                                                          WEIR_K_CHUNK_PANEL_BYTES);
     weir_cpu_requant_init(node, &(weir_cpu_requant_inputs_t){X_SCALE, W_SCALE, Y_SCALE, BIAS},
         outputs, sums, bias, scale);
     state->bias = bias;
@@ -222,9 +224,14 @@ weir_code_t weir_cpu_int8_conv_prepare(
     if (wrong)
         return host->fail(host, WEIR_INVALID_ARGUMENT, "QLinearConv: %s", wrong);
     const uint64_t chunks = weir_cpu_low_conv_chunks(as, ELEMENT_BYTES, is_first(node));
-    const uint64_t bytes = chunks * sizeof(uint32_t) +
-                           panels_of(node) * WEIR_K_PANEL * (sizeof(int32_t) + sizeof(float));
-    int8_conv_state_t *state = host->alloc(host, sizeof(*state) + bytes);
+    const uint64_t own_at =
+        weir_cpu_round_up(sizeof(int8_conv_state_t) + chunks * sizeof(uint32_t) +
+                              panels_of(node) * WEIR_K_PANEL * (sizeof(int32_t) + sizeof(float)),
+            64);
+    weir_packing_t packing;
+    (void)weir_cpu_int8_conv_pack_query(node, W, &packing);
+    const int packs = node->inputs[W].format != packing.format;
+    int8_conv_state_t *state = host->alloc(host, own_at + (packs ? packing.bytes : 0));
     if (!state)
         return host->fail(
             host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a QLinearConv");
@@ -232,7 +239,13 @@ weir_code_t weir_cpu_int8_conv_prepare(
     state->low = low;
     state->conv.shape = shape;
     state->conv.taps = (uint64_t)(shape.kernel_height * shape.kernel_width);
-    wrong = state_init(state, node);
+    const unsigned char *weights = node->inputs[W].data;
+    if (packs) {
+        unsigned char *own = (unsigned char *)state + own_at;
+        w_pack(node, own);
+        state->own_w = weights = own;
+    }
+    wrong = state_init(state, node, weights);
     if (wrong) {
         host->free(host, state);
         return host->fail(host, WEIR_UNSUPPORTED, "QLinearConv: %s", wrong);
@@ -385,6 +398,7 @@ weir_code_t weir_cpu_int8_conv_run(const weir_task_t *task)
     const int8_conv_state_t *state = task->state;
     const weir_cpu_low_conv_t *conv = &state->conv;
     const uint64_t end = weir_cpu_min(task->first + task->count, weir_cpu_low_conv_tasks(conv));
+    const unsigned char *weights = state->own_w ? state->own_w : task->inputs[W].data;
     unsigned char *scratch = task->scratch;
     uint64_t made = UINT64_MAX;
     weir_cpu_low_strip_t strip = {.rows = 0};
@@ -409,8 +423,7 @@ weir_code_t weir_cpu_int8_conv_run(const weir_task_t *task)
                 .chunks = conv->chunks,
                 .a = scratch,
                 .at = state->at,
-                .b = (const unsigned char *)task->inputs[W].data +
-                     panel * conv->chunks * WEIR_K_CHUNK_PANEL_BYTES,
+                .b = weights + panel * conv->chunks * WEIR_K_CHUNK_PANEL_BYTES,
                 .c = scratch + state->c_offset,
                 .c_row = WEIR_K_PANEL,
                 .done = rows_done,

@@ -18,6 +18,7 @@ typedef struct int8_matmul_state {
     uint64_t c_offset;   // in the scratch; A lies at 0
     uint32_t is_integer; // MatMulInteger
     uint32_t b_input;
+    const void *own_b; // of a B that came as it is, behind the rest; NULL: it is packed
     unsigned char flip;
     weir_k_requant_t requant;
     const int32_t *bias; // [panels * 32] of QLinearMatMul, behind `at`
@@ -94,6 +95,12 @@ static uint64_t packed_bytes(const b_shape_t *b)
            WEIR_K_CHUNK_PANEL_BYTES;
 }
 
+// With the columns' sums behind it.
+static uint64_t all_bytes(const b_shape_t *b)
+{
+    return packed_bytes(b) + WEIR_DIV_UP(b->n, WEIR_K_PANEL) * WEIR_K_PANEL * sizeof(int32_t);
+}
+
 weir_code_t weir_cpu_int8_matmul_pack_query(
     const weir_node_t *node, uint32_t input, weir_packing_t *out_packing)
 {
@@ -101,21 +108,16 @@ weir_code_t weir_cpu_int8_matmul_pack_query(
         return WEIR_OK;
     const b_shape_t b = b_shape(node);
     out_packing->format = WEIR_CPU_FORMAT_I8;
-    out_packing->bytes =
-        packed_bytes(&b) + WEIR_DIV_UP(b.n, WEIR_K_PANEL) * WEIR_K_PANEL * sizeof(int32_t);
+    out_packing->bytes = all_bytes(&b);
     return WEIR_OK;
 }
 
-weir_code_t weir_cpu_int8_matmul_pack(
-    const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes)
+static void b_pack(const weir_node_t *node, void *destination)
 {
     const b_shape_t b = b_shape(node);
     const uint64_t panels = WEIR_DIV_UP(b.n, WEIR_K_PANEL);
     const uint64_t chunks = WEIR_DIV_UP(b.k, WEIR_K_CHUNK_U8);
-    if (input != b_input(node) ||
-        bytes < packed_bytes(&b) + panels * WEIR_K_PANEL * sizeof(int32_t))
-        return WEIR_INVALID_ARGUMENT;
-    const unsigned char *from = node->inputs[input].data;
+    const unsigned char *from = node->inputs[b_input(node)].data;
     unsigned char *to = destination;
     for (uint64_t panel = 0; panel < panels; panel++)
         for (uint64_t k = 0; k < chunks * WEIR_K_CHUNK_U8; k += 4)
@@ -123,6 +125,15 @@ weir_code_t weir_cpu_int8_matmul_pack(
                 for (uint64_t i = k; i < k + 4; i++)
                     *to++ = i < b.k && j < b.n ? from[i * b.k_step + j * b.n_step] : 0;
     weir_cpu_i8_sums(destination, panels, chunks, (void *)to);
+}
+
+weir_code_t weir_cpu_int8_matmul_pack(
+    const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes)
+{
+    const b_shape_t b = b_shape(node);
+    if (input != b_input(node) || bytes < all_bytes(&b))
+        return WEIR_INVALID_ARGUMENT;
+    b_pack(node, destination);
     return WEIR_OK;
 }
 
@@ -164,17 +175,24 @@ weir_code_t weir_cpu_int8_matmul_prepare(
     if ((uint64_t)a->dims[a->rank - 1] != b.k || b.k > UINT32_MAX / 256)
         return host->fail(host, WEIR_INVALID_ARGUMENT, "%s: A has %lld columns, B has %llu rows",
             node->op, (long long)a->dims[a->rank - 1], (unsigned long long)b.k);
-    if (packed->format != WEIR_CPU_FORMAT_I8)
-        return host->fail(host, WEIR_UNSUPPORTED, "%s: B has not been packed", node->op);
+    const int packs = packed->format != WEIR_CPU_FORMAT_I8;
     const uint64_t chunks = WEIR_DIV_UP(b.k, WEIR_K_CHUNK_U8);
     const uint64_t panels = WEIR_DIV_UP(b.n, WEIR_K_PANEL);
     int8_matmul_state_t *state;
-    const weir_code_t code = weir_cpu_state_new(host, node,
-        sizeof(*state) + chunks * sizeof(uint32_t) +
-            panels * WEIR_K_PANEL * (sizeof(int32_t) + sizeof(float)),
-        &state);
+    const uint64_t own_at =
+        weir_cpu_round_up(sizeof(*state) + chunks * sizeof(uint32_t) +
+                              panels * WEIR_K_PANEL * (sizeof(int32_t) + sizeof(float)),
+            64);
+    const weir_code_t code =
+        weir_cpu_state_new(host, node, own_at + (packs ? all_bytes(&b) : 0), &state);
     if (code != WEIR_OK)
         return code;
+    const unsigned char *bytes = packed->data;
+    if (packs) {
+        unsigned char *own = (unsigned char *)state + own_at;
+        b_pack(node, own);
+        state->own_b = bytes = own;
+    }
     state->low = weir_cpu_low_table(host);
     state->k = b.k;
     state->n = b.n;
@@ -250,7 +268,7 @@ weir_code_t weir_cpu_int8_matmul_run(const weir_task_t *task)
     const int8_matmul_state_t *state = task->state;
     const uint64_t end =
         weir_cpu_min(task->first + task->count, state->row_blocks * state->panel_blocks);
-    const unsigned char *b = task->inputs[state->b_input].data;
+    const unsigned char *b = state->own_b ? state->own_b : task->inputs[state->b_input].data;
     const int32_t *sums =
         (const int32_t *)(b + state->panels * state->chunks * WEIR_K_CHUNK_PANEL_BYTES);
     const weir_node_t seen = {.inputs = task->inputs};

@@ -318,12 +318,16 @@ static void pixels_row(const weir_cpu_low_conv_t *conv, const weir_tensor_t *ima
     }
 }
 
-// `count` units, `step` bytes apart, into rows of chunks. The size is known when compiled.
-static inline __attribute__((always_inline)) void units_copy(const uint64_t bytes, uint64_t count,
-    const unsigned char *from, uint64_t step, unsigned char *to)
+// `count` units, `step` bytes apart, into rows of chunks; what lies behind `used` becomes 0. The
+// size is known when compiled.
+static inline __attribute__((always_inline)) void units_copy(const uint64_t bytes, uint64_t used,
+    uint64_t count, const unsigned char *from, uint64_t step, unsigned char *to)
 {
-    for (uint64_t i = 0; i < count; i++)
-        memcpy(to + i * WEIR_K_CHUNK_BYTES, from + i * step, bytes);
+    for (uint64_t i = 0; i < count; i++, to += WEIR_K_CHUNK_BYTES) {
+        memcpy(to, from + i * step, bytes);
+        if (used < bytes)
+            memset(to + used, 0, bytes - used);
+    }
 }
 
 void weir_cpu_low_conv_first(const weir_cpu_low_conv_t *conv, const weir_cpu_low_strip_t *strip,
@@ -345,18 +349,21 @@ void weir_cpu_low_conv_first(const weir_cpu_low_conv_t *conv, const weir_cpu_low
     for (uint64_t unit = 0; unit < conv->chunks * units; unit++) {
         unsigned char *unit_to = to + unit / units * conv->plane_pixels * WEIR_K_CHUNK_BYTES +
                                  unit % units * conv->unit_bytes;
-        // Units behind the last row of taps meet weights of 0: any finite number will do.
+        // What is behind the last tap of a row, or the last row, meets weights of 0, which are no
+        // match for an infinity.
+        const uint64_t used =
+            unit < (uint64_t)s->kernel_height ? (uint64_t)s->kernel_width * pixel_bytes : 0;
         const uint64_t ky = weir_cpu_min(unit, (uint64_t)s->kernel_height - 1);
         for (uint64_t row = 0; row < strip->rows;
              row++, unit_to += conv->plane_columns * WEIR_K_CHUNK_BYTES) {
             const unsigned char *from =
                 pixels + (row * (uint64_t)s->stride_y + ky * (uint64_t)s->dilation_y) * row_bytes;
             if (conv->unit_bytes == 16)
-                units_copy(16, strip->columns, from, step, unit_to);
+                units_copy(16, used, strip->columns, from, step, unit_to);
             else if (conv->unit_bytes == 32)
-                units_copy(32, strip->columns, from, step, unit_to);
+                units_copy(32, used, strip->columns, from, step, unit_to);
             else
-                units_copy(64, strip->columns, from, step, unit_to);
+                units_copy(64, used, strip->columns, from, step, unit_to);
         }
     }
 }

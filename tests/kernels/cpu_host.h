@@ -84,7 +84,7 @@ static inline const weir_kernel_t *cpu_host_kernel(const weir_plugin_t *plugin, 
     for (uint32_t i = 0; i < plugin->kernels.count; i++) {
         const unsigned char *at = plugin->kernels.data;
         const weir_kernel_t *kernel = (const void *)(at + (size_t)i * plugin->kernels.stride);
-        if (!strcmp(kernel->op, op))
+        if (!strcmp(kernel->op, op) && !(kernel->head.flags & WEIR_KERNEL_BF16))
             return kernel;
     }
     return NULL;
