@@ -35,6 +35,9 @@ weir_code_t weir_cpu_low_conv_supports(
     for (uint32_t i = 0; i < 4; i++)
         if (weir_cpu_attribute_at(node, "pads", i, 0) < 0)
             return weir_cpu_refuse(out_support, "takes no negative pads");
+    // A kernel of one column over an image of one column would become a row: see conv_shape.c.
+    if (is_first && w->dims[3] == 1 && w->dims[2] > 1)
+        return weir_cpu_refuse(out_support, "the kernel is a column");
     if (is_first &&
         (x->format != WEIR_FORMAT_ROW_MAJOR || w->dims[1] > (int64_t)FIRST_CHANNELS ||
             w->dims[3] > 16 || unit_bytes(w->dims[3], element_bytes) > WEIR_K_CHUNK_BYTES ||
