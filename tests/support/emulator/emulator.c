@@ -61,7 +61,7 @@ static uint32_t next(launch_t *launch)
 }
 
 // Goes on at `to`; comes back when somebody goes on at `from`. for_good: it never does.
-static void switch_to(point_t *from, point_t *to, int for_good)
+__attribute__((noinline)) static void switch_to(point_t *from, point_t *to, int for_good)
 {
     fiber_leave(&from->notes, &to->notes, for_good);
 #if defined(FIBERS_ASAN) || defined(FIBERS_TSAN)
@@ -188,26 +188,31 @@ static void fiber_main(void)
     switch_to(&launch->fibers[self].point, &launch->scheduler, 1);
 }
 
+static void fiber_ready(launch_t *launch, uint32_t thread)
+{
+    fiber_t *fiber = &launch->fibers[thread];
+    char *stack = launch->stacks + thread * STACK_BYTES;
+    fiber->wait = WAIT_READY;
+    fiber->shuffles = 0;
+    fiber->point.has_jump = 0;
+    fiber_new(&fiber->point.notes, stack, STACK_BYTES);
+    launch->ready[launch->ready_count++] = thread;
+    launch->warp_live[thread / WARP] = WARP;
+    launch->warp_waiting[thread / WARP] = 0;
+    (void)getcontext(&fiber->point.context);
+    fiber->point.context.uc_stack.ss_sp = stack;
+    fiber->point.context.uc_stack.ss_size = STACK_BYTES;
+    fiber->point.context.uc_link = NULL;
+    makecontext(&fiber->point.context, fiber_main, 0);
+}
+
 // 0: threads wait for each other.
 static int run_fibers(launch_t *launch)
 {
     launch->live = launch->threads;
     launch->waiting = launch->ready_count = 0;
-    for (uint32_t i = 0; i < launch->threads; i++) {
-        fiber_t *fiber = &launch->fibers[i];
-        (void)getcontext(&fiber->point.context);
-        fiber->point.context.uc_stack.ss_sp = launch->stacks + i * STACK_BYTES;
-        fiber->point.context.uc_stack.ss_size = STACK_BYTES;
-        fiber->point.context.uc_link = NULL;
-        fiber->point.has_jump = 0;
-        fiber->wait = WAIT_READY;
-        fiber->shuffles = 0;
-        fiber_new(&fiber->point.notes, launch->stacks + i * STACK_BYTES, STACK_BYTES);
-        makecontext(&fiber->point.context, fiber_main, 0);
-        launch->ready[launch->ready_count++] = i;
-        launch->warp_live[i / WARP] = WARP;
-        launch->warp_waiting[i / WARP] = 0;
-    }
+    for (uint32_t i = 0; i < launch->threads; i++)
+        fiber_ready(launch, i);
     while (launch->ready_count) {
         const uint32_t draw = next(launch) % launch->ready_count;
         const uint32_t thread = launch->ready[draw];
