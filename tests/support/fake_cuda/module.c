@@ -17,6 +17,7 @@
 
 typedef struct module {
     void *library; // NULL: the own kernels
+    int file;      // of the library
     fake_kernel_t kernels[KERNELS_MAX];
     uint32_t kernel_count;
 } module_t;
@@ -39,15 +40,18 @@ static size_t object_bytes(const void *image)
     return head.e_shoff + (size_t)head.e_shnum * head.e_shentsize;
 }
 
-static void *load_object(const void *image, size_t bytes)
+// The file stays open as long as the library: the loader knows libraries by their path.
+static void *load_object(const void *image, size_t bytes, int *out_file)
 {
     char path[64];
-    int file = memfd_create("fake cubin", 0);
+    int file = memfd_create("fake cubin", MFD_CLOEXEC);
     if (file < 0 || write(file, image, bytes) != (ssize_t)bytes)
         abort();
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", file);
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    (void)close(file);
+    if (!library)
+        (void)close(file);
+    *out_file = file;
     return library;
 }
 
@@ -61,7 +65,7 @@ CUresult cuModuleLoadData(CUmodule *out_module, const void *image)
     module_t *module = calloc(1, sizeof *module);
     if (!module)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    if (bytes && !(module->library = load_object(image, bytes))) {
+    if (bytes && !(module->library = load_object(image, bytes, &module->file))) {
         free(module);
         return CUDA_ERROR_INVALID_IMAGE;
     }
@@ -80,8 +84,10 @@ CUresult cuModuleUnload(CUmodule handle)
     fake_wait(context, NULL);
     fake_world.alive--;
     fake_unlock();
-    if (module->library)
+    if (module->library) {
         (void)dlclose(module->library);
+        (void)close(module->file);
+    }
     free(module);
     return CUDA_SUCCESS;
 }
