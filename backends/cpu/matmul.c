@@ -12,6 +12,7 @@
 
 #define PACK_PANELS 8u
 #define BLOCK_ROWS 120u
+#define FEW_ROWS 264u
 
 typedef struct matmul_state {
     const weir_k_table_t *kernels;
@@ -132,11 +133,14 @@ static void batch_init(matmul_state_t *state, const weir_tensor_t *a, const weir
     }
 }
 
-// Halves the blocks until there are tasks enough, but none below some tens of microseconds.
+// Halves the blocks until there are tasks enough, but none below some tens of microseconds. With
+// few rows all of them stay together, so that every panel of B comes from memory once and to one
+// core only.
 static void blocks_init(matmul_state_t *state)
 {
     const uint64_t enough = 8, small = 2000000;
-    uint64_t rows = BLOCK_ROWS, columns = WEIR_CPU_BLOCK_COLUMNS;
+    const int has_few_rows = state->m <= FEW_ROWS;
+    uint64_t rows = has_few_rows ? FEW_ROWS : BLOCK_ROWS, columns = WEIR_CPU_BLOCK_COLUMNS;
     for (;;) {
         rows = weir_cpu_min(rows, weir_cpu_round_up(state->m, WEIR_K_TILE_ROWS));
         columns = weir_cpu_min(columns, weir_cpu_round_up(state->n, WEIR_K_PANEL));
@@ -145,9 +149,9 @@ static void blocks_init(matmul_state_t *state)
         const uint64_t tasks = state->batch_count * state->row_blocks * state->column_blocks;
         if (tasks >= enough || rows * columns * state->k < small)
             break;
-        if (rows > 2 * WEIR_K_TILE_ROWS)
+        if (rows > 2 * WEIR_K_TILE_ROWS && !has_few_rows)
             rows = weir_cpu_round_up(rows / 2, WEIR_K_TILE_ROWS);
-        else if (columns > 2 * WEIR_K_PANEL)
+        else if (columns > (has_few_rows ? 1 : 2) * WEIR_K_PANEL)
             columns = weir_cpu_round_up(columns / 2, WEIR_K_PANEL);
         else
             break;
