@@ -256,6 +256,13 @@ static weir_status_t device_number(
     return NULL;
 }
 
+// A device that is away now may come back; of a model that was there before, anything may.
+static bool may_be_missing(const weir__served_t *served, weir_status_t status)
+{
+    weir_code_t code = weir_status_code(status);
+    return served->placed_count || code == WEIR_UNAVAILABLE || code == WEIR_DEVICE_LOST;
+}
+
 static weir_status_t place(
     weir_scheduler_t *scheduler, weir__served_t *served, const char *devices, uint32_t index)
 {
@@ -266,7 +273,8 @@ static weir_status_t place(
     memset(placed, 0, sizeof *placed);
     weir_plan_options_t options = {.size = sizeof options, .devices = devices};
     weir_status_t missing = weir_plan_create(served->model, &options, &placed->plan);
-    if (missing && !(served->placed_count && devices))
+    placed->missing = missing != NULL;
+    if (missing && !(devices && may_be_missing(served, missing)))
         return missing;
     weir_plan_node_t node = {.size = sizeof node};
     const char *name = devices;
@@ -295,7 +303,7 @@ static weir_status_t place(
     return status;
 }
 
-// A model that was there before is loaded for the devices that are there now: one is enough.
+// A model is served by the devices that are there: one is enough.
 static weir_status_t tolerate(
     weir_scheduler_t *scheduler, const weir__served_t *served, weir_status_t status, bool *out_some)
 {
@@ -303,7 +311,7 @@ static weir_status_t tolerate(
         *out_some = true;
         return NULL;
     }
-    if (!served->placed_count)
+    if (!may_be_missing(served, status))
         return status;
     weir__loop_log(scheduler, WEIR_LOG_WARNING, 0, "%s@%s does without a device: %s", served->name,
         served->version, weir_status_text(status));
@@ -342,9 +350,8 @@ static weir_status_t place_all(
 
 // ---- Instances ---------------------------------------------------------------------------------
 
-void weir__seat_free(weir__instance_t *instance)
+static void free_parts(weir__instance_t *instance, const weir__served_t *served)
 {
-    weir__served_t *served = instance->served;
     weir_session_free(instance->session);
     weir_cancel_free(instance->cancel);
     for (uint32_t i = 0; instance->buffers && i < served->input_count; i++)
@@ -359,16 +366,21 @@ void weir__seat_free(weir__instance_t *instance)
     atomic_store(&instance->served, NULL); // last: now it is anybody's
 }
 
+void weir__seat_free(weir__instance_t *instance)
+{
+    free_parts(instance, instance->served);
+}
+
 weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *served,
-    weir__placed_t *placed, weir__instance_t **out_instance)
+    weir__placed_t *placed, weir_plan_t *plan, weir__instance_t **out_instance)
 {
     weir__instance_t *instance = NULL;
     pthread_mutex_lock(&scheduler->lock);
     for (uint32_t i = 0; i < scheduler->limits.instance_count && !instance; i++)
         if (!scheduler->instances[i].served)
             instance = &scheduler->instances[i];
-    if (instance)
-        instance->served = served;
+    if (instance) // it is the model's when it is complete: others look through them meanwhile
+        instance->served = &scheduler->nobody;
     pthread_mutex_unlock(&scheduler->lock);
     if (!instance)
         return WEIR_FAIL(WEIR_RESOURCE_EXHAUSTED, "%s@%s: all %u instances are taken", served->name,
@@ -384,31 +396,37 @@ weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *ser
             : weir_cancel_create(&instance->cancel);
     weir_session_options_t options = {.size = sizeof options, .threads = placed->threads};
     if (!status)
-        status = weir_session_create(placed->plan, &options, &instance->session);
-    if (status)
-        weir__seat_free(instance);
-    else
-        *out_instance = instance;
-    return status;
+        status = weir_session_create(plan, &options, &instance->session);
+    if (status) {
+        free_parts(instance, served);
+        return status;
+    }
+    atomic_store(&instance->served, served);
+    *out_instance = instance;
+    return NULL;
 }
 
-// loads: it was there before.
-static weir_status_t make_instances(weir_scheduler_t *scheduler, weir__served_t *served, bool loads)
+static weir_status_t make_instances(weir_scheduler_t *scheduler, weir__served_t *served)
 {
     bool some = false;
     for (uint32_t p = 0; p < served->placed_count; p++)
         for (uint32_t i = 0; i < served->instances_min && served->placed[p].plan; i++) {
             weir__instance_t *instance;
-            weir_status_t status =
-                weir__seat_create(scheduler, served, &served->placed[p], &instance);
-            WEIR_TRY(loads ? tolerate(scheduler, served, status, &some) : status);
+            weir_status_t status = weir__seat_create(
+                scheduler, served, &served->placed[p], served->placed[p].plan, &instance);
+            served->placed[p].missing |= status != NULL;
+            WEIR_TRY(tolerate(scheduler, served, status, &some));
         }
-    if (loads && !some)
+    if (!some)
         return WEIR_FAIL(
             WEIR_UNAVAILABLE, "%s@%s: no instance could be made", served->name, served->version);
     // What may be evicted does not run on other threads than the team's.
-    for (uint32_t i = 0; i < WEIR__INLINE_MAX && !served->path; i++)
-        WEIR_TRY(weir_session_create(served->placed[0].plan, NULL, &served->inlines[i].session));
+    weir_plan_t *first = served->path ? NULL : served->placed[0].plan;
+    atomic_store(&served->no_inline, !first);
+    for (uint32_t i = 0; i < WEIR__INLINE_MAX && first; i++)
+        WEIR_TRY(weir_session_create(first, NULL, &served->inlines[i].session));
+    atomic_store(&served->inline_watched, 1); // until its first run has shown where it computes
+    atomic_store(&served->inline_ns, 0);
     return NULL;
 }
 
@@ -419,11 +437,10 @@ weir_status_t weir__build_resident(
     served->model = model;
     uint32_t count;
     weir_status_t status = place_all(scheduler, served, &count);
-    bool loads = served->placed_count > 0;
     // Written once: whoever lists the models may be reading it.
     if (!served->placed_count)
         served->placed_count = WEIR_MIN(count, (uint32_t)WEIR__PLACED_MAX);
-    return status ? status : make_instances(scheduler, served, loads);
+    return status ? status : make_instances(scheduler, served);
 }
 
 weir_status_t weir__build(weir_scheduler_t *scheduler, weir__served_t *served, weir_model_t *model,

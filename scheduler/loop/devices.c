@@ -9,22 +9,24 @@
 
 #define REOPEN_NS (1000 * WEIR_MS) // between attempts to open a device that is away
 
-void weir__device_tell_new(weir_scheduler_t *scheduler, uint32_t index)
-{
-    weir__loop_device_t *device = &scheduler->devices[index];
-    if (device->told)
-        return;
-    device->told = true;
-    weir__observe_set(&device->series->state, WEIR__DEVICE_HEALTHY);
-    weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_DEVICE_STATE,
-                                   .device = index,
-                                   .state = WEIR__DEVICE_HEALTHY,
-                                   .count = device->slots});
-}
-
 static bool is_away(const weir__loop_device_t *device)
 {
     return device->state == WEIR__DEVICE_QUARANTINED || device->state == WEIR__DEVICE_LOST;
+}
+
+void weir__device_tell_new(weir_scheduler_t *scheduler, const weir__placed_t *placed)
+{
+    weir__loop_device_t *device = &scheduler->devices[placed->device];
+    if (!device->told) {
+        device->told = true;
+        weir__observe_set(&device->series->state, WEIR__DEVICE_HEALTHY);
+        weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_DEVICE_STATE,
+                                       .device = placed->device,
+                                       .state = WEIR__DEVICE_HEALTHY,
+                                       .count = device->slots});
+    }
+    if (placed->missing && !is_away(device)) // from here on it is looked for
+        weir__device_lost(scheduler, placed->device, WEIR__DEVICE_LOST);
 }
 
 bool weir__seat_tell(weir_scheduler_t *scheduler, weir__instance_t *instance)
@@ -47,8 +49,9 @@ bool weir__seat_tell(weir_scheduler_t *scheduler, weir__instance_t *instance)
     if (code != WEIR_OK) { // it will never say that this one is gone
         served->instance_count--;
         instance->placed->instance_count--;
-        weir__ledger_unseat(scheduler, instance);
+        uint64_t bytes = instance->charge_bytes;
         weir__seat_free(instance);
+        weir__ledger_unseat(scheduler, bytes);
         return false;
     }
     weir__served_gauges(served);
@@ -60,10 +63,11 @@ bool weir__seat_tell(weir_scheduler_t *scheduler, weir__instance_t *instance)
 static void forget(weir_scheduler_t *scheduler, weir__instance_t *instance)
 {
     weir__served_t *served = instance->served;
+    uint64_t bytes = instance->charge_bytes;
     served->instance_count--;
     weir__served_gauges(served);
-    weir__ledger_unseat(scheduler, instance);
     weir__seat_free(instance);
+    weir__ledger_unseat(scheduler, bytes);
     weir__served_settle(scheduler, served);
 }
 
@@ -104,23 +108,39 @@ void weir__device_changed(weir_scheduler_t *scheduler, const weir__core_action_t
 
 // ---- What takes more than one step -------------------------------------------------------------
 
+// The loader makes it. false: it can't.
 static bool add_instance(
     weir_scheduler_t *scheduler, weir__served_t *served, weir__placed_t *placed)
 {
-    weir__instance_t *instance;
-    weir_status_t status = weir__seat_create(scheduler, served, placed, &instance);
+    weir__job_t *job = calloc(1, sizeof *job);
+    weir_status_t status = job ? weir__loader_start(scheduler) : weir__loop_no_memory();
     if (status) {
         weir__loop_log(scheduler, WEIR_LOG_WARNING, 0, "%s@%s: no further instance: %s",
             served->name, served->version, weir_status_text(status));
         weir_status_free(status);
+        free(job);
         return false;
     }
-    return weir__seat_tell(scheduler, instance);
+    job->kind = WEIR__JOB_SEAT;
+    job->served = served;
+    job->placed = (uint32_t)(placed - served->placed);
+    job->plan = placed->plan;
+    weir_plan_retain(job->plan);
+    atomic_fetch_add(&served->pins, 1);
+    served->making_count++;
+    placed->making_count++;
+    weir__loader_post(scheduler, job);
+    return true;
 }
 
 static bool takes_instances(const weir_scheduler_t *scheduler, const weir__placed_t *placed)
 {
     return !is_away(&scheduler->devices[placed->device]);
+}
+
+static uint32_t seats(const weir__placed_t *placed)
+{
+    return placed->instance_count + placed->making_count;
 }
 
 // One more, on the device that has fewest.
@@ -132,8 +152,7 @@ static void scale_up(weir_scheduler_t *scheduler, weir__served_t *served)
     for (uint32_t p = 0; p < served->placed_count; p++) {
         weir__placed_t *placed = &served->placed[p];
         if (placed->plan && takes_instances(scheduler, placed) &&
-            placed->instance_count < served->instances_max &&
-            (!best || placed->instance_count < best->instance_count))
+            seats(placed) < served->instances_max && (!best || seats(placed) < seats(best)))
             best = placed;
     }
     if (best)
@@ -203,8 +222,7 @@ static bool is_there(const weir__served_t *served)
 
 static void fill_up(weir_scheduler_t *scheduler, weir__served_t *served, weir__placed_t *placed)
 {
-    while (
-        placed->instance_count < served->instances_min && add_instance(scheduler, served, placed))
+    while (seats(placed) < served->instances_min && add_instance(scheduler, served, placed))
         ;
 }
 
@@ -219,6 +237,8 @@ static void plan_again(weir_scheduler_t *scheduler, weir__served_t *served, uint
     job->placed = placed;
     job->model = served->model;
     weir_model_retain(job->model);
+    job->old_plans[0] = served->placed[placed].plan; // its sessions keep it while they are there
+    served->placed[placed].plan = NULL;
     memcpy(job->device_name, scheduler->devices[served->placed[placed].device].name,
         sizeof job->device_name);
     atomic_fetch_add(&served->pins, 1);
@@ -229,7 +249,7 @@ void weir__device_mend(weir_scheduler_t *scheduler, weir__served_t *served)
 {
     for (uint32_t p = 0; is_there(served) && p < served->placed_count; p++)
         if (takes_instances(scheduler, &served->placed[p]) &&
-            served->placed[p].instance_count < served->instances_min)
+            seats(&served->placed[p]) < served->instances_min)
             plan_again(scheduler, served, p);
 }
 
@@ -240,8 +260,8 @@ void weir__device_reopened(weir_scheduler_t *scheduler, const weir__job_t *job)
     bool same = weir_status_code(job->status) == WEIR_INVALID_ARGUMENT;
     device->returning = false;
     if (job->status && !same) {
-        weir__loop_log(scheduler, WEIR_LOG_WARNING, 0, "device \"%s\" is not back: %s",
-            device->name, weir_status_text(job->status));
+        weir__loop_log(scheduler, device->retry_ns ? WEIR_LOG_DEBUG : WEIR_LOG_WARNING, 0,
+            "device \"%s\" is not back: %s", device->name, weir_status_text(job->status));
         device->retry_ns = weir_now_ns() + REOPEN_NS;
         scheduler->chores = true;
         return;
@@ -278,10 +298,30 @@ void weir__device_planned(weir_scheduler_t *scheduler, weir__job_t *job)
         weir__loop_log(scheduler, WEIR_LOG_WARNING, 0, "%s@%s on device \"%s\": %s", served->name,
             served->version, job->device_name, weir_status_text(job->status));
     } else if (is_there(served) && takes_instances(scheduler, placed)) {
-        weir_plan_t *old = placed->plan;
+        weir_plan_t *old = placed->plan; // goes with the job
         placed->plan = job->plan;
-        job->plan = old; // goes with the job
+        job->plan = old;
         fill_up(scheduler, served, placed);
+    }
+    weir__served_unpin(served);
+    weir__served_settle(scheduler, served);
+}
+
+void weir__device_seated(weir_scheduler_t *scheduler, weir__job_t *job)
+{
+    weir__served_t *served = job->served;
+    weir__placed_t *placed = &served->placed[job->placed];
+    served->making_count--;
+    placed->making_count--;
+    if (job->status)
+        weir__loop_log(scheduler, WEIR_LOG_WARNING, 0, "%s@%s: no further instance: %s",
+            served->name, served->version, weir_status_text(job->status));
+    else if (is_there(served) && placed->plan == job->plan)
+        (void)weir__seat_tell(scheduler, job->instance);
+    else { // it was planned anew meanwhile
+        weir__seat_free(job->instance);
+        if (is_there(served) && placed->plan && takes_instances(scheduler, placed))
+            fill_up(scheduler, served, placed);
     }
     weir__served_unpin(served);
     weir__served_settle(scheduler, served);
@@ -293,7 +333,9 @@ void weir__chores(weir_scheduler_t *scheduler)
     for (uint32_t i = 0; i < scheduler->limits.instance_count; i++) {
         weir__instance_t *instance = &scheduler->instances[i];
         const weir__served_t *served = atomic_load(&instance->served);
-        if (!served || !served->in_core || !instance->wants_down)
+        // What is being loaded is the loader's.
+        if (!served || !served->in_core || atomic_load(&served->residency) != WEIR__RESIDENT ||
+            !instance->wants_down)
             continue;
         instance->wants_down = false;
         weir__turn_feed(

@@ -3,6 +3,8 @@
 // A model that was given by path is loaded by a request that needs it. Its memory is reserved
 // before that, and where there is not enough the least valuable models go: reload time x rate of
 // requests / bytes, never one in use. (The idea: GreedyDual-Size-Frequency, L. Cherkasova, 1998.)
+// What goes is in the books until it has been freed, so they are never below what is held; models
+// that wait for memory get it in the order in which they asked.
 //
 // What must not be here: a load on the loop.
 #include "scheduler/loop/loop.h"
@@ -58,10 +60,11 @@ static bool evict(weir_scheduler_t *scheduler, weir__served_t *served)
     }
     job->old_model = served->model;
     served->model = NULL;
+    job->freed_bytes = served->charge_bytes;
+    scheduler->memory_leaving += job->freed_bytes;
     weir__stage_clear(served);
     atomic_store(&served->residency, WEIR__COLD);
     weir__observe_set(&served->series->memory_bytes, 0);
-    discharge(scheduler, served->charge_bytes);
     weir__loop_log(scheduler, WEIR_LOG_INFO, 0, "%s@%s is evicted: %llu bytes", served->name,
         served->version, (unsigned long long)served->charge_bytes);
     weir__loader_post(scheduler, job);
@@ -76,7 +79,8 @@ static weir__served_t *least_worth(const weir_scheduler_t *scheduler)
         // A batch may run on when its requests have ended: by a deadline, or on a device that
         // hangs.
         if (!served->in_core || !served->path || served->in_loop || served->batch_count ||
-            served->instance_count == 0 || atomic_load(&served->residency) != WEIR__RESIDENT)
+            served->making_count || served->instance_count == 0 ||
+            atomic_load(&served->residency) != WEIR__RESIDENT)
             continue;
         if (!least || worth(served, scheduler->now_ns) < worth(least, scheduler->now_ns))
             least = served;
@@ -87,11 +91,14 @@ static weir__served_t *least_worth(const weir_scheduler_t *scheduler)
 static bool reserve(weir_scheduler_t *scheduler, const weir__served_t *served)
 {
     uint64_t most = scheduler->options.memory_bytes;
-    while (most && scheduler->memory_used + served->charge_bytes > most) {
+    while (
+        most && scheduler->memory_used - scheduler->memory_leaving + served->charge_bytes > most) {
         weir__served_t *victim = least_worth(scheduler);
         if (!victim || !evict(scheduler, victim))
             return false;
     }
+    if (most && scheduler->memory_used + served->charge_bytes > most)
+        return false; // what is on its way out will be enough
     charge(scheduler, served->charge_bytes);
     return true;
 }
@@ -131,8 +138,9 @@ bool weir__ledger_enter(weir_scheduler_t *scheduler, uint32_t index)
         scheduler->slots[served->last_waiting].next_held = index;
     served->last_waiting = index;
     if (atomic_load(&served->residency) == WEIR__COLD && !served->wants_load &&
-        !begin_load(scheduler, served)) {
+        (scheduler->loads_waiting || !begin_load(scheduler, served))) {
         served->wants_load = true;
+        served->wants_load_order = scheduler->load_orders++;
         scheduler->loads_waiting++;
     }
     return false;
@@ -157,17 +165,32 @@ void weir__ledger_drop(weir_scheduler_t *scheduler, uint32_t index)
         served->last_waiting = before;
 }
 
-void weir__ledger_retry(weir_scheduler_t *scheduler)
+void weir__ledger_forget(weir_scheduler_t *scheduler, weir__served_t *served)
 {
+    scheduler->loads_waiting -= served->wants_load;
+    served->wants_load = false;
+}
+
+static weir__served_t *longest_waiting(const weir_scheduler_t *scheduler)
+{
+    weir__served_t *longest = NULL;
     for (uint32_t i = 0; i < scheduler->options.models; i++) {
         weir__served_t *served = &scheduler->models[i];
-        if (!served->in_core || !served->wants_load)
-            continue;
+        if (served->in_core && served->wants_load &&
+            (!longest || served->wants_load_order < longest->wants_load_order))
+            longest = served;
+    }
+    return longest;
+}
+
+void weir__ledger_retry(weir_scheduler_t *scheduler)
+{
+    weir__served_t *served;
+    while ((served = longest_waiting(scheduler)) != NULL) {
         bool wanted = served->first_waiting != WEIR__NO_INDEX;
         if (wanted && !begin_load(scheduler, served))
-            continue;
-        served->wants_load = false;
-        scheduler->loads_waiting--;
+            return;
+        weir__ledger_forget(scheduler, served);
     }
 }
 
@@ -176,15 +199,6 @@ void weir__ledger_loaded(weir_scheduler_t *scheduler, weir__served_t *served, we
     if (status) {
         weir__loop_log(scheduler, WEIR_LOG_ERROR, 0, "%s@%s could not be loaded: %s", served->name,
             served->version, weir_status_text(status));
-        for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
-            if (scheduler->instances[i].served == served)
-                weir__seat_free(&scheduler->instances[i]);
-        for (uint32_t i = 0; i < WEIR__PLACED_MAX; i++) {
-            weir_plan_free(served->placed[i].plan);
-            served->placed[i].plan = NULL;
-        }
-        weir_model_free(served->model);
-        served->model = NULL;
         discharge(scheduler, served->charge_bytes);
         atomic_store(&served->residency, WEIR__COLD);
     } else {
@@ -248,6 +262,19 @@ static void count_bytes(weir_scheduler_t *scheduler, weir__served_t *served)
     served->charge_bytes = served->info.parameter_bytes + weights + seats;
 }
 
+void weir__ledger_unload(weir_scheduler_t *scheduler, weir__served_t *served)
+{
+    for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
+        if (scheduler->instances[i].served == served)
+            weir__seat_free(&scheduler->instances[i]);
+    for (uint32_t i = 0; i < WEIR__PLACED_MAX; i++) {
+        weir_plan_free(served->placed[i].plan);
+        served->placed[i].plan = NULL;
+    }
+    weir_model_free(served->model);
+    served->model = NULL;
+}
+
 // On the thread that adds the model. The books are the loop's: what is always there is charged by
 // the command that adds it.
 weir_status_t weir__ledger_add(
@@ -264,15 +291,7 @@ weir_status_t weir__ledger_add(
     if (!served->path)
         return NULL;
     WEIR_TRY(weir__loader_start(scheduler));
-    for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
-        if (scheduler->instances[i].served == served)
-            weir__seat_free(&scheduler->instances[i]);
-    for (uint32_t i = 0; i < WEIR__PLACED_MAX; i++) {
-        weir_plan_free(served->placed[i].plan);
-        served->placed[i].plan = NULL;
-    }
-    weir_model_free(served->model);
-    served->model = NULL;
+    weir__ledger_unload(scheduler, served);
     atomic_store(&served->residency, WEIR__COLD);
     return NULL;
 }
@@ -297,14 +316,21 @@ void weir__ledger_seat(weir_scheduler_t *scheduler, weir__instance_t *instance)
     charge(scheduler, instance->charge_bytes);
 }
 
-void weir__ledger_unseat(weir_scheduler_t *scheduler, weir__instance_t *instance)
+void weir__ledger_unseat(weir_scheduler_t *scheduler, uint64_t bytes)
 {
-    discharge(scheduler, instance->charge_bytes);
-    instance->charge_bytes = 0;
+    discharge(scheduler, bytes);
 }
 
-void weir__ledger_remove(weir_scheduler_t *scheduler, weir__served_t *served)
+uint64_t weir__ledger_remove(weir_scheduler_t *scheduler, const weir__served_t *served)
 {
-    if (!served->path || atomic_load(&served->residency) == WEIR__RESIDENT)
-        discharge(scheduler, served->charge_bytes);
+    bool charged = !served->path || atomic_load(&served->residency) == WEIR__RESIDENT;
+    uint64_t bytes = charged ? served->charge_bytes : 0;
+    scheduler->memory_leaving += bytes;
+    return bytes;
+}
+
+void weir__ledger_freed(weir_scheduler_t *scheduler, uint64_t bytes)
+{
+    scheduler->memory_leaving -= bytes;
+    discharge(scheduler, bytes);
 }

@@ -1,7 +1,7 @@
 // scheduler/loop/loader.c: the thread for what takes long: models are loaded and freed, devices are
 // opened again, plans are made for them.
 //
-// One thread, in order: what was evicted is gone before its memory is needed. Each job goes back to
+// One thread, in order. Each job goes back to
 // the loop, which alone decides what follows from it. It is started by the first model or device
 // that needs it.
 #include "scheduler/loop/loop.h"
@@ -42,6 +42,8 @@ static weir_status_t load(weir_scheduler_t *scheduler, weir__served_t *served)
                   served->path)
             : weir__build_resident(scheduler, served, model);
     weir_model_free(model);
+    if (status)
+        weir__ledger_unload(scheduler, served);
     return status;
 }
 
@@ -56,6 +58,9 @@ static weir_status_t do_job(weir_scheduler_t *scheduler, weir__job_t *job)
         weir_plan_options_t options = {.size = sizeof options, .devices = job->device_name};
         return weir_plan_create(job->model, &options, &job->plan);
     }
+    case WEIR__JOB_SEAT:
+        return weir__seat_create(
+            scheduler, job->served, &job->served->placed[job->placed], job->plan, &job->instance);
     case WEIR__JOB_FREE:
         break;
     }
@@ -192,12 +197,16 @@ bool weir__loader_take(weir_scheduler_t *scheduler)
     pthread_mutex_unlock(&scheduler->lock);
     while (job) {
         weir__job_t *next = job->next;
+        if (job->freed_bytes)
+            weir__ledger_freed(scheduler, job->freed_bytes);
         if (job->kind == WEIR__JOB_LOAD)
             weir__ledger_loaded(scheduler, job->served, job->status);
         else if (job->kind == WEIR__JOB_REOPEN)
             weir__device_reopened(scheduler, job);
         else if (job->kind == WEIR__JOB_PLAN)
             weir__device_planned(scheduler, job);
+        else if (job->kind == WEIR__JOB_SEAT)
+            weir__device_seated(scheduler, job);
         free_job(job);
         job = next;
     }

@@ -121,7 +121,8 @@ typedef struct weir__placed {
     weir_plan_t *plan;
     uint32_t device; // of the scheduler
     uint32_t threads;
-    uint32_t instance_count;
+    uint32_t instance_count, making_count;
+    bool missing;           // its device was away when the model was added
     weir_receipt_t receipt; // what all its answers have in common
 } weir__placed_t;
 
@@ -156,7 +157,9 @@ struct weir__served {
     atomic_uint label;
     atomic_uint_fast64_t name_hash;
     atomic_uint tapped;
-    atomic_uint no_inline; // its first device was lost once: those sessions are of no use
+    atomic_uint no_inline;          // its first device was lost once: those sessions are of no use
+    atomic_uint inline_watched;     // that device may hang
+    atomic_uint_fast64_t inline_ns; // the longest run there
     uint32_t index;
     uint32_t core_version; // which use of this place it is
     char name[WEIR__NAME_BYTES];
@@ -200,6 +203,8 @@ struct weir__served {
     uint32_t first_waiting, last_waiting; // requests, while it is not resident
     double rate;                          // of requests, decaying
     uint64_t rate_ns;                     // when it was that
+    uint32_t making_count;                // instances that the loader makes
+    uint64_t wants_load_order;
     bool in_core, wants_up, wants_load;
 };
 
@@ -326,6 +331,7 @@ struct weir_scheduler {
     atomic_uint label_count;
     weir__loop_device_t devices[WEIR__PLACED_MAX * 2];
     uint32_t device_count;
+    weir__served_t nobody;       // of instances that are being made
     weir__instance_t *instances; // [limits.instance_count]
     uint32_t core_versions;
     // The loop's.
@@ -348,7 +354,9 @@ struct weir_scheduler {
     weir_status_t ending_status; // and how it ended
     uint64_t held_due_ns;        // the earliest deadline of requests that the core does not know
     uint64_t drain_due_ns;       // of a drain that waits for those
-    uint64_t memory_used;        // reserved for models
+    uint64_t memory_used;        // reserved for models,
+    uint64_t memory_leaving;     // of that, what is being freed
+    uint64_t load_orders;
     uint32_t loads_waiting;
     weir_state_t *ready_states; // whose next request may go on
     weir__command_t *later;     // commands that wait for requests before them
@@ -409,9 +417,9 @@ weir_status_t weir__build(weir_scheduler_t *scheduler, weir__served_t *served, w
 // Its plans and instances: at first, and each time that it is loaded again.
 weir_status_t weir__build_resident(
     weir_scheduler_t *scheduler, weir__served_t *served, weir_model_t *model);
-// Takes a place for an instance and makes it. The caller's thread or the loop.
+// Takes a place for an instance of a plan and makes it. Not the loop: that takes long.
 weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *served,
-    weir__placed_t *placed, weir__instance_t **out_instance);
+    weir__placed_t *placed, weir_plan_t *plan, weir__instance_t **out_instance);
 void weir__seat_free(weir__instance_t *instance);
 
 // ---- probe.c: are rows independent, and what do batches cost? ----------------------------------
@@ -484,7 +492,8 @@ typedef enum weir__job_kind {
     WEIR__JOB_FREE,   // only what is old
     WEIR__JOB_LOAD,   // served
     WEIR__JOB_REOPEN, // device
-    WEIR__JOB_PLAN    // served, placed, model: a new plan, since the device was opened anew
+    WEIR__JOB_PLAN,   // served, placed, model: a new plan, since the device was opened anew
+    WEIR__JOB_SEAT    // served, placed, plan: one more instance
 } weir__job_kind_t;
 
 typedef struct weir__job {
@@ -497,7 +506,9 @@ typedef struct weir__job {
     weir_model_t *old_model;
     weir_plan_t *old_plans[WEIR__PLACED_MAX];
     weir_session_t *old_sessions[WEIR__INLINE_MAX];
-    weir_plan_t *plan; // made
+    uint64_t freed_bytes;       // in the books until what is old is gone
+    weir_plan_t *plan;          // made; or a reference, for SEAT
+    weir__instance_t *instance; // made
     weir_status_t status;
 } weir__job_t;
 
@@ -519,14 +530,20 @@ void weir__ledger_charge(weir_scheduler_t *scheduler, weir__served_t *served);
 // An instance comes, and is charged with when there are more than what the model was charged with;
 // it goes.
 void weir__ledger_seat(weir_scheduler_t *scheduler, weir__instance_t *instance);
-void weir__ledger_unseat(weir_scheduler_t *scheduler, weir__instance_t *instance);
-void weir__ledger_remove(weir_scheduler_t *scheduler, weir__served_t *served);
+void weir__ledger_unseat(weir_scheduler_t *scheduler, uint64_t bytes); // after it was freed
+// What a model is in the books with that is to be freed; weir__ledger_freed() when it has been.
+uint64_t weir__ledger_remove(weir_scheduler_t *scheduler, const weir__served_t *served);
+void weir__ledger_freed(weir_scheduler_t *scheduler, uint64_t bytes);
+// It does not wait for memory any more.
+void weir__ledger_forget(weir_scheduler_t *scheduler, weir__served_t *served);
 // true: the request may go on; else it waits for its model.
 bool weir__ledger_enter(weir_scheduler_t *scheduler, uint32_t slot);
 void weir__ledger_drop(weir_scheduler_t *scheduler, uint32_t slot); // one that waits
 // Memory may be free for who waits for it.
 void weir__ledger_retry(weir_scheduler_t *scheduler);
 void weir__ledger_loaded(weir_scheduler_t *scheduler, weir__served_t *served, weir_status_t status);
+// Frees instances, plans and model of one that is loaded again when needed; whoever built it.
+void weir__ledger_unload(weir_scheduler_t *scheduler, weir__served_t *served);
 
 // ---- devices.c ---------------------------------------------------------------------------------
 // What the core says of a device or an instance.
@@ -539,12 +556,14 @@ void weir__device_released(weir_scheduler_t *scheduler, weir__instance_t *instan
 // It was opened anew, or not; a plan for it was made.
 void weir__device_reopened(weir_scheduler_t *scheduler, const weir__job_t *job);
 void weir__device_planned(weir_scheduler_t *scheduler, weir__job_t *job);
+void weir__device_seated(weir_scheduler_t *scheduler, weir__job_t *job);
 // Tells the core of an instance, which is idle. false: its device is away, so the instance is
 // freed; the device's return brings others.
 bool weir__seat_tell(weir_scheduler_t *scheduler, weir__instance_t *instance);
 // Makes what is missing of a model that was loaded, on devices that are there.
 void weir__device_mend(weir_scheduler_t *scheduler, weir__served_t *served);
-void weir__device_tell_new(weir_scheduler_t *scheduler, uint32_t device);
+// Tells the core of the device of a plan, if nobody has; one that was away is looked for.
+void weir__device_tell_new(weir_scheduler_t *scheduler, const weir__placed_t *placed);
 // What an action asked for and could not be done within its step.
 void weir__chores(weir_scheduler_t *scheduler);
 

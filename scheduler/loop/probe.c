@@ -338,12 +338,15 @@ static void do_not_stack(probe_t *probe, const char *why)
 
 static weir_status_t probe_device(probe_t *probe, const weir_serving_options_t *options)
 {
+    probe->instance = NULL;
     for (uint32_t i = 0; i < probe->scheduler->limits.instance_count; i++) {
         weir__instance_t *instance = &probe->scheduler->instances[i];
         if (instance->served == probe->served &&
             instance->placed == &probe->served->placed[probe->placed])
             probe->instance = instance;
     }
+    if (!probe->instance) // the device is away
+        return NULL;
     probe->begin_ns = weir_now_ns();
     char why[144];
     if (options->batching == WEIR_BATCHING_AUTO && probe->served->max_batch > 1) {

@@ -447,16 +447,17 @@ void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
     atomic_store(&served->no_inline, 0);
 }
 
-// Freeing weights takes long and is not the loop's, unless there is nobody else.
-static void post_free(weir_scheduler_t *scheduler, weir__served_t *served)
+// Freeing weights takes long and is not the loop's, unless there is nobody else: false.
+static bool post_free(weir_scheduler_t *scheduler, weir__served_t *served, uint64_t bytes)
 {
     weir__job_t *job = atomic_load(&scheduler->closing) ? NULL : calloc(1, sizeof *job);
     weir_status_t status = job ? weir__loader_start(scheduler) : NULL;
     if (!job || status) {
         weir_status_free(status);
         free(job);
-        return;
+        return false;
     }
+    job->freed_bytes = bytes;
     for (uint32_t i = 0; i < WEIR__PLACED_MAX; i++) {
         job->old_plans[i] = served->placed[i].plan;
         served->placed[i].plan = NULL;
@@ -468,6 +469,7 @@ static void post_free(weir_scheduler_t *scheduler, weir__served_t *served)
     job->old_model = served->model;
     served->model = NULL;
     weir__loader_post(scheduler, job);
+    return true;
 }
 
 void weir__served_settle(weir_scheduler_t *scheduler, weir__served_t *served)
@@ -480,20 +482,22 @@ void weir__served_settle(weir_scheduler_t *scheduler, weir__served_t *served)
     if (atomic_load(&served->pins))
         return;
     weir__shapes_forget(scheduler, served);
-    weir__ledger_remove(scheduler, served);
-    post_free(scheduler, served);
+    uint64_t bytes = weir__ledger_remove(scheduler, served);
+    bool posted = post_free(scheduler, served, bytes);
     // What is the loop's; the rest may be written by whoever gives up adding a model.
     served->instance_count = served->in_loop = served->held_count = served->running_count = 0;
     served->batch_count = 0;
     served->in_core = served->wants_up = false;
     served->tap = NULL;
     served->first_waiting = served->last_waiting = WEIR__NO_INDEX;
-    served->wants_load = false;
+    weir__ledger_forget(scheduler, served);
     served->rate = 0;
     pthread_mutex_lock(&scheduler->lock);
     weir__served_clear(scheduler, served);
     atomic_store(&served->state, WEIR__SERVED_EMPTY);
     pthread_mutex_unlock(&scheduler->lock);
+    if (!posted)
+        weir__ledger_freed(scheduler, bytes);
 }
 
 int weir_scheduler_served(weir_scheduler_t *scheduler, uint32_t index, weir_served_t *out_served)

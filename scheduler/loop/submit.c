@@ -5,6 +5,11 @@
 
 #include <string.h>
 
+// Of an inline run: so many times the longest one, this much at least; before there was one.
+#define PATIENCE_RUNS 16u
+#define PATIENCE_NS (1000 * WEIR_MS)
+#define PATIENCE_UNKNOWN_NS (20000 * WEIR_MS)
+
 // ---- Checks ------------------------------------------------------------------------------------
 
 // "[batch, 16]" as the model declares it.
@@ -190,6 +195,31 @@ static weir__inline_t *may_run_inline(
     return take_inline(served);
 }
 
+// Nobody watches an inline run but its own thread: a device that may hang is given as long as the
+// core gives a batch before it is quarantined, or longer. 0: no need.
+static uint64_t patience_until(const weir__served_t *served, uint64_t now_ns)
+{
+    if (!atomic_load_explicit(&served->inline_watched, memory_order_relaxed))
+        return 0;
+    uint64_t longest_ns = atomic_load_explicit(&served->inline_ns, memory_order_relaxed);
+    return now_ns +
+           (longest_ns ? WEIR_MAX(PATIENCE_RUNS * longest_ns, PATIENCE_NS) : PATIENCE_UNKNOWN_NS);
+}
+
+// After a run that went well, with the session still taken.
+static void learn_patience(
+    weir__served_t *served, const weir_session_t *session, uint64_t compute_ns)
+{
+    uint64_t longest_ns = atomic_load_explicit(&served->inline_ns, memory_order_relaxed);
+    weir_session_info_t info = {.size = sizeof info};
+    if (!longest_ns)
+        weir_session_describe(session, &info);
+    if (!longest_ns && !info.device_bytes) // host memory: this thread and the team compute
+        atomic_store_explicit(&served->inline_watched, 0, memory_order_relaxed);
+    if (compute_ns > longest_ns)
+        atomic_store_explicit(&served->inline_ns, compute_ns, memory_order_relaxed);
+}
+
 // 10 ns or so: the run was its own queue, batch and end.
 static void note_inline(
     weir_scheduler_t *scheduler, weir__served_t *served, uint32_t tenant, const weir_event_t *event)
@@ -213,15 +243,21 @@ static bool run_inline(weir_scheduler_t *scheduler, weir__served_t *served, weir
         .outputs = request->outputs,
         .request_id = request->request_id,
         .receipt = served->placed[0].receipt};
-    uint64_t start_ns = weir_now_ns();
+    uint64_t start_ns = weir_now_ns(), until_ns = patience_until(served, start_ns);
+    bool hangs = until_ns && (!deadline_ns || until_ns < deadline_ns);
+    if (hangs)
+        options.deadline_ns = until_ns;
     event.status = weir_session_run(place->session, &options, request->input_count, request->inputs,
         request->output_count, request->outputs);
     event.receipt.compute_ns = weir_now_ns() - start_ns;
     event.receipt.batch_size = rows;
     event.receipt.left = WEIR_LEFT_INLINE;
+    if (until_ns && !event.status)
+        learn_patience(served, place->session, event.receipt.compute_ns);
     atomic_store_explicit(&place->busy, 0, memory_order_release);
     weir_code_t code = weir_status_code(event.status);
-    if (code == WEIR_DEVICE_LOST || code == WEIR_UNAVAILABLE) {
+    hangs = hangs && code == WEIR_DEADLINE_EXCEEDED;
+    if (code == WEIR_DEVICE_LOST || code == WEIR_UNAVAILABLE || hangs) {
         atomic_store(&served->no_inline, 1); // for good: its sessions are of a device that is gone
         weir_status_free(event.status);
         return false;

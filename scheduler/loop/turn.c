@@ -390,7 +390,7 @@ static void add(weir_scheduler_t *scheduler, const weir__command_t *command)
     served->in_core = true;
     weir__ledger_charge(scheduler, served);
     for (uint32_t p = 0; p < served->placed_count; p++)
-        weir__device_tell_new(scheduler, served->placed[p].device);
+        weir__device_tell_new(scheduler, &served->placed[p]);
     weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_MODEL_ADD,
                                    .model = served->index,
                                    .version = served->core_version,

@@ -196,12 +196,11 @@ static void a_hanging_device_is_noticed_in_spite_of_deadlines(void **state)
     close_devices(&world, &tally);
 }
 
-static void an_inline_run_moves_away_from_a_lost_device(void **state)
+static void inline_runs_move_away(const char *options)
 {
-    (void)state;
     world_t world;
     tally_t tally = {0};
-    open_devices(&world, "chaos.delay_us=20,chaos.faults=run:lost:30", "chaos,cpu");
+    open_devices(&world, options, "chaos,cpu");
     for (uint32_t i = 0; i < 100; i++) {
         device_call_t *it = &calls[0];
         memset(it->wanted, 0, sizeof it->wanted);
@@ -223,6 +222,35 @@ static void an_inline_run_moves_away_from_a_lost_device(void **state)
     close_devices(&world, &tally);
 }
 
+static void an_inline_run_moves_away_from_a_lost_device(void **state)
+{
+    (void)state;
+    inline_runs_move_away("chaos.delay_us=20,chaos.faults=run:lost:30");
+}
+
+// Its request has no deadline: the device is given up all the same.
+static void an_inline_run_moves_away_from_a_device_that_hangs(void **state)
+{
+    (void)state;
+    inline_runs_move_away("chaos.delay_us=20,chaos.faults=run:hang:30");
+}
+
+// A model is served by the devices that are there; the one that was away gets its share later.
+static void a_device_that_is_away_at_first_comes(void **state)
+{
+    (void)state;
+    world_t world;
+    tally_t tally = {0};
+    open_devices(&world, "chaos.delay_us=200,chaos.faults=open:fail=9:1", "chaos,cpu");
+    load_devices(&world, &tally, CALLS);
+    wait_for(&world, &tally, &tally.on_chaos);
+    expect_status(weir_scheduler_add(world.scheduler, "typo", "1", world.model,
+                      &(weir_serving_options_t){
+                          .size = sizeof(weir_serving_options_t), .devices = "cpu,chaso"}),
+        WEIR_NOT_FOUND, "chaso");
+    close_devices(&world, &tally);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +260,8 @@ int main(void)
         cmocka_unit_test(a_late_write_is_not_seen),
         cmocka_unit_test(a_hanging_device_is_noticed_in_spite_of_deadlines),
         cmocka_unit_test(an_inline_run_moves_away_from_a_lost_device),
+        cmocka_unit_test(an_inline_run_moves_away_from_a_device_that_hangs),
+        cmocka_unit_test(a_device_that_is_away_at_first_comes),
     };
     return cmocka_run_group_tests_name("loop_devices", tests, NULL, NULL);
 }

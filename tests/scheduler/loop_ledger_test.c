@@ -10,9 +10,9 @@
 #include <dirent.h>
 
 // Writing the files byte by byte takes a sanitizer long; then the books are not held to 3 %, since
-// what comes with a model besides its weights counts for more.
+// what comes with a model besides its weights counts for more: up to 90 kB for the shapes it met.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { SIDE = 256, PERCENT = 15 };
+enum { SIDE = 512, PERCENT = 15 };
 #else
 enum { SIDE = 1024, PERCENT = 3 };
 #endif
@@ -149,14 +149,16 @@ static void more_models_than_memory(void **state)
         threads = threads ? threads : count_threads();
     }
     assert_int_equal(count_threads(), threads);
-    uint32_t resident = 0, instances = 0;
-    weir_served_t served = {.size = sizeof served};
-    for (uint32_t m = 0; weir_scheduler_served(world.scheduler, m, &served); m++)
-        resident += served.resident, instances += served.instances;
+    uint32_t resident, instances;
+    do { // until nothing is on its way out
+        weir_served_t served = {.size = sizeof served};
+        resident = instances = 0;
+        for (uint32_t m = 0; weir_scheduler_served(world.scheduler, m, &served); m++)
+            resident += served.resident, instances += served.instances;
+    } while (books(&world) != resident * each);
     assert_true(resident >= 3 && resident <= ROOM);
     assert_int_equal(instances, resident);
-    assert_int_equal(books(&world), resident * each);
-    // The engine holds what the books say.
+    // The engine holds what the books say. An eviction is in them until its memory is free.
     weir_engine_memory(world.engine, &after, &peak);
     assert_true(after - before >= books(&world) * (100 - PERCENT) / 100);
     assert_true(after - before <= books(&world) * (100 + PERCENT) / 100);
