@@ -285,7 +285,7 @@ static void print_function(const weir_node_t *node, const finish_t *finish, weir
     weir_print_add(print,
         "static inline %s weir_finish%u(%s anchor, size_t at, size_t line, size_t column", type,
         lanes, type);
-    print_operands(finish, view, "__global const float *restrict ", "", "const long ", print);
+    print_operands(finish, view, "__global const float *", "", "const long ", print);
     weir_print_add(print, ")\n{\n");
     if (finish->alpha != 1.0f)
         weir_print_add(print, "    anchor = anchor * %af;\n", (double)finish->alpha);

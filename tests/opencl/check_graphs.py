@@ -6,7 +6,7 @@ What: anchors (Conv of every kind, ConvTranspose, pools, MatMul, Gemm, norms, So
 Why:  weir conform asks a device for single row-major nodes; these are what models are made of.
 Must not: let another device step in. Only "opencl" is named, so a node that it refuses is an error.
 
-usage: check_graphs.py [--quick] [--family cpu|gpu] [--seed N] [--only TEXT] [--keep FILE]
+usage: check_graphs.py [--quick] [--tiny] [--family cpu|gpu] [--seed N] [--only TEXT] [--keep FILE]
 """
 
 import argparse
@@ -21,6 +21,16 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "engine" / "python"))
 
 RTOL, ATOL = 1e-4, 1e-5
+
+
+class Sizes:  # pylint: disable=too-few-public-methods
+    """How large graphs are: for a simulator that checks every access, tiny."""
+
+    tiny = False
+
+    @classmethod
+    def of(cls, rng, usual, tiny):
+        return int(rng.choice(tiny if cls.tiny else usual))
 
 
 class Graph:
@@ -101,8 +111,8 @@ def conv(g, rng, channels, outputs, kernel, group=1, transposed=False, **attribu
 def conv_chain(rng):
     """Conv after Conv, so that tensors stay in blocks: residual, factor of a channel, pool."""
     images = int(rng.integers(1, 3))
-    channels = [int(c) for c in rng.choice([3, 8, 16, 17, 24, 33, 40, 48, 80], 3)]
-    height, width = int(rng.integers(5, 24)), int(rng.integers(5, 30))
+    channels = [Sizes.of(rng, [3, 8, 16, 17, 24, 33, 40, 48, 80], [2, 16, 17]) for _ in range(3)]
+    height, width = Sizes.of(rng, range(5, 24), [4, 5]), Sizes.of(rng, range(5, 30), [3, 9])
     symbolic = (2, 3) if rng.integers(2) else ()
     g = Graph(rng, [images, channels[0], height, width], symbolic)
     size = int(rng.choice([1, 3, 5]))
@@ -137,7 +147,7 @@ def conv_chain(rng):
     g.add("Mul", [g.value, g.constant([1, channels[2], 1, 1])])
     activation(g, rng)
     if rng.integers(2):
-        conv(g, rng, channels[2], 20, (2, 2), transposed=True, strides=[2, 2])
+        conv(g, rng, channels[2], Sizes.of(rng, [20], [5]), (2, 2), transposed=True, strides=[2, 2])
         activation(g, rng)
     if rng.integers(2):
         g.add("GlobalMaxPool", [g.value])
@@ -145,8 +155,8 @@ def conv_chain(rng):
 
 
 def conv_grouped(rng):
-    channels, groups = int(rng.choice([32, 64, 12])), 2
-    g = Graph(rng, [2, channels, 9, 11])
+    channels, groups = Sizes.of(rng, [32, 64, 12], [32, 4]), 2
+    g = Graph(rng, [2, channels, Sizes.of(rng, [9], [3]), Sizes.of(rng, [11], [4])])
     conv(g, rng, channels, channels, (3, 3), group=groups, pads=[1] * 4)
     activation(g, rng)
     conv(g, rng, channels, channels * 2, (3, 3), group=channels, strides=[2, 2])
@@ -155,7 +165,7 @@ def conv_grouped(rng):
 
 
 def conv_line(rng):
-    channels, length = int(rng.choice([3, 16, 30])), int(rng.integers(9, 70))
+    channels, length = Sizes.of(rng, [3, 16, 30], [3]), Sizes.of(rng, range(9, 70), [9])
     g = Graph(rng, [2, channels, length], (2,) if rng.integers(2) else ())
     conv(g, rng, channels, 20, (5,), pads=[2, 2], strides=[int(rng.integers(1, 3))])
     activation(g, rng)
@@ -166,9 +176,10 @@ def conv_line(rng):
 
 def matmul(rng):
     """A product and what it is followed by, in the shapes that operands have."""
-    k, n = int(rng.integers(1, 90)), int(rng.choice([1, 7, 16, 32, 33, 64, 100]))
+    k = Sizes.of(rng, range(1, 90), [3, 17])
+    n = Sizes.of(rng, [1, 7, 16, 32, 33, 64, 100], [1, 16, 33])
     batch = [[], [3], [2, 3]][int(rng.integers(0, 3))]
-    m = int(rng.integers(1, 40))
+    m = Sizes.of(rng, range(1, 40), [1, 9])
     symbolic = tuple(range(len(batch) + 1)) if rng.integers(2) else ()
     g = Graph(rng, batch + [m, k], symbolic)
     kind = rng.integers(0, 4)
@@ -199,7 +210,7 @@ def matmul(rng):
 
 
 def gemm(rng):
-    m, k, n = (int(v) for v in rng.integers(1, 50, 3))
+    m, k, n = (Sizes.of(rng, range(1, 50), [1, 9, 18]) for _ in range(3))
     across, down = int(rng.integers(2)), int(rng.integers(2))
     g = Graph(rng, [k, m] if down else [m, k])
     inputs = [g.value, g.constant([n, k] if across else [k, n], k**-0.5)]
@@ -211,7 +222,7 @@ def gemm(rng):
 
 
 def norms(rng):
-    dims = [2, int(rng.integers(1, 20)), int(rng.integers(1, 70))]
+    dims = [2, Sizes.of(rng, range(1, 20), [3]), Sizes.of(rng, range(1, 70), [17, 5])]
     g = Graph(rng, dims, (0, 1))
     size = dims[2]
     g.add("LayerNormalization", [g.value, g.constant([size]), g.constant([size])], axis=-1)
@@ -222,8 +233,8 @@ def norms(rng):
 
 def attention(rng):
     """As exporters spell it out."""
-    batch, heads, depth = 2, int(rng.integers(1, 4)), int(rng.choice([8, 16, 32, 40]))
-    rows, width = int(rng.integers(1, 50)), heads * depth
+    batch, heads, depth = 2, int(rng.integers(1, 4)), Sizes.of(rng, [8, 16, 32, 40], [8])
+    rows, width = Sizes.of(rng, range(1, 50), [9]), heads * depth
     g = Graph(rng, [batch, rows, width], (0, 1))
     x = g.value
     shape = g.constant(np.array([0, 0, heads, depth], np.int64))
@@ -244,7 +255,7 @@ def attention(rng):
 
 
 def pools(rng):
-    g = Graph(rng, [2, 5, 13, 11])
+    g = Graph(rng, [2, 5, Sizes.of(rng, [13], [5]), Sizes.of(rng, [11], [4])])
     op = str(rng.choice(["MaxPool", "AveragePool"]))
     extra = {"count_include_pad": 1} if op == "AveragePool" and rng.integers(2) else {}
     g.add(op, [g.value], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1, **extra)
@@ -269,11 +280,14 @@ def worst(got, wanted):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two graphs of each kind")
+    parser.add_argument("--tiny", action="store_true", help="tiny ones, for a simulator")
     parser.add_argument("--family", choices=["cpu", "gpu"])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="kinds whose name holds this")
+    parser.add_argument("--option", default="", help="another option of the plugin: zero_copy=0")
     parser.add_argument("--keep", help="where to write the model that fails first")
     given = parser.parse_args()
+    Sizes.tiny = given.tiny
     import onnxruntime  # pylint: disable=import-outside-toplevel
     import weir  # pylint: disable=import-outside-toplevel
 
@@ -281,7 +295,10 @@ def main():
     options.log_severity_level = 3
     passed = failed = 0
     for family in [given.family] if given.family else ["cpu", "gpu"]:
-        engine = weir.Engine(plugin_options=f"opencl.family={family}")
+        wanted = f"opencl.family={family}"
+        if given.option:
+            wanted += f",opencl.{given.option}"
+        engine = weir.Engine(plugin_options=wanted)
         if not any(d["name"].startswith("opencl") and d["usable"] for d in engine.devices()):
             print("no OpenCL device: nothing was compared")
             return 0
