@@ -32,6 +32,8 @@ static weir_code_t supports(const weir_node_t *node, int first, weir_support_t *
         code = weir_cpu_low_conv_supports(node, ELEMENT_BYTES, first, out_support);
     if (code != WEIR_OK)
         return code;
+    if (!weir_cpu_has_bf16())
+        return weir_cpu_refuse(out_support, "this machine has no bf16 instructions");
     return first || weir_cpu_is_blocked(&node->inputs[0])
                ? WEIR_OK
                : weir_cpu_refuse(out_support, "takes blocks only");

@@ -57,6 +57,8 @@ weir_code_t weir_cpu_bf16_matmul_supports(const weir_node_t *node, weir_support_
     if (code != WEIR_OK)
         return code;
     const weir_tensor_t *b = &node->inputs[1];
+    if (!weir_cpu_has_bf16())
+        return weir_cpu_refuse(out_support, "this machine has no bf16 instructions");
     if (b->rank != 2 || !(b->flags & WEIR_TENSOR_CONSTANT))
         return weir_cpu_refuse(out_support, "B is not one constant matrix");
     if (b->element_count < LEAST_ELEMENTS)

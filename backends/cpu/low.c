@@ -48,6 +48,11 @@ const weir_k_low_table_t *weir_cpu_low_table(const weir_host_t *host)
                                            : NULL;
 }
 
+int weir_cpu_has_bf16(void)
+{
+    return has_vnni();
+}
+
 uint16_t weir_cpu_bf16(float value)
 {
     uint32_t bits;

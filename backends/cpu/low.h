@@ -20,6 +20,9 @@
 // alone takes AMX. NULL as there.
 const weir_k_low_table_t *weir_cpu_low_table(const weir_host_t *host);
 
+// Are there instructions for products in bf16? Without them f32 is both faster and better.
+int weir_cpu_has_bf16(void);
+
 // Rounds to bf16, the same everywhere: weights are packed on one machine and read on another.
 uint16_t weir_cpu_bf16(float value);
 

@@ -19,6 +19,12 @@ static bool fits(const weir__type_t *type, int64_t count)
 static weir_status_t check_scale(
     const weir__infer_t *infer, uint32_t scale, weir_dtype_t zeros, int64_t count)
 {
+    const weir__type_t *scale_type = weir__infer_input(infer, scale);
+    const weir__type_t *zero_type = weir__infer_input(infer, scale + 1);
+    if (scale_type && (scale_type->dtype & (WEIR_F16 | WEIR_BF16)))
+        return WEIR_ERR(WEIR_UNSUPPORTED, "its scales are not f32");
+    if (zero_type && (zero_type->dtype & (WEIR_I16 | WEIR_U16)))
+        return WEIR_ERR(WEIR_UNSUPPORTED, "it quantises to 16 bits");
     WEIR_TRY(weir__infer_check(infer, scale, WEIR_F32, 1));
     WEIR_TRY(weir__infer_check(infer, scale + 1, zeros, 1));
     if (!fits(weir__infer_input(infer, scale), count) ||
@@ -57,6 +63,8 @@ weir_status_t weir__infer_quantize(weir__infer_t *infer)
 
 weir_status_t weir__infer_dequantize(weir__infer_t *infer)
 {
+    if (infer->inputs[0]->dtype & (WEIR_I16 | WEIR_U16))
+        return WEIR_ERR(WEIR_UNSUPPORTED, "its input has 16 bits");
     return check_linear(infer, infer->inputs[0]->dtype);
 }
 

@@ -21,7 +21,7 @@ typedef struct weir_plan_options {
     // is fused with them, run on these of the devices. NULL: none is placed by request.
     const char *placement;
     // "f32" (NULL), or "bf16": kernels that round the f32 operands of products to bf16, where a
-    // device has them; sums, and everything else, stay f32. Results differ from f32's by about
+    // device has them (the CPU: with AVX512-BF16 or AMX); sums, and everything else, stay f32. Results differ from f32's by about
     // 2^-8 of what is summed, and may differ from one instruction set to another; they depend on
     // neither threads nor batch.
     const char *precision;
