@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 FEW = [
-    "load", "device:", "Pointwise (cl.pointwise) f32 on the device", "Concat (cl.concat) f32 on",
+    "device:", "Pointwise (cl.pointwise) f32 on the device", "Concat (cl.concat) f32 on",
     "Gather (cl.gather) f32 on", "ReduceSum (cl.reduce_sum) f32 on", "Resize (cl.resize) f32 on",
     "MatMul (", "Softmax (",
 ]
