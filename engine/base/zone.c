@@ -56,7 +56,7 @@ static weir__zone_chunk_t *add_chunk(weir__zone_t *zone, uint64_t bytes)
     return chunk;
 }
 
-void *weir__zone_alloc(weir__zone_t *zone, uint64_t bytes)
+void *weir__zone_raw(weir__zone_t *zone, uint64_t bytes)
 {
     uint64_t alignment = bytes >= 64 ? 64 : 16, rounded, total;
     if (!weir__align_u64(bytes, 16, &rounded) || rounded > INT64_MAX / 2 ||
@@ -76,7 +76,14 @@ void *weir__zone_alloc(weir__zone_t *zone, uint64_t bytes)
     char *memory = (char *)(chunk + 1) + at;
     chunk->used_bytes = at + rounded;
     zone->used_bytes = total;
-    memset(memory, 0, (size_t)rounded);
+    return memory;
+}
+
+void *weir__zone_alloc(weir__zone_t *zone, uint64_t bytes)
+{
+    void *memory = weir__zone_raw(zone, bytes);
+    if (memory)
+        memset(memory, 0, (size_t)bytes);
     return memory;
 }
 

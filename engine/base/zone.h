@@ -23,7 +23,8 @@ void weir__zone_free(weir__zone_t *zone);
 
 // Zeroed, 16-byte aligned (blocks of 64 bytes and more: 64). NULL: no memory or over the limit.
 void *weir__zone_alloc(weir__zone_t *zone, uint64_t bytes);
-void *weir__zone_array(weir__zone_t *zone, uint64_t count, uint64_t bytes);   // checked product
+void *weir__zone_raw(weir__zone_t *zone, uint64_t bytes);                   // the same, not cleared
+void *weir__zone_array(weir__zone_t *zone, uint64_t count, uint64_t bytes); // checked product
 char *weir__zone_string(weir__zone_t *zone, const char *text, size_t length); // a copy, NUL added
 char *weir__zone_format(weir__zone_t *zone, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -9,14 +9,18 @@ weir__step_t *weir__maker_new_step(weir__maker_t *maker, weir__step_kind_t kind)
 {
     weir__spec_t *spec = maker->spec;
     if (spec->step_count == spec->step_capacity) {
-        uint32_t capacity = spec->step_capacity ? spec->step_capacity * 2 : 64;
-        weir__step_t *steps = weir__zone_array(&spec->zone, capacity, sizeof *steps);
+        // A node is a step at most, but for copies and waits. What is not used is not touched.
+        uint64_t bytes, first = spec->depth ? 16 : maker->plan->listing_count + 16ull;
+        uint64_t capacity = spec->step_capacity ? spec->step_capacity * 2ull : first;
+        if (capacity > UINT32_MAX || !weir__mul_u64(capacity, sizeof(weir__step_t), &bytes))
+            return NULL;
+        weir__step_t *steps = weir__zone_raw(&spec->zone, bytes);
         if (!steps)
             return NULL;
         if (spec->step_count)
             memcpy(steps, spec->steps, spec->step_count * sizeof *steps);
         spec->steps = steps;
-        spec->step_capacity = capacity;
+        spec->step_capacity = (uint32_t)capacity;
     }
     weir__step_t *step = &spec->steps[spec->step_count++];
     *step = (weir__step_t){.kind = kind};
@@ -78,8 +82,10 @@ weir_status_t weir__maker_kernel_step(
     weir__spec_t *spec = maker->spec;
     uint32_t count = node->input_count + node->output_count;
     weir__step_t *step = weir__maker_new_step(maker, WEIR__STEP_KERNEL);
-    weir_tensor_t *tensors = weir__zone_array(&spec->zone, count, sizeof *tensors);
-    weir__slot_t **slots = weir__zone_array(&spec->zone, count, sizeof *slots);
+    uint64_t tensor_bytes = (uint64_t)count * sizeof(weir_tensor_t);
+    uint64_t slot_bytes = (uint64_t)count * sizeof(weir__slot_t *);
+    weir_tensor_t *tensors = weir__zone_raw(&spec->zone, tensor_bytes); // all are set
+    weir__slot_t **slots = weir__zone_raw(&spec->zone, slot_bytes);
     if (!step || !tensors || !slots)
         return weir__status_no_memory();
     *step = (weir__step_t){.kind = WEIR__STEP_KERNEL,
