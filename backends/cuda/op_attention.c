@@ -127,12 +127,7 @@ static weir_code_t plan(const weir_node_t *node, weir_cuda_recipe_t *recipe)
 }
 
 static const weir_cuda_row_t rows[] = {
-    {.kernel = {.head = {sizeof(weir_kernel_t), 0},
-         .op = "Attention",
-         .name = "cuda_attention",
-         .revision = 1,
-         .supports = supports},
-        .plan = plan},
+    WEIR_CUDA_ROW("Attention", "cuda_attention", supports, plan),
 };
 
 const weir_cuda_family_t weir_cuda_family_attention = {rows, 1};

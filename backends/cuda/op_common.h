@@ -73,6 +73,17 @@ void weir_cuda_axes_merge(weir_cuda_axes_t *axes);
 const char *weir_cuda_entry_bytes(const char *const entries[5], uint32_t element_bytes);
 const char *weir_cuda_entry_float(const char *const entries[3], weir_dtype_t dtype);
 
+// A row whose kernel is of revision 1 and generates nothing.
+#define WEIR_CUDA_ROW(operator, kernel_name, can, make)                                            \
+    {                                                                                              \
+        .kernel = {.head = {sizeof(weir_kernel_t), 0},                                             \
+            .op = operator,                                                                        \
+            .name = kernel_name,                                                                   \
+            .revision = 1,                                                                         \
+            .supports = can},                                                                      \
+        .plan = make                                                                               \
+    }
+
 // A pointer of a kernel's parameters by its field, and a launch of `entry`.
 #define WEIR_CUDA_AT(type, field) ((uint32_t)offsetof(type, field))
 // One thread for each of `count` elements, 256 a block.

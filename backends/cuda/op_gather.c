@@ -148,18 +148,8 @@ static weir_code_t pad_plan(const weir_node_t *node, weir_cuda_recipe_t *recipe)
 }
 
 static const weir_cuda_row_t rows[] = {
-    {.kernel = {.head = {sizeof(weir_kernel_t), 0},
-         .op = "Gather",
-         .name = "cuda_gather",
-         .revision = 1,
-         .supports = gather_supports},
-        .plan = gather_plan},
-    {.kernel = {.head = {sizeof(weir_kernel_t), 0},
-         .op = "Pad",
-         .name = "cuda_pad",
-         .revision = 1,
-         .supports = pad_supports},
-        .plan = pad_plan},
+    WEIR_CUDA_ROW("Gather", "cuda_gather", gather_supports, gather_plan),
+    WEIR_CUDA_ROW("Pad", "cuda_pad", pad_supports, pad_plan),
 };
 
 const weir_cuda_family_t weir_cuda_family_gather = {rows, 2};

@@ -156,27 +156,17 @@ static weir_code_t plan_parts(const weir_node_t *node, weir_cuda_recipe_t *recip
     return code;
 }
 
-#define ROW(operator, kernel_name, can, make)                                                      \
-    {                                                                                              \
-        .kernel = {.head = {sizeof(weir_kernel_t), 0},                                             \
-            .op = operator,                                                                        \
-            .name = kernel_name,                                                                   \
-            .revision = 1,                                                                         \
-            .supports = can},                                                                      \
-        .plan = make                                                                               \
-    }
-
 static const weir_cuda_row_t rows[] = {
-    ROW("Transpose", "cuda_transpose", supports, plan_transpose),
-    ROW("Expand", "cuda_expand", supports, plan_expand),
-    ROW("Tile", "cuda_tile", supports, plan_tile),
-    ROW("Slice", "cuda_slice", slice_supports, plan_slice),
-    ROW("Concat", "cuda_concat", supports, plan_parts),
-    ROW("Split", "cuda_split", supports, plan_parts),
-    ROW("Reshape", "cuda_reshape", supports, plan_same),
-    ROW("Flatten", "cuda_flatten", supports, plan_same),
-    ROW("Squeeze", "cuda_squeeze", supports, plan_same),
-    ROW("Unsqueeze", "cuda_unsqueeze", supports, plan_same),
+    WEIR_CUDA_ROW("Transpose", "cuda_transpose", supports, plan_transpose),
+    WEIR_CUDA_ROW("Expand", "cuda_expand", supports, plan_expand),
+    WEIR_CUDA_ROW("Tile", "cuda_tile", supports, plan_tile),
+    WEIR_CUDA_ROW("Slice", "cuda_slice", slice_supports, plan_slice),
+    WEIR_CUDA_ROW("Concat", "cuda_concat", supports, plan_parts),
+    WEIR_CUDA_ROW("Split", "cuda_split", supports, plan_parts),
+    WEIR_CUDA_ROW("Reshape", "cuda_reshape", supports, plan_same),
+    WEIR_CUDA_ROW("Flatten", "cuda_flatten", supports, plan_same),
+    WEIR_CUDA_ROW("Squeeze", "cuda_squeeze", supports, plan_same),
+    WEIR_CUDA_ROW("Unsqueeze", "cuda_unsqueeze", supports, plan_same),
 };
 
 const weir_cuda_family_t weir_cuda_family_move = {rows, sizeof rows / sizeof rows[0]};

@@ -126,21 +126,11 @@ static weir_code_t layer_plan(const weir_node_t *node, weir_cuda_recipe_t *recip
     return WEIR_OK;
 }
 
-#define ROW(operator, kernel_name, can, make)                                                      \
-    {                                                                                              \
-        .kernel = {.head = {sizeof(weir_kernel_t), 0},                                             \
-            .op = operator,                                                                        \
-            .name = kernel_name,                                                                   \
-            .revision = 1,                                                                         \
-            .supports = can},                                                                      \
-        .plan = make                                                                               \
-    }
-
 static const weir_cuda_row_t rows[] = {
-    ROW("Softmax", "cuda_softmax", line_supports, line_plan),
-    ROW("LogSoftmax", "cuda_log_softmax", line_supports, line_plan),
-    ROW("LpNormalization", "cuda_lp_norm", line_supports, line_plan),
-    ROW("LayerNormalization", "cuda_layer_norm", layer_supports, layer_plan),
+    WEIR_CUDA_ROW("Softmax", "cuda_softmax", line_supports, line_plan),
+    WEIR_CUDA_ROW("LogSoftmax", "cuda_log_softmax", line_supports, line_plan),
+    WEIR_CUDA_ROW("LpNormalization", "cuda_lp_norm", line_supports, line_plan),
+    WEIR_CUDA_ROW("LayerNormalization", "cuda_layer_norm", layer_supports, layer_plan),
 };
 
 const weir_cuda_family_t weir_cuda_family_norm = {rows, sizeof rows / sizeof rows[0]};

@@ -40,17 +40,7 @@ static weir_code_t plan(const weir_node_t *node, weir_cuda_recipe_t *recipe)
     return WEIR_OK;
 }
 
-#define ROW(operator, kernel_name)                                                                 \
-    {                                                                                              \
-        .kernel = {.head = {sizeof(weir_kernel_t), 0},                                             \
-            .op = operator,                                                                        \
-            .name = kernel_name,                                                                   \
-            .revision = 1,                                                                         \
-            .supports = supports},                                                                 \
-        .plan = plan                                                                               \
-    }
-
-static const weir_cuda_row_t rows[] = {
-    ROW("MaxPool", "cuda_max_pool"), ROW("AveragePool", "cuda_average_pool")};
+static const weir_cuda_row_t rows[] = {WEIR_CUDA_ROW("MaxPool", "cuda_max_pool", supports, plan),
+    WEIR_CUDA_ROW("AveragePool", "cuda_average_pool", supports, plan)};
 
 const weir_cuda_family_t weir_cuda_family_pool = {rows, 2};

@@ -112,29 +112,19 @@ static weir_code_t plan(const weir_node_t *node, weir_cuda_recipe_t *recipe)
     return WEIR_OK;
 }
 
-#define ROW(operator, kernel_name)                                                                 \
-    {                                                                                              \
-        .kernel = {.head = {sizeof(weir_kernel_t), 0},                                             \
-            .op = operator,                                                                        \
-            .name = kernel_name,                                                                   \
-            .revision = 1,                                                                         \
-            .supports = supports},                                                                 \
-        .plan = plan                                                                               \
-    }
-
 static const weir_cuda_row_t rows[] = {
-    ROW("ReduceSum", "cuda_reduce_sum"),
-    ROW("ReduceMean", "cuda_reduce_mean"),
-    ROW("ReduceMax", "cuda_reduce_max"),
-    ROW("ReduceMin", "cuda_reduce_min"),
-    ROW("ReduceProd", "cuda_reduce_prod"),
-    ROW("ReduceL1", "cuda_reduce_l1"),
-    ROW("ReduceL2", "cuda_reduce_l2"),
-    ROW("ReduceSumSquare", "cuda_reduce_sum_square"),
-    ROW("ReduceLogSum", "cuda_reduce_log_sum"),
-    ROW("ReduceLogSumExp", "cuda_reduce_log_sum_exp"),
-    ROW("GlobalAveragePool", "cuda_global_average_pool"),
-    ROW("GlobalMaxPool", "cuda_global_max_pool"),
+    WEIR_CUDA_ROW("ReduceSum", "cuda_reduce_sum", supports, plan),
+    WEIR_CUDA_ROW("ReduceMean", "cuda_reduce_mean", supports, plan),
+    WEIR_CUDA_ROW("ReduceMax", "cuda_reduce_max", supports, plan),
+    WEIR_CUDA_ROW("ReduceMin", "cuda_reduce_min", supports, plan),
+    WEIR_CUDA_ROW("ReduceProd", "cuda_reduce_prod", supports, plan),
+    WEIR_CUDA_ROW("ReduceL1", "cuda_reduce_l1", supports, plan),
+    WEIR_CUDA_ROW("ReduceL2", "cuda_reduce_l2", supports, plan),
+    WEIR_CUDA_ROW("ReduceSumSquare", "cuda_reduce_sum_square", supports, plan),
+    WEIR_CUDA_ROW("ReduceLogSum", "cuda_reduce_log_sum", supports, plan),
+    WEIR_CUDA_ROW("ReduceLogSumExp", "cuda_reduce_log_sum_exp", supports, plan),
+    WEIR_CUDA_ROW("GlobalAveragePool", "cuda_global_average_pool", supports, plan),
+    WEIR_CUDA_ROW("GlobalMaxPool", "cuda_global_max_pool", supports, plan),
 };
 
 const weir_cuda_family_t weir_cuda_family_reduce = {rows, sizeof rows / sizeof rows[0]};

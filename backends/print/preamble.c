@@ -16,9 +16,8 @@
     (WEIR_I8 | WEIR_I16 | WEIR_I32 | WEIR_I64 | WEIR_U8 | WEIR_U16 | WEIR_U32 | WEIR_U64 |         \
         WEIR_BOOL)
 
-static const char c_head[] = //
-    "#include <math.h>\n"
-    "#define W_FN static inline\n"
+// What C and CUDA C++ have in common.
+static const char c_types[] = //
     "#define W_M_f32(name) name##f\n"
     "#define W_M_f64(name) name\n"
     "typedef float w_f32;\n"
@@ -49,21 +48,6 @@ static const char opencl_head[] = //
 
 static const char opencl_f64[] = //
     "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n"
-    "typedef double w_f64;\n";
-
-static const char cuda_head[] = //
-    "#define W_FN static __device__ __forceinline__\n"
-    "#define W_M_f32(name) name##f\n"
-    "#define W_M_f64(name) name\n"
-    "typedef float w_f32;\n"
-    "typedef signed char w_i8;\n"
-    "typedef short w_i16;\n"
-    "typedef int w_i32;\n"
-    "typedef long long w_i64;\n"
-    "typedef unsigned char w_u8, w_bool;\n"
-    "typedef unsigned short w_u16, w_f16, w_bf16;\n"
-    "typedef unsigned int w_u32;\n"
-    "typedef unsigned long long w_u64;\n"
     "typedef double w_f64;\n";
 
 // Conversions of 16-bit floating point, round to nearest, ties to even.
@@ -300,10 +284,11 @@ static void add_integer(weir_print_t *print, const integer_t *row, weir_dtype_t 
 void weir_print_preamble(
     weir_print_t *print, weir_print_dialect_t dialect, weir_dtype_t dtypes, uint32_t lanes)
 {
-    weir_print_add(print, "%s",
-        dialect == WEIR_PRINT_C        ? c_head
-        : dialect == WEIR_PRINT_OPENCL ? opencl_head
-                                       : cuda_head);
+    if (dialect == WEIR_PRINT_C)
+        weir_print_add(print, "#include <math.h>\n#define W_FN static inline\n");
+    else if (dialect == WEIR_PRINT_CUDA)
+        weir_print_add(print, "#define W_FN static __device__ __forceinline__\n");
+    weir_print_add(print, "%s", dialect == WEIR_PRINT_OPENCL ? opencl_head : c_types);
     if (dialect == WEIR_PRINT_OPENCL && (dtypes & WEIR_F64))
         weir_print_add(print, "%s", opencl_f64);
     weir_print_add(print, "%s", halves);

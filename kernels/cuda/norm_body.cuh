@@ -1,50 +1,54 @@
 // kernels/cuda/norm_body.cuh: for one type of floating point; included by norm.cuh.
+//
+// A line is walked by `step` threads, each from `first` on: by a block, or by one thread alone, where
+// elements of a line do not lie side by side but those of neighbouring lines do.
+
+WEIR_DEVICE uint64_t WEIR_LOCAL(line_at)(const weir_cuda_line_params_t *p, uint32_t line)
+{
+    return (uint64_t)(line / p->inner) * p->length * p->inner + line % p->inner;
+}
+
+WEIR_DEVICE float WEIR_LOCAL(line_max)(
+    const weir_cuda_line_params_t *p, const WEIR_STORED *x, uint32_t first, uint32_t step)
+{
+    float greatest = WEIR_NEGATIVE_INFINITY;
+    for (uint32_t i = first; i < p->length; i += step)
+        greatest = fmaxf(greatest, WEIR_GET(x, (uint64_t)i * p->inner));
+    return greatest;
+}
+
+WEIR_DEVICE float WEIR_LOCAL(line_exp)(const weir_cuda_line_params_t *p, const WEIR_STORED *x,
+    float greatest, uint32_t first, uint32_t step)
+{
+    float sum = 0.0f;
+    for (uint32_t i = first; i < p->length; i += step)
+        sum += expf(WEIR_GET(x, (uint64_t)i * p->inner) - greatest);
+    return sum;
+}
 
 // exp(x - max) / sum of it, or its logarithm. Three passes over a line that the caches hold.
-WEIR_DEVICE void WEIR_BODY(softmax)(const weir_cuda_line_params_t *p, weir_cuda_partials_t *shared)
+WEIR_DEVICE void WEIR_LOCAL(line_softmax)(const weir_cuda_line_params_t *p, const WEIR_STORED *x,
+    WEIR_STORED *y, float greatest, float sum, uint32_t first, uint32_t step)
 {
-    const uint32_t line = WEIR_BLOCK_X;
-    const uint64_t first =
-        (uint64_t)(line / p->inner) * p->length * p->inner + line % p->inner;
-    const WEIR_STORED *x = (const WEIR_STORED *)p->x + first;
-    WEIR_STORED *y = (WEIR_STORED *)p->y + first;
-    float greatest = WEIR_NEGATIVE_INFINITY, sum = 0.0f;
-    for (uint32_t i = WEIR_THREAD; i < p->length; i += WEIR_THREADS)
-        greatest = fmaxf(greatest, WEIR_GET(x, (uint64_t)i * p->inner));
-    greatest = weir_block_max(greatest, shared);
-    for (uint32_t i = WEIR_THREAD; i < p->length; i += WEIR_THREADS)
-        sum += expf(WEIR_GET(x, (uint64_t)i * p->inner) - greatest);
-    sum = weir_block_sum(sum, shared);
     const float shift = logf(sum);
-    for (uint32_t i = WEIR_THREAD; i < p->length; i += WEIR_THREADS) {
+    for (uint32_t i = first; i < p->length; i += step) {
         const float v = WEIR_GET(x, (uint64_t)i * p->inner) - greatest;
         WEIR_PUT(y, (uint64_t)i * p->inner, p->mode ? v - shift : expf(v) / sum);
     }
 }
 
-// x / norm, or 0 where the norm is.
-WEIR_DEVICE void WEIR_BODY(lp_norm)(const weir_cuda_line_params_t *p, weir_cuda_partials_t *shared)
+WEIR_DEVICE void WEIR_BODY(softmax)(const weir_cuda_line_params_t *p, weir_cuda_partials_t *shared)
 {
-    const uint32_t line = WEIR_BLOCK_X;
-    const uint64_t first =
-        (uint64_t)(line / p->inner) * p->length * p->inner + line % p->inner;
-    const WEIR_STORED *x = (const WEIR_STORED *)p->x + first;
-    WEIR_STORED *y = (WEIR_STORED *)p->y + first;
-    float norm = 0.0f;
-    for (uint32_t i = WEIR_THREAD; i < p->length; i += WEIR_THREADS) {
-        const float v = WEIR_GET(x, (uint64_t)i * p->inner);
-        norm += p->mode == 1 ? fabsf(v) : v * v;
-    }
-    norm = weir_block_sum(norm, shared);
-    norm = p->mode == 1 ? norm : sqrtf(norm);
-    for (uint32_t i = WEIR_THREAD; i < p->length; i += WEIR_THREADS) {
-        const uint64_t at = (uint64_t)i * p->inner;
-        WEIR_PUT(y, at, norm == 0.0f ? 0.0f : WEIR_GET(x, at) / norm);
-    }
+    const uint64_t at = WEIR_LOCAL(line_at)(p, WEIR_BLOCK_X);
+    const WEIR_STORED *x = (const WEIR_STORED *)p->x + at;
+    const float greatest =
+        weir_block_max(WEIR_LOCAL(line_max)(p, x, WEIR_THREAD, WEIR_THREADS), shared);
+    const float sum =
+        weir_block_sum(WEIR_LOCAL(line_exp)(p, x, greatest, WEIR_THREAD, WEIR_THREADS), shared);
+    WEIR_LOCAL(line_softmax)
+    (p, x, (WEIR_STORED *)p->y + at, greatest, sum, WEIR_THREAD, WEIR_THREADS);
 }
 
-// The same by one thread for one line: where elements of a line do not lie side by side, those of
-// neighbouring lines do.
 WEIR_DEVICE void WEIR_BODY(softmax_each)(
     const weir_cuda_line_params_t *p, weir_cuda_nothing_t *shared)
 {
@@ -52,20 +56,42 @@ WEIR_DEVICE void WEIR_BODY(softmax_each)(
     (void)shared;
     if (line >= p->lines)
         return;
-    const uint64_t first =
-        (uint64_t)(line / p->inner) * p->length * p->inner + line % p->inner;
-    const WEIR_STORED *x = (const WEIR_STORED *)p->x + first;
-    WEIR_STORED *y = (WEIR_STORED *)p->y + first;
-    float greatest = WEIR_NEGATIVE_INFINITY, sum = 0.0f;
-    for (uint32_t i = 0; i < p->length; i++)
-        greatest = fmaxf(greatest, WEIR_GET(x, (uint64_t)i * p->inner));
-    for (uint32_t i = 0; i < p->length; i++)
-        sum += expf(WEIR_GET(x, (uint64_t)i * p->inner) - greatest);
-    const float shift = logf(sum);
-    for (uint32_t i = 0; i < p->length; i++) {
-        const float v = WEIR_GET(x, (uint64_t)i * p->inner) - greatest;
-        WEIR_PUT(y, (uint64_t)i * p->inner, p->mode ? v - shift : expf(v) / sum);
+    const uint64_t at = WEIR_LOCAL(line_at)(p, line);
+    const WEIR_STORED *x = (const WEIR_STORED *)p->x + at;
+    const float greatest = WEIR_LOCAL(line_max)(p, x, 0, 1);
+    const float sum = WEIR_LOCAL(line_exp)(p, x, greatest, 0, 1);
+    WEIR_LOCAL(line_softmax)(p, x, (WEIR_STORED *)p->y + at, greatest, sum, 0, 1);
+}
+
+WEIR_DEVICE float WEIR_LOCAL(line_norm)(
+    const weir_cuda_line_params_t *p, const WEIR_STORED *x, uint32_t first, uint32_t step)
+{
+    float norm = 0.0f;
+    for (uint32_t i = first; i < p->length; i += step) {
+        const float v = WEIR_GET(x, (uint64_t)i * p->inner);
+        norm += p->mode == 1 ? fabsf(v) : v * v;
     }
+    return norm;
+}
+
+// x / norm, or 0 where the norm is.
+WEIR_DEVICE void WEIR_LOCAL(line_scale)(const weir_cuda_line_params_t *p, const WEIR_STORED *x,
+    WEIR_STORED *y, float norm, uint32_t first, uint32_t step)
+{
+    norm = p->mode == 1 ? norm : sqrtf(norm);
+    for (uint32_t i = first; i < p->length; i += step) {
+        const uint64_t at = (uint64_t)i * p->inner;
+        WEIR_PUT(y, at, norm == 0.0f ? 0.0f : WEIR_GET(x, at) / norm);
+    }
+}
+
+WEIR_DEVICE void WEIR_BODY(lp_norm)(const weir_cuda_line_params_t *p, weir_cuda_partials_t *shared)
+{
+    const uint64_t at = WEIR_LOCAL(line_at)(p, WEIR_BLOCK_X);
+    const WEIR_STORED *x = (const WEIR_STORED *)p->x + at;
+    const float norm =
+        weir_block_sum(WEIR_LOCAL(line_norm)(p, x, WEIR_THREAD, WEIR_THREADS), shared);
+    WEIR_LOCAL(line_scale)(p, x, (WEIR_STORED *)p->y + at, norm, WEIR_THREAD, WEIR_THREADS);
 }
 
 WEIR_DEVICE void WEIR_BODY(lp_norm_each)(
@@ -75,20 +101,10 @@ WEIR_DEVICE void WEIR_BODY(lp_norm_each)(
     (void)shared;
     if (line >= p->lines)
         return;
-    const uint64_t first =
-        (uint64_t)(line / p->inner) * p->length * p->inner + line % p->inner;
-    const WEIR_STORED *x = (const WEIR_STORED *)p->x + first;
-    WEIR_STORED *y = (WEIR_STORED *)p->y + first;
-    float norm = 0.0f;
-    for (uint32_t i = 0; i < p->length; i++) {
-        const float v = WEIR_GET(x, (uint64_t)i * p->inner);
-        norm += p->mode == 1 ? fabsf(v) : v * v;
-    }
-    norm = p->mode == 1 ? norm : sqrtf(norm);
-    for (uint32_t i = 0; i < p->length; i++) {
-        const uint64_t at = (uint64_t)i * p->inner;
-        WEIR_PUT(y, at, norm == 0.0f ? 0.0f : WEIR_GET(x, at) / norm);
-    }
+    const uint64_t at = WEIR_LOCAL(line_at)(p, line);
+    const WEIR_STORED *x = (const WEIR_STORED *)p->x + at;
+    WEIR_LOCAL(line_scale)
+    (p, x, (WEIR_STORED *)p->y + at, WEIR_LOCAL(line_norm)(p, x, 0, 1), 0, 1);
 }
 
 // What a thread keeps of its line in registers; the rest, of lines longer than 8 times the block,
