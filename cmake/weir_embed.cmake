@@ -1,6 +1,7 @@
-# Writes OUTPUT: for each file of SOURCES a line {"folder/name", "text"} of C, names relative to ROOT and without their
-# ending. String literals are cut into lines, which keeps them below what a compiler must take.
-set(text "")
+# Writes OUTPUT, C source that defines what kernels/opencl/sources.h declares: the text of each file of SOURCES under
+# its name relative to ROOT, without the ending. String literals are cut into lines, which keeps them below what a
+# compiler must take.
+set(text "#include \"kernels/opencl/sources.h\"\n\nconst weir_cl_embedded_t weir_cl_embedded_sources[] = {\n")
 foreach(source IN LISTS SOURCES)
     file(RELATIVE_PATH name ${ROOT} ${source})
     string(REGEX REPLACE "\\.[^.]*$" "" name ${name})
@@ -10,4 +11,6 @@ foreach(source IN LISTS SOURCES)
     string(REPLACE "\n" "\\n\"\n\"" content "${content}")
     string(APPEND text "{\"${name}\",\n\"${content}\"},\n")
 endforeach()
+string(APPEND text "};\nconst size_t weir_cl_embedded_count =\n")
+string(APPEND text "    sizeof weir_cl_embedded_sources / sizeof weir_cl_embedded_sources[0];\n")
 file(WRITE ${OUTPUT} "${text}")

@@ -6,25 +6,18 @@
 // binary, the text is compiled instead.
 #include "backends/opencl/opencl.h"
 
+#include "kernels/opencl/sources.h"
 #include <stdio.h>
 #include <string.h>
 
 #define LOG_BYTES 16384
 #define SAID_BYTES 320 // of a compiler's log, in the text of an error
 
-typedef struct embedded {
-    const char *name, *text;
-} embedded_t;
-
-static const embedded_t embedded[] = {
-#include "opencl_sources.inc"
-};
-
 const char *weir_cl_embedded(const char *name)
 {
-    for (size_t i = 0; i < sizeof embedded / sizeof embedded[0]; i++)
-        if (strcmp(embedded[i].name, name) == 0)
-            return embedded[i].text;
+    for (size_t i = 0; i < weir_cl_embedded_count; i++)
+        if (strcmp(weir_cl_embedded_sources[i].name, name) == 0)
+            return weir_cl_embedded_sources[i].text;
     return NULL;
 }
 
