@@ -5,9 +5,7 @@
 // Method: files of four megabytes each with weights of their own, in the build's folder; Zipf
 // traffic
 //         through a loop thread; threads are counted.
-#include "tests/scheduler/loop_calls.h"
-
-#include <dirent.h>
+#include "tests/scheduler/big_models.h"
 
 // Writing the files byte by byte takes a sanitizer long; then the books are not held to 3 %, since
 // what comes with a model besides its weights counts for more: up to 90 kB for the shapes it met.
@@ -19,149 +17,40 @@ enum { SIDE = 1024, PERCENT = 3 };
 
 enum { MODELS = 12, ROOM = 4, REQUESTS = 600 };
 
-typedef struct big_call {
-    call_t call;
-    float x[SIDE], y[SIDE];
-    uint32_t model;
-} big_call_t;
-
-static void model_path(uint32_t index, char *path, size_t bytes)
-{
-    snprintf(path, bytes, WEIR_TEST_PLUGINS "/ledger_%u.onnx", index);
-}
-
-// y = x w with w = (index + 1) on the diagonal.
-static void write_model(uint32_t index, float scale)
-{
-    static const int64_t dims[] = {SIDE, SIDE};
-    static float w[SIDE * SIDE];
-    char path[512];
-    message_t graph = {0};
-    memset(w, 0, sizeof w);
-    for (int i = 0; i < SIDE; i++)
-        w[i * SIDE + i] = scale;
-    snprintf(path, sizeof path, "N,%d", SIDE);
-    add_input(&graph, "x", 1, path);
-    put_message(&graph, 5, raw_tensor("w", 1, 2, dims, w, sizeof w));
-    add_node(&graph, "MatMul", "product", "x,w", "y", (message_t){0});
-    add_port(&graph, 12, "y", 1, path);
-    message_t model = make_model(graph, 17);
-    model_path(index, path, sizeof path);
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(model.count, fwrite(model.data, 1, model.count, file));
-    fclose(file);
-    free(model.data);
-}
-
-static uint64_t add_models(world_t *world)
-{
-    weir_served_t served = {.size = sizeof served};
-    char name[16], path[512];
-    for (uint32_t m = 0; m < MODELS; m++) {
-        snprintf(name, sizeof name, "m%u", m);
-        model_path(m, path, sizeof path);
-        expect_ok(weir_scheduler_add(world->scheduler, name, "1", NULL,
-            &(weir_serving_options_t){
-                .size = sizeof(weir_serving_options_t), .max_batch = 4, .path = path}));
-    }
-    assert_int_equal(1, weir_scheduler_served(world->scheduler, 0, &served));
-    assert_int_equal(served.resident, 0);
-    return served.memory_bytes;
-}
-
-static void submit_big(world_t *world, big_call_t *big, uint32_t model)
-{
-    char name[16];
-    memset(big, 0, sizeof *big);
-    snprintf(name, sizeof name, "m%u", model);
-    big->model = model;
-    big->x[model] = 3;
-    big->call.in = weir_f32(big->x, 2, 1, SIDE);
-    big->call.out = weir_f32_out(big->y, SIDE);
-    weir_request_t request = {.size = sizeof request,
-        .model = name,
-        .inputs = &big->call.in,
-        .outputs = &big->call.out,
-        .input_count = 1,
-        .output_count = 1};
-    expect_ok(weir_submit(world->scheduler, &request, &big->call.ticket, NULL, NULL));
-}
-
-static uint32_t count_threads(void)
-{
-    DIR *folder = opendir("/proc/self/task");
-    uint32_t count = 0;
-    assert_non_null(folder);
-    while (readdir(folder))
-        count++;
-    closedir(folder);
-    return count;
-}
-
-static uint64_t books(world_t *world)
-{
-    weir_scheduler_info_t info = {.size = sizeof info};
-    weir_scheduler_describe(world->scheduler, &info);
-    return info.memory_bytes;
-}
-
-// Zipf: model k as often as 1 / (k + 1).
-static uint32_t draw_model(uint64_t *random)
-{
-    double sum = 0, at;
-    for (int k = 0; k < MODELS; k++)
-        sum += 1.0 / (k + 1);
-    *random = *random * 6364136223846793005u + 1442695040888963407u;
-    at = (double)(*random >> 11) / (double)((uint64_t)1 << 53) * sum;
-    for (uint32_t k = 0; k < MODELS; k++)
-        if ((at -= 1.0 / (k + 1)) < 0)
-            return k;
-    return MODELS - 1;
-}
-
 static void more_models_than_memory(void **state)
 {
     (void)state;
     world_t world;
     static big_call_t calls[REQUESTS];
     world_open(&world, rows_graph(), NULL);
-    uint64_t each = add_models(&world);
+    uint64_t each = big_add(&world, 0, MODELS);
     assert_true(each >= SIDE * SIDE * sizeof(float));
     weir_scheduler_free(world.scheduler);
     weir_scheduler_options_t options = {
         .size = sizeof options, .memory_bytes = ROOM * each + each / 2};
     uint64_t before, after, peak, random = 9;
     expect_ok(weir_scheduler_create(world.engine, &options, &world.scheduler));
-    add_models(&world);
-    assert_int_equal(books(&world), 0);
+    big_add(&world, 0, MODELS);
+    assert_int_equal(big_books(&world), 0);
     weir_engine_memory(world.engine, &before, &peak);
     uint32_t threads = 0;
     for (uint32_t i = 0; i < REQUESTS; i += 4) {
         for (uint32_t k = 0; k < 4; k++)
-            submit_big(&world, &calls[i + k], draw_model(&random));
+            big_submit(&world, &calls[i + k], SIDE, big_draw(&random, MODELS));
         for (uint32_t k = 0; k < 4; k++) {
-            big_call_t *big = &calls[i + k];
-            expect_ok(weir_wait(world.scheduler, big->call.ticket, 0, NULL));
-            assert_true(big->y[big->model] == 3 * (float)(big->model + 1));
-            assert_true(books(&world) <= options.memory_bytes);
+            big_answer(&world, &calls[i + k]);
+            assert_true(big_books(&world) <= options.memory_bytes);
         }
-        threads = threads ? threads : count_threads();
+        threads = threads ? threads : big_threads();
     }
-    assert_int_equal(count_threads(), threads);
-    uint32_t resident, instances;
-    do { // until nothing is on its way out
-        weir_served_t served = {.size = sizeof served};
-        resident = instances = 0;
-        for (uint32_t m = 0; weir_scheduler_served(world.scheduler, m, &served); m++)
-            resident += served.resident, instances += served.instances;
-    } while (books(&world) != resident * each);
+    assert_int_equal(big_threads(), threads);
+    uint32_t instances, resident = big_settle(&world, each, &instances);
     assert_true(resident >= 3 && resident <= ROOM);
     assert_int_equal(instances, resident);
-    // The engine holds what the books say. An eviction is in them until its memory is free.
+    // The engine holds what the books say.
     weir_engine_memory(world.engine, &after, &peak);
-    assert_true(after - before >= books(&world) * (100 - PERCENT) / 100);
-    assert_true(after - before <= books(&world) * (100 + PERCENT) / 100);
+    assert_true(after - before >= big_books(&world) * (100 - PERCENT) / 100);
+    assert_true(after - before <= big_books(&world) * (100 + PERCENT) / 100);
     weir_scheduler_free(world.scheduler);
     world.scheduler = NULL;
     world_close(&world);
@@ -173,18 +62,18 @@ static void a_file_that_changed_is_not_served(void **state)
     world_t world;
     static big_call_t call;
     world_open(&world, rows_graph(), NULL);
-    add_models(&world);
-    write_model(2, 77);
-    submit_big(&world, &call, 2);
+    big_add(&world, 0, MODELS);
+    big_write(2, SIDE, 77);
+    big_submit(&world, &call, SIDE, 2);
     weir_event_t event;
     expect_status(weir_wait(world.scheduler, call.call.ticket, 0, &event), WEIR_UNAVAILABLE,
         "could not be loaded");
-    assert_int_equal(books(&world), 0);
-    write_model(2, 3);
-    submit_big(&world, &call, 2); // the file is what it was, so it is served again
+    assert_int_equal(big_books(&world), 0);
+    big_write(2, SIDE, 3);
+    big_submit(&world, &call, SIDE, 2); // the file is what it was, so it is served again
     expect_ok(weir_wait(world.scheduler, call.call.ticket, 0, NULL));
     assert_true(call.y[2] == 9);
-    submit_big(&world, &call, 1);
+    big_submit(&world, &call, SIDE, 1);
     expect_ok(weir_wait(world.scheduler, call.call.ticket, 0, NULL));
     world_close(&world);
 }
@@ -201,7 +90,7 @@ static void what_the_cache_holds_is_charged(void **state)
             .cache_dir = WEIR_TEST_PLUGINS "/ledger_cache"};
         expect_ok(weir_engine_create(&options, &world.engine));
         expect_ok(weir_scheduler_create(world.engine, NULL, &world.scheduler));
-        uint64_t each = add_models(&world);
+        uint64_t each = big_add(&world, 0, MODELS);
         // As they are and packed, in both rounds.
         assert_true(each >= 2 * SIDE * SIDE * sizeof(float));
         assert_true(each <= 2 * SIDE * SIDE * sizeof(float) * (100 + PERCENT) / 100);
@@ -230,7 +119,7 @@ static void models_do_without_a_device_that_is_away(void **state)
     expect_ok(weir_scheduler_create(world.engine, &options, &world.scheduler));
     for (uint32_t m = 0; m < MODELS; m++) {
         snprintf(name, sizeof name, "m%u", m);
-        model_path(m, path, sizeof path);
+        big_path(m, path, sizeof path);
         expect_ok(weir_scheduler_add(world.scheduler, name, "1", NULL,
             &(weir_serving_options_t){.size = sizeof(weir_serving_options_t),
                 .batching = WEIR_BATCHING_ON,
@@ -240,7 +129,7 @@ static void models_do_without_a_device_that_is_away(void **state)
     uint32_t on_cpu = 0;
     for (uint32_t i = 0; i < 10 * MODELS; i++) {
         weir_event_t event;
-        submit_big(&world, &call, i % MODELS);
+        big_submit(&world, &call, SIDE, i % MODELS);
         expect_ok(weir_wait(world.scheduler, call.call.ticket, 0, &event));
         assert_true(call.y[call.model] == 3 * (float)(call.model + 1));
         on_cpu += strcmp(event.receipt.device, "cpu") == 0;
@@ -256,7 +145,7 @@ static void what_is_too_large_is_refused(void **state)
     char path[512];
     weir_scheduler_options_t options = {.size = sizeof options, .memory_bytes = 1000};
     world_open(&world, rows_graph(), &options);
-    model_path(0, path, sizeof path);
+    big_path(0, path, sizeof path);
     expect_status(
         weir_scheduler_add(world.scheduler, "m", "1", NULL,
             &(weir_serving_options_t){.size = sizeof(weir_serving_options_t), .path = path}),
@@ -272,9 +161,9 @@ static void requests_for_models_that_wait_end_in_time(void **state)
     world_t world;
     static big_call_t calls[MODELS];
     world_open(&world, rows_graph(), NULL);
-    add_models(&world);
+    big_add(&world, 0, MODELS);
     for (uint32_t m = 0; m < MODELS; m++) {
-        submit_big(&world, &calls[m], m);
+        big_submit(&world, &calls[m], SIDE, m);
         if (m % 2)
             weir_cancel(world.scheduler, calls[m].call.ticket);
     }
@@ -286,7 +175,7 @@ static void requests_for_models_that_wait_end_in_time(void **state)
     }
     // Freed while others load.
     for (uint32_t m = 0; m < MODELS; m++)
-        submit_big(&world, &calls[m], m);
+        big_submit(&world, &calls[m], SIDE, m);
     world_close(&world);
 }
 
@@ -294,7 +183,7 @@ static int write_models(void **state)
 {
     (void)state;
     for (uint32_t m = 0; m < MODELS; m++)
-        write_model(m, (float)(m + 1));
+        big_write(m, SIDE, (float)(m + 1));
     return 0;
 }
 
