@@ -30,7 +30,9 @@ typedef struct stream {
     // Counted.
     uint64_t offered, in_slo, answered, refused, other, wrong;
     uint64_t latency_count;
-    uint64_t *latencies_ns;    // [LATENCIES_MAX]
+    uint64_t *latencies_ns; // [LATENCIES_MAX]
+    uint64_t refusal_count;
+    uint64_t *refusals_ns;     // [LATENCIES_MAX], from the submission until it was told
     uint32_t ticks[TICKS_MAX]; // answers in time, by when they were due
     uint32_t offered_ticks[TICKS_MAX];
     uint64_t next_ns, end_ns;
@@ -42,7 +44,8 @@ typedef struct slot {
     stream_t *stream;
     float x[SERVING_COLUMNS], y[SERVING_COLUMNS];
     weir_value_t input, output;
-    uint64_t scheduled_ns, done_ns;
+    uint64_t scheduled_ns, submitted_ns, done_ns;
+    bool is_refusal; // when it arrived, not later
     weir_code_t code;
 } slot_t;
 
@@ -81,6 +84,7 @@ static void on_event(const weir_event_t *event, void *user_data)
     traffic_t *it = slot->traffic;
     slot->done_ns = serving_now_ns();
     slot->code = weir_status_code(event->status);
+    slot->is_refusal = slot->code == WEIR_INFEASIBLE && event->retry_after_ns;
     slot->next = atomic_load_explicit(&it->done, memory_order_relaxed);
     while (!atomic_compare_exchange_weak_explicit(
         &it->done, &slot->next, slot, memory_order_release, memory_order_relaxed)) {
@@ -93,6 +97,8 @@ static void count(stream_t *stream, const traffic_t *it, const slot_t *slot)
     if (slot->code == WEIR_INFEASIBLE || slot->code == WEIR_RESOURCE_EXHAUSTED ||
         slot->code == WEIR_DEADLINE_EXCEEDED) {
         stream->refused++;
+        if (slot->is_refusal && stream->refusal_count < LATENCIES_MAX)
+            stream->refusals_ns[stream->refusal_count++] = slot->done_ns - slot->submitted_ns;
         return;
     }
     if (slot->code != WEIR_OK) {
@@ -138,6 +144,8 @@ static void submit(traffic_t *it, stream_t *stream, uint64_t now_ns)
     it->free = slot->next;
     slot->stream = stream;
     slot->scheduled_ns = stream->next_ns;
+    slot->submitted_ns = serving_now_ns();
+    slot->is_refusal = false;
     slot->x[0] = it->slow_ns && now_ns >= it->slow_ns ? 2 : 1;
     slot->output = weir_f32_out(slot->y, SERVING_COLUMNS);
     weir_request_t request = {.size = sizeof(request),
@@ -154,6 +162,8 @@ static void submit(traffic_t *it, stream_t *stream, uint64_t now_ns)
         return;
     }
     slot->code = weir_status_code(status);
+    slot->done_ns = serving_now_ns();
+    slot->is_refusal = true;
     weir_status_free(status);
     count(stream, it, slot);
     slot->next = it->free;
@@ -235,10 +245,12 @@ static stream_t *add_stream(traffic_t *it, double qps, uint64_t slo_ns, uint32_t
     *stream = (stream_t){.qps = qps,
         .slo_ns = slo_ns,
         .tenant = tenant,
-        .latencies_ns = malloc(LATENCIES_MAX * sizeof(uint64_t))};
-    if (!stream->latencies_ns)
+        .latencies_ns = malloc(LATENCIES_MAX * sizeof(uint64_t)),
+        .refusals_ns = malloc(LATENCIES_MAX * sizeof(uint64_t))};
+    if (!stream->latencies_ns || !stream->refusals_ns)
         abort();
     memset(stream->latencies_ns, 0, LATENCIES_MAX * sizeof(uint64_t)); // so that it is resident now
+    memset(stream->refusals_ns, 0, LATENCIES_MAX * sizeof(uint64_t));
     return stream;
 }
 
@@ -249,7 +261,8 @@ static void reset_stream(stream_t *stream)
         .slo_ns = stream->slo_ns,
         .tenant = stream->tenant,
         .until = stream->until,
-        .latencies_ns = stream->latencies_ns};
+        .latencies_ns = stream->latencies_ns,
+        .refusals_ns = stream->refusals_ns};
     *stream = asked;
 }
 
@@ -272,6 +285,7 @@ static void close_traffic(traffic_t *it)
             (void)fprintf(stderr, "%llu wrong answers, %llu errors\n",
                 (unsigned long long)it->streams[i].wrong, (unsigned long long)it->streams[i].other);
         free(it->streams[i].latencies_ns);
+        free(it->streams[i].refusals_ns);
     }
     free(it->slots);
     free(it);
@@ -330,33 +344,47 @@ static void steady(serving_t *bench, double load)
     close_traffic(it);
 }
 
-// Three times what it can do, then half of that again: is it well a second later, and has it grown?
-static void falling(serving_t *bench)
+// Three times what it can do for a while, then half of it: is it well meanwhile, and a second
+// later, and has it grown?
+static void storm(serving_t *bench, double storm_seconds, double calm_seconds)
 {
     traffic_t *it = open_traffic(bench, ROWS);
     const double batch_ns = full_batch_ns(it, ROWS), capacity = ROWS * 1e9 / batch_ns;
-    const double seconds = bench->seconds < 4 ? 4 : bench->seconds;
-    const uint64_t ticks = (uint64_t)(seconds * SECOND_NS / TICK_NS), half = ticks / 2;
+    const double seconds = storm_seconds + calm_seconds;
+    const uint64_t ticks = (uint64_t)(seconds * SECOND_NS / TICK_NS);
+    const uint64_t calm = (uint64_t)(storm_seconds * SECOND_NS / TICK_NS);
     const uint64_t slo_ns = (uint64_t)(2.5 * batch_ns);
     stream_t *base = add_stream(it, capacity / 2, slo_ns, 0);
-    stream_t *storm = add_stream(it, 2.5 * capacity, slo_ns, 0);
-    storm->until = 0.5;
+    stream_t *above = add_stream(it, 2.5 * capacity, slo_ns, 0);
+    above->until = storm_seconds / seconds;
     run_traffic(it, 0.5); // everything has been touched once
     reset_stream(base);
-    reset_stream(storm);
+    reset_stream(above);
     const uint64_t resident = resident_bytes();
     run_traffic(it, seconds);
     const double growth = (double)resident_bytes() - (double)resident;
     uint64_t offered = 0, in_slo = 0;
-    for (uint64_t i = half + SECOND_NS / TICK_NS; i < ticks && i < TICKS_MAX; i++) {
+    for (uint64_t i = calm + SECOND_NS / TICK_NS; i < ticks && i < TICKS_MAX; i++) {
         offered += base->offered_ticks[i];
         in_slo += base->ticks[i];
     }
+    serving_row(bench, "3x, then 0.5x", "goodput of capacity",
+        (goodput(base, 0, calm) + goodput(above, 0, calm)) / capacity, "", SERVING_AT_LEAST, 0.95);
+    serving_row(bench, "3x, then 0.5x", "refused on arrival, p99",
+        (double)serving_percentile(above->refusals_ns, above->refusal_count, 990) / 1e3, "us",
+        SERVING_AT_MOST, 1000);
+    serving_row(bench, "3x, then 0.5x", "of offered",
+        (double)above->refusal_count / (double)above->offered, "", SERVING_NONE, 0);
     serving_row(bench, "3x, then 0.5x", "goodput of offered, after 1 s",
         offered ? (double)in_slo / (double)offered : 0, "", SERVING_AT_LEAST, 0.99);
     serving_row(bench, "3x, then 0.5x", "resident memory grew by", growth / 1048576, "MiB",
         SERVING_AT_MOST, 1);
     close_traffic(it);
+}
+
+void serving_storm(serving_t *bench)
+{
+    storm(bench, bench->seconds, 5);
 }
 
 // Half of the time at full speed, half at half the speed, twice the first capacity offered
@@ -387,7 +415,8 @@ void serving_overload(serving_t *bench)
 {
     steady(bench, 2);
     steady(bench, 3);
-    falling(bench);
+    const double half = bench->seconds < 4 ? 2 : bench->seconds / 2;
+    storm(bench, half, half);
     slower(bench);
 }
 

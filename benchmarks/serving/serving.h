@@ -87,6 +87,7 @@ void serving_refusal(serving_t *bench); // answers.c
 void serving_cancel(serving_t *bench);
 void serving_idle(serving_t *bench);
 void serving_overload(serving_t *bench); // load.c
+void serving_storm(serving_t *bench);    // three times the capacity for as long as it says
 void serving_classes(serving_t *bench);
 void serving_below(serving_t *bench);
 void serving_fairness(serving_t *bench);
