@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LOG_BYTES 512 // of what the compiler says; more is cut off
-
 typedef struct weir_cuda_compiler {
     __typeof__(nvrtcVersion) *version;
     __typeof__(nvrtcGetErrorString) *error_string;
@@ -62,26 +60,26 @@ bool weir_cuda_compiler_there(weir_cuda_state_t *state)
     return true;
 }
 
-static weir_code_t refuse(
-    weir_cuda_state_t *state, nvrtcProgram program, nvrtcResult result, const char *entry)
+static weir_code_t refuse(weir_cuda_state_t *state, nvrtcProgram program, nvrtcResult result,
+    const char *entry, char out_reason[WEIR_CUDA_SAID_BYTES])
 {
     const compiler_t *compiler = state->compiler;
     const weir_host_t *host = state->host;
     size_t bytes = 0;
-    char cut[LOG_BYTES] = "";
+    char cut[WEIR_CUDA_SAID_BYTES / 2] = "";
     if (compiler->log_size(program, &bytes) == NVRTC_SUCCESS && bytes > 1) {
         char *text = host->alloc(host, bytes);
         if (text && compiler->log(program, text) == NVRTC_SUCCESS)
             snprintf(cut, sizeof cut, ": %s", text);
         host->free(host, text);
     }
-    return host->fail(host,
-        result == NVRTC_ERROR_OUT_OF_MEMORY ? WEIR_RESOURCE_EXHAUSTED : WEIR_INTERNAL,
-        "NVRTC refuses the generated kernel %s: %s%s", entry, compiler->error_string(result), cut);
+    snprintf(out_reason, WEIR_CUDA_SAID_BYTES, "NVRTC refuses the generated kernel %s: %s%s", entry,
+        compiler->error_string(result), cut);
+    return result == NVRTC_ERROR_OUT_OF_MEMORY ? WEIR_RESOURCE_EXHAUSTED : WEIR_INTERNAL;
 }
 
 weir_code_t weir_cuda_compile_source(weir_cuda_state_t *state, uint32_t arch, const char *source,
-    const char *entry, void **out_image, uint64_t *out_bytes)
+    const char *entry, void **out_image, uint64_t *out_bytes, char out_reason[WEIR_CUDA_SAID_BYTES])
 {
     const compiler_t *compiler = state->compiler;
     const weir_host_t *host = state->host;
@@ -92,9 +90,11 @@ weir_code_t weir_cuda_compile_source(weir_cuda_state_t *state, uint32_t arch, co
     size_t bytes = 0;
     void *image = NULL;
     nvrtcResult result = compiler->create(&program, source, entry, 0, NULL, NULL);
-    if (result != NVRTC_SUCCESS)
-        return host->fail(
-            host, WEIR_INTERNAL, "nvrtcCreateProgram: %s", compiler->error_string(result));
+    if (result != NVRTC_SUCCESS) {
+        snprintf(out_reason, WEIR_CUDA_SAID_BYTES, "nvrtcCreateProgram: %s",
+            compiler->error_string(result));
+        return WEIR_INTERNAL;
+    }
     result = compiler->compile(program, 3, flags);
     if (result == NVRTC_SUCCESS)
         result = compiler->image_size(program, &bytes);
@@ -104,7 +104,7 @@ weir_code_t weir_cuda_compile_source(weir_cuda_state_t *state, uint32_t arch, co
         result = compiler->image(program, image);
     weir_code_t code = WEIR_OK;
     if (result != NVRTC_SUCCESS) {
-        code = refuse(state, program, result, entry);
+        code = refuse(state, program, result, entry, out_reason);
         host->free(host, image);
         image = NULL;
     }

@@ -73,10 +73,13 @@ weir_code_t weir_cuda_driver_start(weir_cuda_state_t *state);
 
 // Is NVRTC there? Loads it, once. Under the state's lock.
 bool weir_cuda_compiler_there(weir_cuda_state_t *state);
-// Compiles for sm_<arch>. *out_image is of host->alloc. What the compiler says of a source that it
-// refuses is in the text of the failure. [A]
+#define WEIR_CUDA_SAID_BYTES 640 // of what the compiler says; more is cut off
+
+// Compiles for sm_<arch>. *out_image is of host->alloc. Else out_reason is why not: the text of a
+// failure is the thread's, and this runs on threads of the engine's team. [A]
 weir_code_t weir_cuda_compile_source(weir_cuda_state_t *state, uint32_t arch, const char *source,
-    const char *entry, void **out_image, uint64_t *out_bytes);
+    const char *entry, void **out_image, uint64_t *out_bytes,
+    char out_reason[WEIR_CUDA_SAID_BYTES]);
 
 // ---- The state (plugin.c) -----------------------------------------------------------------------
 

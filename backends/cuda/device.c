@@ -29,7 +29,11 @@ uint64_t weir_cuda_now_ns(void)
 static weir_code_t refuse(weir_cuda_state_t *state, CUresult result, const char *call)
 {
     const char *name = NULL;
+    char text[WEIR_REASON_BYTES];
     (void)state->driver.cuGetErrorName(result, &name);
+    // Nobody asks why a list of devices ends.
+    snprintf(text, sizeof text, "cuda: %s: %s (%d)", call, name ? name : "", (int)result);
+    state->host->log(state->host, 1, text);
     return state->host->fail(state->host,
         result == CUDA_ERROR_OUT_OF_MEMORY ? WEIR_RESOURCE_EXHAUSTED : WEIR_UNAVAILABLE,
         "%s: %s (%d)", call, name ? name : "", (int)result);
@@ -44,9 +48,7 @@ static weir_code_t start(weir_cuda_state_t *state, uint32_t index)
     if (weir_cuda_driver_start(state) != WEIR_OK)
         return host->fail(
             host, WEIR_UNAVAILABLE, "%s", state->libraries[WEIR_CUDA_LIBRARY_DRIVER].reason);
-    if (index >= state->device_count)
-        return host->fail(host, WEIR_NOT_FOUND, "there are %u devices", state->device_count);
-    return WEIR_OK;
+    return index < state->device_count ? WEIR_OK : WEIR_NOT_FOUND;
 }
 
 static int attribute_of(
@@ -199,6 +201,8 @@ weir_code_t weir_cuda_open(const weir_host_t *host, uint32_t index, weir_handle_
 {
     weir_cuda_state_t *state = weir_cuda_state(host);
     weir_code_t code = start(state, index);
+    if (code == WEIR_NOT_FOUND)
+        return host->fail(host, code, "there are %u devices", state->device_count);
     if (code != WEIR_OK)
         return code;
     weir_cuda_device_t *device = host->alloc(host, sizeof *device);

@@ -114,6 +114,8 @@ typedef struct job {
     weir_cuda_program_t *program;
     char **sources; // [program->generated_count]
     uint32_t capacity;
+    pthread_mutex_t lock; // of the reason
+    char reason[WEIR_CUDA_SAID_BYTES];
 } job_t;
 
 static weir_code_t add_generated(job_t *job, uint32_t node, const weir_cuda_build_t *build)
@@ -188,7 +190,7 @@ static bool is_first_of_its_kind(const weir_cuda_program_t *program, uint64_t i)
 // Compiles source `i`, or finds it in the cache; on any thread of the team.
 static weir_code_t compile_one(void *user, uint64_t i)
 {
-    const job_t *job = user;
+    job_t *job = user;
     weir_cuda_program_t *program = job->program;
     weir_cuda_device_t *device = program->device;
     const weir_host_t *host = device->host;
@@ -209,8 +211,14 @@ static weir_code_t compile_one(void *user, uint64_t i)
         host->blob_release(host, kept);
         return generated->image ? WEIR_OK : WEIR_RESOURCE_EXHAUSTED;
     }
+    char reason[WEIR_CUDA_SAID_BYTES] = "no memory for a kernel";
     weir_code_t code = weir_cuda_compile_source(device->state, device->facts.arch, job->sources[i],
-        generated->entry, &generated->image, &generated->image_bytes);
+        generated->entry, &generated->image, &generated->image_bytes, reason);
+    if (code != WEIR_OK) {
+        pthread_mutex_lock(&job->lock);
+        memcpy(job->reason, reason, sizeof reason);
+        pthread_mutex_unlock(&job->lock);
+    }
     if (code == WEIR_OK) // a cache that is full or read-only only costs time
         (void)host->blob_put(host, key, generated->image, generated->image_bytes);
     return code;
@@ -239,13 +247,15 @@ weir_code_t weir_cuda_compile(
         return code;
     weir_cuda_program_t *program = program_new(device, slice);
     char *text = program ? host->alloc(host, TEXT_BYTES) : NULL;
-    job_t job = {.program = program};
+    job_t job = {.program = program, .lock = PTHREAD_MUTEX_INITIALIZER};
     code = text ? build_nodes(&job, slice, text) : WEIR_RESOURCE_EXHAUSTED;
     if (code == WEIR_OK && program->generated_count && !device->facts.has_compiler)
         code = host->fail(
             host, WEIR_UNSUPPORTED, "%s", device->state->libraries[WEIR_CUDA_LIBRARY_NVRTC].reason);
     if (code == WEIR_OK && program->generated_count)
         code = host->parallel_for(host, program->generated_count, compile_one, &job);
+    if (job.reason[0])
+        host->fail(host, code, "%s", job.reason);
     if (code == WEIR_OK)
         code = weir_cuda_enter(device); // the team may have called here, too
     if (code == WEIR_OK)

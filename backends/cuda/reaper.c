@@ -148,7 +148,10 @@ void weir_cuda_reaper_main(void *user)
     weir_cuda_operation_t *heads[HEADS_MAX];
     uint32_t rounds = 0;
     ended_t ended;
-    (void)device->state->driver.cuCtxSetCurrent(device->context);
+    // Without its context the thread cannot ask for anything.
+    CUresult result = device->state->driver.cuCtxSetCurrent(device->context);
+    if (weir_cuda_check(device, result, "cuCtxSetCurrent") != WEIR_OK)
+        weir_cuda_lose(device, "the reaper's thread has no context");
     pthread_mutex_lock(&device->lock);
     while (!device->is_stopping) {
         uint32_t count = list_heads(device, heads), ends = 0;

@@ -15,3 +15,11 @@ function(weir_fake_test name timeout)
 endfunction()
 
 weir_fake_test(cuda_plugin 120 fake_plugin_test.c)
+if(TARGET weir_internal AND TARGET weir_cpu)
+    foreach(part IN ITEMS runs faults)
+        weir_fake_test(cuda_${part} 300 fake_${part}_test.c)
+        target_link_libraries(test_cuda_${part} PRIVATE weir_internal weir_test_support)
+        target_compile_definitions(test_cuda_${part} PRIVATE
+            WEIR_FAKE_PLUGINS="${PROJECT_BINARY_DIR}/lib/weir/weir_cuda.so:${PROJECT_BINARY_DIR}/lib/weir/weir_cpu.so")
+    endforeach()
+endif()

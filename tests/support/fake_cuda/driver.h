@@ -102,6 +102,8 @@ fake_task_t *fake_task_new(fake_task_kind_t kind, const void *data, size_t bytes
 CUresult fake_task_add(CUstream stream, fake_task_t *task);
 // Waits until a stream (NULL: all of a context) has nothing to do. Under the lock.
 void fake_wait(fake_context_t *context, fake_stream_t *stream);
+// Under the lock: no memory is known any more.
+void fake_memory_forget(void);
 // Is this memory known to the driver (so that a copy need not be done within the call)?
 bool fake_is_known(CUdeviceptr address);
 

@@ -41,6 +41,9 @@ FAKE_EXPORT const char *fake_cuda_site(uint32_t site, uint64_t *out_calls, const
 FAKE_EXPORT uint64_t fake_cuda_count(const char *name);
 // What is alive in all contexts: buffers, streams, events, modules, graphs, chunks, host memory.
 FAKE_EXPORT uint64_t fake_cuda_alive(void);
+// What is alive counts no more, and contexts are free again: after a call that frees was made to
+// fail.
+FAKE_EXPORT void fake_cuda_forget(void);
 
 // ---- For the other fakes ------------------------------------------------------------------------
 

@@ -175,6 +175,16 @@ uint64_t fake_cuda_alive(void)
     return alive;
 }
 
+void fake_cuda_forget(void)
+{
+    fake_lock();
+    fake_world.alive = 0;
+    fake_memory_forget();
+    for (uint32_t i = 0; i < FAKE_DEVICES_MAX; i++)
+        fake_world.contexts[i] = (fake_context_t){.device = i};
+    fake_unlock();
+}
+
 // ---- Streams ------------------------------------------------------------------------------------
 
 static uint64_t now_ns(void)

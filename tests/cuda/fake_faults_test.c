@@ -1,0 +1,194 @@
+// tests/cuda/fake_faults_test.c: each place where the plugin calls the driver, cuBLASLt, cuDNN or
+// NVRTC succeeds, and fails.
+//
+// A place is found by the address that a fake was called from, so none can be forgotten that the
+// plays below come by. Each is then made to fail, with what the library says when memory is short
+// and with what it says when the device is gone. The engine's answer must be the right values, or
+// an error that says whose move it is; what was made must be gone afterwards. The places are
+// printed.
+#include "tests/cuda/fake_engine.h"
+
+#include <sched.h>
+
+#define ROWS 2
+#define SITES_MAX 512
+#define SPINS 4000 // for the recorder's thread, which needs some turns
+
+static float inputs[ROWS * 2 * FAKE_SIDE * FAKE_SIDE], wanted[ROWS * FAKE_CLASSES];
+
+// Whose calls are not checked for what they leave behind: they are what gives back.
+static bool gives_back(const char *name)
+{
+    static const char *const parts[] = {
+        "Free", "Release", "Destroy", "Unload", "Unmap", "Unregister", "destroy"};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (strstr(name, parts[i]))
+            return true;
+    return false;
+}
+
+typedef struct play {
+    const char *options;
+    bool is_profiled;
+} play_t;
+
+static const play_t plays[] = {
+    {"cuda.chunk_mib=2,cuda.budget_mib=64", true},
+    {"cuda.mapping=0,cuda.graphs=1,cuda.peer=1", false},
+};
+
+// Runs until a graph has been launched, or it is plain that none will be.
+static weir_status_t run_often(world_t *world, bool is_profiled)
+{
+    weir_run_options_t options = {.size = sizeof options, .profile_level = is_profiled};
+    weir_value_t x = fake_value(inputs, ROWS), y;
+    for (uint32_t i = 0; i < 12; i++) {
+        y = weir_view();
+        weir_status_t status = weir_session_run(world->session, &options, 1, &x, 1, &y);
+        if (status)
+            return status;
+        if (!fake_is_near(&y, wanted, ROWS * FAKE_CLASSES))
+            fail_msg("wrong values without an error");
+        options.profile_level = 0;
+    }
+    for (uint32_t i = 0; i < SPINS && !fake_cuda_count("cuGraphInstantiateWithFlags"); i++)
+        sched_yield();
+    for (uint32_t i = 0; i < 3; i++) {
+        y = weir_view();
+        weir_status_t status = weir_session_run(world->session, NULL, 1, &x, 1, &y);
+        if (status)
+            return status;
+        if (!fake_is_near(&y, wanted, ROWS * FAKE_CLASSES))
+            fail_msg("wrong values out of a graph");
+    }
+    return NULL;
+}
+
+// One play from the engine's start to its end. The code of what went wrong first; OK: nothing did.
+static weir_code_t perform(const play_t *play, char *out_text, size_t bytes)
+{
+    world_t world;
+    weir_status_t status = fake_start(&world, fake_graph(), "cuda", play->options);
+    if (!status)
+        status = run_often(&world, play->is_profiled);
+    weir_code_t code = weir_status_code(status);
+    snprintf(out_text, bytes, "%s", status ? weir_status_message(status) : "");
+    weir_status_free(status);
+    world_close(&world);
+    return code;
+}
+
+// What a fake's library says when memory is short, and when the device is gone.
+static int result_of(const char *name, bool is_gone)
+{
+    if (strncmp(name, "cublas", 6) == 0)
+        return is_gone ? 13 : 3; // EXECUTION_FAILED, ALLOC_FAILED
+    if (strncmp(name, "cudnn", 5) == 0)
+        return is_gone ? 5000 : 4003; // EXECUTION_FAILED, HOST_ALLOCATION_FAILED
+    if (strncmp(name, "nvrtc", 5) == 0)
+        return is_gone ? 11 : 1; // INTERNAL_ERROR, OUT_OF_MEMORY
+    return is_gone ? 700 : 2;    // CUDA_ERROR_ILLEGAL_ADDRESS, CUDA_ERROR_OUT_OF_MEMORY
+}
+
+// May a play end so, with this fault?
+static bool is_fair(const char *name, bool is_gone, weir_code_t code)
+{
+    if (code == WEIR_OK || code == WEIR_UNAVAILABLE)
+        return true; // done without, or said before anything was made
+    if (strncmp(name, "cuDevice", 8) == 0 && code == WEIR_NOT_FOUND)
+        return true; // a device that cannot be asked is not listed; the log says why
+    if (strcmp(name, "cuCtxSetCurrent") == 0 && code == WEIR_DEVICE_LOST)
+        return true; // the reaper's: nobody would ever hear of the end of anything
+    // A compiler that fails is a defect of somebody's; without one, nothing generated is taken.
+    if (strncmp(name, "nvrtc", 5) == 0)
+        return code == WEIR_INTERNAL || code == WEIR_UNSUPPORTED ||
+               (!is_gone && code == WEIR_RESOURCE_EXHAUSTED);
+    return code == (is_gone ? WEIR_DEVICE_LOST : WEIR_RESOURCE_EXHAUSTED);
+}
+
+typedef struct place {
+    uint32_t site, play;
+    const char *name;
+    uint64_t calls;
+} place_t;
+
+static uint32_t find_places(place_t places[SITES_MAX])
+{
+    uint32_t count = 0;
+    bool is_known[SITES_MAX] = {false};
+    for (uint32_t p = 0; p < sizeof plays / sizeof plays[0]; p++) {
+        char text[256];
+        fake_cuda_reset(2, 1);
+        if (perform(&plays[p], text, sizeof text) != WEIR_OK)
+            fail_msg("without a fault: %s", text);
+        assert_int_equal(fake_cuda_alive(), 0);
+        assert_true(fake_cuda_count("cuGraphLaunch") > 0);
+        for (uint32_t s = 0; s < fake_cuda_site_count(); s++) {
+            const void *from;
+            place_t place = {.site = s, .play = p};
+            place.name = fake_cuda_site(s, &place.calls, &from);
+            if (is_known[s] || !place.calls)
+                continue;
+            is_known[s] = true;
+            places[count++] = place;
+        }
+    }
+    return count;
+}
+
+static void every_call_fails_once(void **state)
+{
+    static place_t places[SITES_MAX];
+    uint32_t refused = 0, done_without = 0, unfair = 0;
+    (void)state;
+    uint32_t count = find_places(places);
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t gone = 0; gone < 2; gone++) {
+            const place_t *place = &places[i];
+            char text[256];
+            fake_cuda_reset(2, i + 2);
+            fake_cuda_fail_site(place->site, result_of(place->name, gone));
+            weir_code_t code = perform(&plays[place->play], text, sizeof text);
+            fake_cuda_reset(2, 1);
+            unfair += !is_fair(place->name, gone, code);
+            if (!is_fair(place->name, gone, code))
+                print_error("%s, site %u, fault %u: code %d: %s\n", place->name, place->site, gone,
+                    code, text);
+            unfair += !gives_back(place->name) && fake_cuda_alive() != 0;
+            if (!gives_back(place->name) && fake_cuda_alive() != 0)
+                print_error("%s, site %u, fault %u: %u things are left (%s)\n", place->name,
+                    place->site, gone, (unsigned)fake_cuda_alive(), text);
+            refused += code != WEIR_OK;
+            done_without += code == WEIR_OK;
+            print_message("%-36s %5u calls, %s: %s\n", place->name, (unsigned)place->calls,
+                gone ? "device gone" : "no memory", code == WEIR_OK ? "done without" : text);
+            fake_cuda_forget();
+        }
+    print_message(
+        "%u call sites, each succeeded and failed in 2 ways: %u errors, %u done without\n", count,
+        refused, done_without);
+    assert_int_equal(unfair, 0);
+    assert_true(count >= 100);
+}
+
+int main(void)
+{
+    world_t world;
+    weir_value_t y;
+    fill_floats(inputs, sizeof inputs / sizeof inputs[0], 77);
+    fake_cuda_reset(0, 1);
+    weir_status_t status = fake_start(&world, fake_graph(), "cpu,ref", NULL);
+    if (!status) {
+        weir_value_t x = fake_value(inputs, ROWS);
+        y = weir_view();
+        status = weir_session_run(world.session, NULL, 1, &x, 1, &y);
+    }
+    if (status) {
+        print_error("%s\n", weir_status_text(status));
+        return 1;
+    }
+    memcpy(wanted, y.data, sizeof wanted);
+    world_close(&world);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_call_fails_once)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,187 @@
+// tests/cuda/fake_runs_test.c: the engine on 0 to 8 fake GPUs: who is there, whose answers are
+// right, what an index out of range costs.
+#include "tests/cuda/fake_engine.h"
+
+#include <pthread.h>
+
+#define DEVICES_MAX 8
+#define RUNS 6
+#define ROWS 3
+
+typedef struct answers {
+    float x[RUNS][ROWS * 2 * FAKE_SIDE * FAKE_SIDE], y[RUNS][ROWS * FAKE_CLASSES];
+} answers_t;
+
+// What the CPU says.
+static void fill_answers(answers_t *answers)
+{
+    world_t world;
+    expect_ok(fake_start(&world, fake_graph(), "cpu,ref", NULL));
+    for (uint64_t i = 0; i < RUNS; i++) {
+        weir_value_t y;
+        fake_input(answers->x[i], ROWS, i + 10);
+        world_run(&world, 1, (weir_value_t[]){fake_value(answers->x[i], ROWS)}, 1, &y);
+        memcpy(answers->y[i], y.data, sizeof answers->y[i]);
+    }
+    world_close(&world);
+}
+
+static uint32_t count_usable(const weir_engine_t *engine, char *out_text, size_t bytes)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < weir_device_count(engine); i++) {
+        weir_device_description_t device = {.size = sizeof device};
+        expect_ok(weir_device_describe(engine, i, &device));
+        if (strncmp(device.name, "cuda", 4) != 0)
+            continue;
+        count += device.usable;
+        if (!device.usable)
+            snprintf(out_text, bytes, "%s", device.text);
+    }
+    return count;
+}
+
+typedef struct ends {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint32_t count;
+} ends_t;
+
+static void run_ended(void *user, weir_status_t status)
+{
+    ends_t *ends = user;
+    pthread_mutex_lock(&ends->lock);
+    if (status)
+        fail_msg("%s", weir_status_text(status));
+    ends->count++;
+    pthread_cond_broadcast(&ends->changed);
+    pthread_mutex_unlock(&ends->lock);
+}
+
+// A session on each device; all of them run at once, again and again.
+static void expect_right_on_all(world_t *world, uint32_t devices, answers_t *answers)
+{
+    weir_plan_t *plans[DEVICES_MAX];
+    weir_session_t *sessions[DEVICES_MAX];
+    weir_value_t outputs[DEVICES_MAX], inputs[DEVICES_MAX];
+    ends_t ends = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
+    char name[16] = "cuda";
+    for (uint32_t d = 0; d < devices; d++) {
+        if (d)
+            snprintf(name, sizeof name, "cuda:%u", d);
+        weir_plan_options_t options = {.size = sizeof options, .devices = name};
+        expect_ok(weir_plan_create(world->model, &options, &plans[d]));
+        expect_ok(weir_session_create(plans[d], NULL, &sessions[d]));
+    }
+    for (uint32_t r = 0; r < 3 * RUNS; r++) { // enough of them to be recorded
+        for (uint32_t d = 0; d < devices; d++) {
+            inputs[d] = fake_value(answers->x[(r + d) % RUNS], ROWS);
+            outputs[d] = weir_view();
+            expect_ok(weir_session_start(
+                sessions[d], NULL, 1, &inputs[d], 1, &outputs[d], run_ended, &ends));
+        }
+        pthread_mutex_lock(&ends.lock);
+        while (ends.count < (r + 1) * devices)
+            pthread_cond_wait(&ends.changed, &ends.lock);
+        pthread_mutex_unlock(&ends.lock);
+        for (uint32_t d = 0; d < devices; d++)
+            assert_true(fake_is_near(&outputs[d], answers->y[(r + d) % RUNS], ROWS * FAKE_CLASSES));
+    }
+    for (uint32_t d = 0; d < devices; d++) {
+        weir_session_free(sessions[d]);
+        weir_plan_free(plans[d]);
+    }
+}
+
+static void runs_on_0_to_8_devices(void **state)
+{
+    static answers_t answers;
+    (void)state;
+    fake_cuda_reset(0, 1);
+    fill_answers(&answers);
+    for (uint32_t devices = 0; devices <= DEVICES_MAX; devices++) {
+        world_t world;
+        char why[256] = "";
+        fake_cuda_reset(devices, devices + 1);
+        expect_ok(fake_start(&world, fake_graph(), NULL, NULL));
+        assert_int_equal(count_usable(world.engine, why, sizeof why), devices);
+        if (!devices) // it says why, and all else works
+            assert_non_null(strstr(why, "CUDA_ERROR_NO_DEVICE"));
+        expect_right_on_all(&world, devices, &answers);
+        world_close(&world);
+        assert_int_equal(fake_cuda_alive(), 0);
+    }
+    print_message(
+        "0 to %d devices, %u kernels\n", DEVICES_MAX, (unsigned)fake_cuda_count("kernel"));
+}
+
+// An index that only the device sees is the caller's mistake, enqueued and replayed, and the next
+// run is none the worse.
+static void says_what_indices_are_wrong(void **state)
+{
+    static const int64_t dims[] = {4, 3};
+    const float table[12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+    world_t world;
+    message_t graph = {0};
+    weir_value_t y;
+    (void)state;
+    fake_cuda_reset(1, 1);
+    add_input(&graph, "i", 7, "N");
+    put_message(&graph, 5, raw_tensor("t", 1, 2, dims, table, sizeof table));
+    add_node(&graph, "Gather", "gather", "t,i", "y", (message_t){0});
+    add_output(&graph, "y");
+    expect_ok(fake_start(&world, graph, "cuda", NULL));
+    for (uint64_t run = 0; run < 400; run++) {
+        int64_t indices[2] = {1, run % 7 == 3 ? 9 : 3};
+        weir_value_t i = weir_tensor(WEIR_I64, indices, 1, (int64_t[]){2});
+        y = weir_view();
+        weir_status_t status = weir_session_run(world.session, NULL, 1, &i, 1, &y);
+        if (run % 7 == 3) {
+            expect_status(status, WEIR_INVALID_ARGUMENT, "...an index is out of range");
+            continue;
+        }
+        expect_ok(status);
+        assert_true(fake_is_near(&y, (float[]){3, 4, 5, 9, 10, 11}, 6));
+        if (run > 40 && fake_cuda_count("cuGraphLaunch") > 14)
+            break;
+    }
+    assert_true(fake_cuda_count("cuGraphLaunch") > 0);
+    world_close(&world);
+    assert_int_equal(fake_cuda_alive(), 0);
+}
+
+// A device that is lost is opened again, and a new plan runs on it.
+static void is_reopened(void **state)
+{
+    static answers_t answers;
+    world_t world;
+    weir_value_t y;
+    (void)state;
+    fake_cuda_reset(1, 1);
+    fill_answers(&answers);
+    expect_ok(fake_start(&world, fake_graph(), "cuda", NULL));
+    weir_value_t x = fake_value(answers.x[0], ROWS);
+    fake_cuda_fail_kernel(3, 700 /* CUDA_ERROR_ILLEGAL_ADDRESS */);
+    y = weir_view();
+    expect_status(weir_session_run(world.session, NULL, 1, &x, 1, &y), WEIR_DEVICE_LOST,
+        "...CUDA_ERROR_ILLEGAL_ADDRESS");
+    weir_session_free(world.session);
+    weir_plan_free(world.plan);
+    expect_ok(weir_device_reopen(world.engine, "cuda"));
+    expect_ok(world_plan(&world, "cuda"));
+    expect_ok(weir_session_create(world.plan, NULL, &world.session));
+    world_run(&world, 1, &x, 1, &y);
+    assert_true(fake_is_near(&y, answers.y[0], ROWS * FAKE_CLASSES));
+    world_close(&world);
+    assert_int_equal(fake_cuda_alive(), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(runs_on_0_to_8_devices),
+        cmocka_unit_test(says_what_indices_are_wrong),
+        cmocka_unit_test(is_reopened),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
