@@ -92,24 +92,10 @@ weir_code_t weir_cl_enter(weir_cl_device_t *device)
 
 // ---- What it can do -----------------------------------------------------------------------------
 
-static bool has_extension(const char *extensions, const char *name)
-{
-    size_t length = strlen(name);
-    for (const char *at = extensions; (at = strstr(at, name)) != NULL; at += length)
-        if ((at == extensions || at[-1] == ' ') && (at[length] == ' ' || !at[length]))
-            return true;
-    return false;
-}
-
-static bool is_denied(const weir_host_t *host, const char *option)
-{
-    return strcmp(weir_cl_option(host, option, "auto"), "0") == 0;
-}
-
 static void learn(weir_cl_device_t *device)
 {
     const weir_host_t *host = device->host;
-    char extensions[8192] = "", name[128] = "", driver[64] = "", platform[64] = "";
+    char name[128] = "", driver[64] = "", platform[64] = "";
     cl_uint units = 1;
     size_t group = 1;
     cl_ulong local = 0, memory = 0, allocation = 0;
@@ -126,7 +112,6 @@ static void learn(weir_cl_device_t *device)
     ASK(CL_DEVICE_TYPE, type);
     ASK(CL_DEVICE_SINGLE_FP_CONFIG, single);
     ASK(CL_DEVICE_HOST_UNIFIED_MEMORY, is_unified);
-    ASK_TEXT(CL_DEVICE_EXTENSIONS, extensions);
     ASK_TEXT(CL_DEVICE_NAME, name);
     ASK_TEXT(CL_DRIVER_VERSION, driver);
 #undef ASK
@@ -137,9 +122,6 @@ static void learn(weir_cl_device_t *device)
         .compute_units = WEIR_MAX(units, 1u),
         .group_max = (uint32_t)group,
         .local_bytes = local,
-        .has_half = has_extension(extensions, "cl_khr_fp16") && !is_denied(host, "f16"),
-        .has_subgroups =
-            has_extension(extensions, "cl_khr_subgroups") && !is_denied(host, "subgroups"),
         .is_cpu = (type & CL_DEVICE_TYPE_CPU) != 0};
     const char *zero_copy = weir_cl_option(host, "zero_copy", "auto");
     device->is_unified =

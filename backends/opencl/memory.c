@@ -66,7 +66,7 @@ static cl_int make_memory(weir_cl_device_t *device, weir_cl_buffer_t *buffer, bo
 {
     cl_int error = CL_SUCCESS;
     size_t bytes = (size_t)WEIR_MAX(buffer->bytes, 1u);
-    if (device->is_unified || (is_pinned && device->facts.is_cpu)) {
+    if (device->is_unified) {
         if (!add_block(device, buffer))
             return CL_OUT_OF_HOST_MEMORY;
         if (!is_pinned)

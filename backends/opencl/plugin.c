@@ -32,8 +32,6 @@ static const weir_option_t options[] = {
     TEXT("zero_copy", "auto", "1: buffers lie in host memory; 0: they do not; auto: as it is"),
     NUMBER("binaries", "1", 0, 1, "0: what the driver compiles is not kept in weir's cache"),
     NUMBER("tune", "1", 0, 1, "0: tiles are not tried out, known ones are taken"),
-    TEXT("f16", "auto", "0: half precision is not used where the device has it"),
-    TEXT("subgroups", "auto", "0: subgroups are not used where the device has them"),
     TEXT("break_build", "", "for tests: sources whose name holds this text do not build"),
     NUMBER("lose_after", "0", 0, INT64_MAX,
         "for tests: the device is lost with this launch, once; 0: never"),

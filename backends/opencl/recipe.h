@@ -32,9 +32,7 @@ typedef struct weir_cl_facts {
     uint32_t compute_units;
     uint32_t group_max; // work-items in a work-group
     uint64_t local_bytes;
-    bool has_half;      // cl_khr_fp16; an option can deny it
-    bool has_subgroups; // cl_khr_subgroups or OpenCL C 3.0's; an option can deny it
-    bool is_cpu;        // the device is one, whatever the family
+    bool is_cpu; // the device is one, whatever the family
 } weir_cl_facts_t;
 
 // ---- build() ------------------------------------------------------------------------------------
