@@ -54,12 +54,12 @@ WEIR_DEVICE void WEIR_BODY(attention)(
         for (uint32_t j = 0; j < WEIR_ATTENTION_EACH; j++)
             scores[j] = 0.0f;
         if (lane < columns)
+            WEIR_UNROLL_4
             for (uint32_t d = 0; d < p->depth; d++) {
                 const float key = shared->kv[lane][d];
                 WEIR_UNROLL
-                for (uint32_t j = 0; j < WEIR_ATTENTION_EACH; j++)
-                    if (warp + j * WEIR_ATTENTION_WARPS < rows)
-                        scores[j] += shared->q[warp + j * WEIR_ATTENTION_WARPS][d] * key;
+                for (uint32_t j = 0; j < WEIR_ATTENTION_EACH; j++) // rows past the last, too
+                    scores[j] += shared->q[warp + j * WEIR_ATTENTION_WARPS][d] * key;
             }
         WEIR_UNROLL
         for (uint32_t j = 0; j < WEIR_ATTENTION_EACH; j++) {
@@ -88,6 +88,7 @@ WEIR_DEVICE void WEIR_BODY(attention)(
         (v + t * p->v_at.row, p->v_at.row, p->v_at.depth, columns, p->value_depth,
             &shared->kv[0][0], WEIR_CUDA_ATTENTION_DEPTH_MAX + 1);
         WEIR_SYNC();
+        WEIR_UNROLL_4
         for (uint32_t c = 0; c < columns; c++) {
             WEIR_UNROLL
             for (uint32_t part = 0; part < WEIR_ATTENTION_PARTS; part++) {

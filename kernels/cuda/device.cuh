@@ -17,6 +17,7 @@ typedef uint16_t weir_bf16_t;
 
 #define WEIR_DEVICE static __device__ __forceinline__
 #define WEIR_UNROLL _Pragma("unroll")
+#define WEIR_UNROLL_4 _Pragma("unroll 4")
 #define WEIR_ALIGNED(bytes) __attribute__((aligned(bytes)))
 #define WEIR_THREAD threadIdx.x
 #define WEIR_THREADS blockDim.x

@@ -28,6 +28,7 @@ uint16_t weir_emulated_bf16_bits(float value);
 
 #define WEIR_DEVICE static inline
 #define WEIR_UNROLL
+#define WEIR_UNROLL_4
 #define WEIR_ALIGNED(bytes) __attribute__((aligned(bytes)))
 #define WEIR_THREAD weir_emulated.thread
 #define WEIR_THREADS weir_emulated.threads

@@ -7,7 +7,7 @@
 #define WEIR_CUDA_KERNEL(name, params, shared, threads, syncs)                                     \
     extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ params p)   \
     {                                                                                              \
-        __shared__ shared block;                                                                   \
+        __shared__ __align__(16) shared block;                                                     \
         name##_body(&p, &block);                                                                   \
     }
 #include "kernels/cuda/kernels.inc"
