@@ -3,8 +3,10 @@
 // It sees of weir nothing but <weir/plugin.h>, and starts no thread. What each kernel takes stands
 // in its own file's supports(); everything else is left to the next plugin.
 #include <stdio.h>
+#include <string.h>
 
 #include "backends/cpu/cpu.h"
+#include "backends/cpu/low.h"
 
 weir_code_t weir_cpu_refuse(weir_support_t *out_support, const char *reason)
 {
@@ -19,7 +21,10 @@ static weir_code_t plugin_probe(const weir_host_t *host, weir_support_t *out_sup
         weir_cpu_refuse(out_support, "option isa: this machine lacks it, or there is no such ISA");
         return WEIR_UNAVAILABLE;
     }
-    snprintf(out_support->reason, sizeof(out_support->reason), "%s", table->name);
+    const weir_k_low_table_t *low = weir_cpu_low_table(host);
+    snprintf(out_support->reason, sizeof(out_support->reason), "%s%s%s", table->name,
+        strcmp(low->name, table->name) ? "; bf16 and int8: " : "",
+        strcmp(low->name, table->name) ? low->name : "");
     return WEIR_OK;
 }
 

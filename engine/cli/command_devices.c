@@ -7,6 +7,7 @@
 #include "engine/cli/chain.h"
 #include "engine/cli/command.h"
 #include "engine/cli/json.h"
+#include "engine/cli/rates.h"
 #include "engine/cli/subject.h"
 #include "engine/cli/text.h"
 
@@ -29,6 +30,42 @@ static const weir__cli_syntax_t syntax = {
     .option_count = sizeof(rows) / sizeof(rows[0]),
 };
 
+// What one core can do at most.
+static void put_rates(weir__cli_json_t *json)
+{
+    weir__cli_rates_t rates;
+    weir__cli_rates_get(&rates);
+    weir__cli_json_open(json, "core", '{');
+    weir__cli_json_text(json, "instructions", rates.products);
+    weir__cli_json_f64(json, "f32_gflop_per_s", rates.f32_gflops, 6);
+    weir__cli_json_f64(json, "bf16_gflop_per_s", rates.bf16_gflops, 6);
+    weir__cli_json_f64(json, "int8_gop_per_s", rates.int8_gops, 6);
+    weir__cli_json_f64(json, "clock_ghz", rates.clock_ghz, 6);
+    weir__cli_json_f64(json, "cache_gb_per_s", rates.cache_gb_per_s, 6);
+    weir__cli_json_f64(json, "memory_gb_per_s", rates.memory_gb_per_s, 6);
+    weir__cli_json_close(json, '}');
+}
+
+// What is not known is left out.
+static void print_rate(const char *what, double rate, const char *unit)
+{
+    if (rate > 0)
+        (void)printf(", %s %.3g %s", what, rate, unit);
+}
+
+static void print_rates(void)
+{
+    weir__cli_rates_t rates;
+    weir__cli_rates_get(&rates);
+    (void)printf("\none core (%s): %.3g GHz", rates.products, rates.clock_ghz);
+    print_rate("f32", rates.f32_gflops, "GFLOP/s");
+    print_rate("bf16", rates.bf16_gflops, "GFLOP/s");
+    print_rate("int8", rates.int8_gops, "GOP/s");
+    print_rate("reads the last cache with", rates.cache_gb_per_s, "GB/s");
+    print_rate("memory with", rates.memory_gb_per_s, "GB/s");
+    (void)putchar('\n');
+}
+
 static void print_json(
     const weir_engine_t *engine, const weir_device_description_t *devices, uint32_t count)
 {
@@ -46,6 +83,7 @@ static void print_json(
         weir__cli_json_close(&json, '}');
     }
     weir__cli_json_close(&json, ']');
+    put_rates(&json);
     weir__cli_json_close(&json, '}');
     (void)putchar('\n');
 }
@@ -63,6 +101,7 @@ static void print_table(const weir_device_description_t *devices, uint32_t count
         weir__cli_table_add(&table, devices[i].path[0] ? devices[i].path : "(part of libweir)");
     }
     weir__cli_table_finish(&table, 0, stdout);
+    print_rates();
 }
 
 static weir_code_t list(

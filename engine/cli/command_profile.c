@@ -11,6 +11,7 @@
 #include "engine/cli/command.h"
 #include "engine/cli/json.h"
 #include "engine/cli/machine.h"
+#include "engine/cli/rates.h"
 #include "engine/cli/steps.h"
 #include "engine/cli/subject.h"
 #include "engine/cli/text.h"
@@ -77,6 +78,7 @@ static const weir__cli_syntax_t syntax = {
 typedef struct total {
     const char *name;
     uint64_t count, ns, flop, bytes;
+    double least_ns; // 0: not known
 } total_t;
 
 typedef enum grouping { BY_OPERATOR, BY_DEVICE, BY_KERNEL } grouping_t;
@@ -108,6 +110,7 @@ static uint32_t add_up(const weir__cli_steps_t *steps, grouping_t grouping, tota
         totals[at].ns += steps->median_ns[i];
         totals[at].flop += step->flop;
         totals[at].bytes += step->bytes;
+        totals[at].least_ns += steps->least_ns[i];
     }
     qsort(totals, count, sizeof(*totals), by_total_time);
     return count;
@@ -144,6 +147,10 @@ static void add_rates(
     else
         weir__cli_table_add(table, "-");
     add_number(table, "%.3g", rate_of(total->bytes, total->ns));
+    if (total->least_ns > 0 && total->ns)
+        add_number(table, "%.0f %%", 100 * total->least_ns / (double)total->ns);
+    else
+        weir__cli_table_add(table, "-");
 }
 
 // "MatMul+Add+Gelu", then what runs it.
@@ -164,12 +171,20 @@ static void shorten(const char *name, char *text, size_t text_bytes)
         (void)snprintf(text, text_bytes, "%.*s..", (int)text_bytes - 3, name);
 }
 
+static total_t total_of(const weir__cli_steps_t *steps, uint32_t index)
+{
+    return (total_t){.ns = steps->median_ns[index],
+        .flop = steps->steps[index].flop,
+        .bytes = steps->steps[index].bytes,
+        .least_ns = steps->least_ns[index]};
+}
+
 static void print_steps(const weir__cli_steps_t *steps, const uint32_t *order, uint64_t top)
 {
-    weir__cli_table_t table = weir__cli_table_start(8);
+    weir__cli_table_t table = weir__cli_table_start(9);
     static const char *const titles[] = {
-        "step", "operator", "kernel", "output", "time", "share", "GFLOP/s", "GB/s"};
-    for (size_t i = 0; i < 8; i++)
+        "step", "operator", "kernel", "output", "time", "share", "GFLOP/s", "GB/s", "ceiling"};
+    for (size_t i = 0; i < 9; i++)
         weir__cli_table_add(&table, titles[i]);
     for (uint32_t i = 0; i < steps->step_count && i < top; i++) {
         const weir_profile_step_t *step = &steps->steps[order[i]];
@@ -182,8 +197,8 @@ static void print_steps(const weir__cli_steps_t *steps, const uint32_t *order, u
         weir__cli_table_add(&table, operators);
         weir__cli_table_add(&table, kernel);
         weir__cli_table_add(&table, step->shape);
-        add_rates(&table, steps,
-            &(total_t){.ns = steps->median_ns[order[i]], .flop = step->flop, .bytes = step->bytes});
+        const total_t total = total_of(steps, order[i]);
+        add_rates(&table, steps, &total);
     }
     weir__cli_table_finish(&table, 0, stdout);
     if (steps->step_count > top)
@@ -194,7 +209,7 @@ static void print_steps(const weir__cli_steps_t *steps, const uint32_t *order, u
 static void print_totals(const weir__cli_steps_t *steps, grouping_t grouping, total_t *totals)
 {
     static const char *const titles[] = {"operator", "device", "kernel"};
-    weir__cli_table_t table = weir__cli_table_start(6);
+    weir__cli_table_t table = weir__cli_table_start(7);
     const uint32_t count = add_up(steps, grouping, totals);
     weir__cli_table_add(&table, titles[grouping]);
     weir__cli_table_add(&table, "steps");
@@ -202,6 +217,7 @@ static void print_totals(const weir__cli_steps_t *steps, grouping_t grouping, to
     weir__cli_table_add(&table, "share");
     weir__cli_table_add(&table, "GFLOP/s");
     weir__cli_table_add(&table, "GB/s");
+    weir__cli_table_add(&table, "ceiling");
     for (uint32_t i = 0; i < count; i++) {
         weir__cli_table_add(&table, totals[i].name);
         weir__cli_table_add(&table, weir__cli_text_u64(totals[i].count).text);
@@ -240,6 +256,8 @@ static void put_rates(weir__cli_json_t *json, const weir__cli_steps_t *steps, co
     weir__cli_json_u64(json, "bytes", total->bytes);
     weir__cli_json_f64(json, "gflop_per_s", rate_of(total->flop, total->ns), 6);
     weir__cli_json_f64(json, "gb_per_s", rate_of(total->bytes, total->ns), 6);
+    weir__cli_json_f64(
+        json, "ceiling_share", total->ns ? total->least_ns / (double)total->ns : 0.0, 6);
 }
 
 static void put_step(weir__cli_json_t *json, const weir__cli_steps_t *steps, uint32_t index)
@@ -253,8 +271,8 @@ static void put_step(weir__cli_json_t *json, const weir__cli_steps_t *steps, uin
     weir__cli_json_text(json, "device", step->device);
     weir__cli_json_text(json, "kernel", step->kernel);
     weir__cli_json_text(json, "shape", step->shape);
-    put_rates(json, steps,
-        &(total_t){.ns = steps->median_ns[index], .flop = step->flop, .bytes = step->bytes});
+    const total_t total = total_of(steps, index);
+    put_rates(json, steps, &total);
     weir__cli_json_close(json, '}');
 }
 
@@ -319,18 +337,35 @@ static void sort_steps(const weir__cli_steps_t *steps, bool by_time, uint32_t *o
     }
 }
 
+// What this machine's cores could do each step in, where they do it.
+static void least_times(const weir__cli_chain_t *chain, weir__cli_steps_t *steps)
+{
+    weir__cli_rates_t rates;
+    weir__cli_rates_get(&rates);
+    for (uint32_t i = 0; i < steps->step_count; i++) {
+        const weir_profile_step_t *step = &steps->steps[i];
+        const bool is_here = strcmp(step->device, "cpu") == 0 || strcmp(step->device, "ref") == 0;
+        steps->least_ns[i] =
+            is_here ? weir__cli_rates_least_ns(&rates, weir_engine_threads(chain->engine),
+                          step->kernel, step->flop, step->bytes)
+                    : 0;
+    }
+}
+
 static weir_code_t show(const profile_options_t *options, const weir__cli_chain_t *chain,
-    const weir__cli_steps_t *steps, weir__cli_fault_t *fault)
+    weir__cli_steps_t *steps, weir__cli_fault_t *fault)
 {
     uint32_t *order = calloc((size_t)steps->step_count + 1, sizeof(*order));
     total_t *totals = calloc((size_t)steps->step_count + 1, sizeof(*totals));
     weir_code_t code = WEIR_OK;
-    if (!order || !totals)
+    steps->least_ns = calloc((size_t)steps->step_count + 1, sizeof(*steps->least_ns));
+    if (!order || !totals || !steps->least_ns)
         code = weir__cli_fault_set(
             fault, WEIR_RESOURCE_EXHAUSTED, "no memory for %u steps", steps->step_count);
     if (code == WEIR_OK && options->trace)
         code = weir__cli_trace_write(options->trace, options->model, steps, fault);
     if (code == WEIR_OK) {
+        least_times(chain, steps);
         sort_steps(steps, !options->sort || strcmp(options->sort, "time") == 0, order);
         if (options->subject.is_json)
             print_json(options, chain, steps, order, totals);

@@ -140,6 +140,7 @@ void weir__cli_steps_free(weir__cli_steps_t *steps)
 {
     free(steps->steps);
     free(steps->median_ns);
+    free(steps->least_ns);
     free(steps->times);
     free(steps->runs);
     *steps = (weir__cli_steps_t){0};

@@ -25,6 +25,7 @@ typedef struct weir__cli_steps {
     uint64_t steps_ns;             // sum of median_ns
     uint64_t ref_ns;               // of those, on the plain C device
     uint64_t flop, bytes;          // of one run
+    double *least_ns; // [step_count] in which these cores could do it; 0: not known. May be NULL
 } weir__cli_steps_t;
 
 // Runs warm_up + run_count times, the last run_count of them profiled.

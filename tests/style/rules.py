@@ -38,7 +38,8 @@ LIBC_FOLDERS = ("sys/", "linux/", "arpa/", "netinet/")
 FOREIGN = {
     r"xxhash\.h|xxh3\.h": ["engine/base/"],
     # base and exec: the spin hint and the floating-point control word, no vectors.
-    r".*intrin\.h|arm_.*\.h": ["kernels/cpu/", "benchmarks/kernels/", "engine/base/", "engine/exec/"],
+    r".*intrin\.h|arm_.*\.h": ["kernels/cpu/", "benchmarks/kernels/", "engine/base/", "engine/exec/",
+                                "engine/cli/rates"],
     r"cmocka\.h": ["tests/"],
     r"hwloc.*": ["scheduler/topology/"],
     r"uv\.h|uv/.*": ["scheduler/loop/", "tests/scheduler/loop_", "docs/examples/embed_libuv.c"],
