@@ -146,11 +146,11 @@ static weir_code_t plan_own(const weir_node_t *node, const product_t *p,
         params.c_column = 1;
         params.c_stride = p->m * p->n;
     }
-    const weir_cuda_dim3_t grid = {(uint32_t)WEIR_DIV_UP(p->n, (uint64_t)WEIR_CUDA_TILE),
-        (uint32_t)WEIR_DIV_UP(p->m, (uint64_t)WEIR_CUDA_TILE),
+    const weir_cuda_dim3_t grid = {(uint32_t)WEIR_DIV_UP(p->m, (uint64_t)WEIR_CUDA_TILE),
+        (uint32_t)WEIR_DIV_UP(p->n, (uint64_t)WEIR_CUDA_TILE),
         (uint32_t)WEIR_MIN(p->batch, 65535u)};
     if (grid.y > 65535)
-        return weir_cuda_cannot(recipe, node, WEIR_UNSUPPORTED, "too many rows");
+        return weir_cuda_cannot(recipe, node, WEIR_UNSUPPORTED, "too many columns");
     weir_cuda_kernel_step_t *step =
         weir_cuda_recipe_kernel(recipe, weir_cuda_entry_float(entries, node->inputs[0].dtype), 0,
             grid, (weir_cuda_dim3_t){THREADS, 1, 1}, 0, &params, sizeof params);

@@ -18,7 +18,8 @@ WEIR_DEVICE void WEIR_LOCAL(gemm_load)(const WEIR_STORED *from, uint64_t step, i
 
 WEIR_DEVICE void WEIR_BODY(gemm)(const weir_cuda_gemm_params_t *p, weir_cuda_gemm_shared_t *shared)
 {
-    const uint32_t row = WEIR_BLOCK_Y * WEIR_CUDA_TILE, column = WEIR_BLOCK_X * WEIR_CUDA_TILE;
+    // Rows, of which there may be many more, on the side of the grid that is longer.
+    const uint32_t row = WEIR_BLOCK_X * WEIR_CUDA_TILE, column = WEIR_BLOCK_Y * WEIR_CUDA_TILE;
     const uint32_t piece_row = row + WEIR_THREAD / 16 * WEIR_GEMM_EACH;
     const uint32_t piece_column = column + WEIR_THREAD % 16 * WEIR_GEMM_EACH;
     for (uint32_t batch = WEIR_BLOCK_Z; batch < p->batch; batch += WEIR_BLOCKS_Z) {
