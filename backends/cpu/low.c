@@ -52,12 +52,3 @@ int weir_cpu_has_bf16(void)
 {
     return has_vnni();
 }
-
-uint16_t weir_cpu_bf16(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof(bits));
-    if ((bits & 0x7fffffffu) > 0x7f800000u)
-        return (uint16_t)(bits >> 16 | 0x40u);
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}

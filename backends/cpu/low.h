@@ -3,6 +3,8 @@
 #ifndef WEIR_BACKENDS_CPU_LOW_H
 #define WEIR_BACKENDS_CPU_LOW_H
 
+#include <string.h>
+
 #include "backends/cpu/cpu.h"
 #include "kernels/cpu/low/low.h"
 
@@ -24,6 +26,13 @@ const weir_k_low_table_t *weir_cpu_low_table(const weir_host_t *host);
 int weir_cpu_has_bf16(void);
 
 // Rounds to bf16, the same everywhere: weights are packed on one machine and read on another.
-uint16_t weir_cpu_bf16(float value);
+static inline uint16_t weir_cpu_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    if ((bits & 0x7fffffffu) > 0x7f800000u)
+        return (uint16_t)(bits >> 16 | 0x40u);
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
 
 #endif

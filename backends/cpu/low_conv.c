@@ -86,15 +86,17 @@ void weir_cpu_low_conv_pack(
     memset(to, 0, weir_cpu_low_conv_weights(node, element_bytes, is_first));
     for (uint64_t o = 0; o < outputs; o++) {
         unsigned char *panel = to + o / WEIR_K_PANEL * chunks * WEIR_K_CHUNK_PANEL_BYTES;
-        for (uint64_t c = 0; c < inputs; c++)
-            for (uint64_t tap = 0; tap < taps; tap++) {
-                const uint64_t first = tap / width * unit + tap % width * FIRST_CHANNELS + c;
-                const uint64_t chunk =
-                    is_first ? first / chunk_elements : c / chunk_elements * taps + tap;
-                weight_put(w, (o * inputs + c) * taps + tap, o % WEIR_K_PANEL,
-                    (is_first ? first : c) % chunk_elements,
-                    panel + chunk * WEIR_K_CHUNK_PANEL_BYTES);
+        for (uint64_t c = 0; c < inputs; c++) {
+            const uint64_t from = (o * inputs + c) * taps, j = o % WEIR_K_PANEL;
+            const uint64_t chunk = c / chunk_elements * taps, k = c % chunk_elements;
+            for (uint64_t tap = 0; !is_first && tap < taps; tap++)
+                weight_put(w, from + tap, j, k, panel + (chunk + tap) * WEIR_K_CHUNK_PANEL_BYTES);
+            for (uint64_t tap = 0; is_first && tap < taps; tap++) {
+                const uint64_t at = tap / width * unit + tap % width * FIRST_CHANNELS + c;
+                weight_put(w, from + tap, j, at % chunk_elements,
+                    panel + at / chunk_elements * WEIR_K_CHUNK_PANEL_BYTES);
             }
+        }
     }
 }
 
