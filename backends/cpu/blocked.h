@@ -26,6 +26,20 @@ static inline uint64_t weir_cpu_blocks(uint64_t channels)
     return WEIR_DIV_UP(channels, WEIR_K_BLOCK);
 }
 
+// Blocks of output channels that one call of the kernel takes, and into how many such calls
+// `blocks` go; the first block of each: they are as equal as can be.
+#define WEIR_CPU_QUAD 4u
+
+static inline uint64_t weir_cpu_quads(uint64_t blocks)
+{
+    return WEIR_DIV_UP(blocks, WEIR_CPU_QUAD);
+}
+
+static inline uint64_t weir_cpu_quad_begin(uint64_t blocks, uint64_t quad)
+{
+    return blocks * quad / weir_cpu_quads(blocks);
+}
+
 // f32, rank 4, in blocked format, its channels known.
 int weir_cpu_is_blocked(const weir_tensor_t *tensor);
 

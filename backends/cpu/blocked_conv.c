@@ -12,7 +12,6 @@
 #include "backends/cpu/blocked.h"
 #include "backends/cpu/conv_shape.h"
 
-#define QUAD 4u           // blocks of output channels in one call of the kernel
 #define FIRST_CHANNELS 4u // of a row-major input, at most
 #define STRIP_PIXELS 480u
 #define FIRST_STRIP_PIXELS 960u // of few channels: rows that strips share are copied again
@@ -37,17 +36,6 @@ typedef struct conv_state {
     weir_cpu_finish_t finish;
     uint32_t tap_at[]; // full_taps, then tail_taps; behind them the finish's memory
 } conv_state_t;
-
-static uint64_t quad_count(uint64_t blocks)
-{
-    return WEIR_DIV_UP(blocks, QUAD);
-}
-
-// The first block of quad `quad`: they are as equal as can be.
-static uint64_t quad_begin(uint64_t blocks, uint64_t quad)
-{
-    return blocks * quad / quad_count(blocks);
-}
 
 static weir_code_t supports(const weir_node_t *node, int is_row_major, weir_support_t *out_support)
 {
@@ -138,9 +126,9 @@ weir_code_t weir_cpu_blocked_conv_pack(
     float *to = destination;
     for (uint64_t group = 0; group < groups; group++) {
         const float *from = (const float *)w->data + group * outputs * inputs * taps;
-        for (uint64_t quad = 0; quad < quad_count(blocks); quad++) {
-            const uint64_t first = quad_begin(blocks, quad) * WEIR_K_BLOCK;
-            const uint64_t lanes = quad_begin(blocks, quad + 1) * WEIR_K_BLOCK - first;
+        for (uint64_t quad = 0; quad < weir_cpu_quads(blocks); quad++) {
+            const uint64_t first = weir_cpu_quad_begin(blocks, quad) * WEIR_K_BLOCK;
+            const uint64_t lanes = weir_cpu_quad_begin(blocks, quad + 1) * WEIR_K_BLOCK - first;
             for (uint64_t c = 0; c < inputs; c += together)
                 for (uint64_t tap = 0; tap < taps; tap++)
                     for (uint64_t i = c; i < c + together && i < inputs; i++)
@@ -242,7 +230,7 @@ static uint64_t task_total(const conv_state_t *state)
 static uint64_t task_macs(const conv_state_t *state)
 {
     return state->strip_pixels * state->k *
-           weir_cpu_min(state->quads_per_task * QUAD, state->blocks) * WEIR_K_BLOCK;
+           weir_cpu_min(state->quads_per_task * WEIR_CPU_QUAD, state->blocks) * WEIR_K_BLOCK;
 }
 
 // Output channels are divided before the pixels become few: a strip's copy costs less than weights
@@ -273,7 +261,7 @@ static const char *state_init(conv_state_t *state, const weir_node_t *node)
     state->full_blocks = state->is_row_major ? 0 : s->group_inputs / WEIR_K_BLOCK;
     state->tail = s->group_inputs - state->full_blocks * WEIR_K_BLOCK;
     state->blocks = weir_cpu_blocks(s->group_outputs);
-    state->quads = quad_count(state->blocks);
+    state->quads = weir_cpu_quads(state->blocks);
     state->k = state->taps * s->group_inputs;
     state->pixels = (uint64_t)s->out_height * (uint64_t)s->out_width;
     if (state->pixels == 0)
@@ -414,8 +402,8 @@ static strip_t strip_make(const conv_state_t *state, const weir_task_t *task, ui
 static void quad_run(const conv_state_t *state, const weir_task_t *task, const strip_t *strip,
     uint64_t quad, weir_cpu_interpreter_t *interpreter)
 {
-    const uint64_t first_block = quad_begin(state->blocks, quad);
-    const uint64_t blocks = quad_begin(state->blocks, quad + 1) - first_block;
+    const uint64_t first_block = weir_cpu_quad_begin(state->blocks, quad);
+    const uint64_t blocks = weir_cpu_quad_begin(state->blocks, quad + 1) - first_block;
     const uint64_t block = strip->group * state->blocks + first_block; // of all images
     const uint64_t offset = (block * state->pixels + strip->first) * WEIR_K_BLOCK;
     const uint64_t group = strip->group % state->shape.groups;

@@ -19,7 +19,6 @@
 #define SIDE 6u      // of a tile's input
 #define STEP 4u      // of its output
 #define MATRICES 36u // SIDE * SIDE
-#define QUAD 4u      // blocks of output channels at a time
 #define GROUP_TILES 32u
 #define SMALLEST_SIDE 12   // of an output: below, the weights take longer than the sums
 #define LARGE_SIDE 21      // of an output: enough tiles for any weights
@@ -41,17 +40,6 @@ typedef struct winograd_state {
     uint64_t m_at, patch_at, at_at, program_at; // in the scratch
     weir_cpu_finish_t finish;
 } winograd_state_t;
-
-static uint64_t quad_count(uint64_t blocks)
-{
-    return WEIR_DIV_UP(blocks, QUAD);
-}
-
-// The first block of quad `quad`: they are as equal as can be.
-static uint64_t quad_begin(uint64_t blocks, uint64_t quad)
-{
-    return blocks * quad / quad_count(blocks);
-}
 
 weir_code_t weir_cpu_blocked_winograd_supports(const weir_node_t *node, weir_support_t *out_support)
 {
@@ -136,9 +124,10 @@ weir_code_t weir_cpu_blocked_winograd_pack(
     const uint64_t inputs = (uint64_t)w->dims[1], blocks = (uint64_t)w->dims[0] / WEIR_K_BLOCK;
     const float *from = w->data;
     float *to = destination;
-    for (uint64_t quad = 0; quad < quad_count(blocks); quad++) {
-        const uint64_t first = quad_begin(blocks, quad);
-        const uint64_t count = quad_begin(blocks, quad + 1) - first, lanes = count * WEIR_K_BLOCK;
+    for (uint64_t quad = 0; quad < weir_cpu_quads(blocks); quad++) {
+        const uint64_t first = weir_cpu_quad_begin(blocks, quad);
+        const uint64_t count = weir_cpu_quad_begin(blocks, quad + 1) - first,
+                       lanes = count * WEIR_K_BLOCK;
         for (uint64_t c = 0; c < inputs; c++)
             for (uint64_t block = 0; block < count; block++) {
                 float transformed[MATRICES][WEIR_K_BLOCK];
@@ -176,7 +165,7 @@ static void groups_divide(winograd_state_t *state)
 static void memory_place(winograd_state_t *state)
 {
     state->v_step = state->chunks * state->tiles * WEIR_K_BLOCK + PAD;
-    state->m_step = weir_cpu_min(state->blocks, QUAD) * state->tiles * WEIR_K_BLOCK + PAD;
+    state->m_step = weir_cpu_min(state->blocks, WEIR_CPU_QUAD) * state->tiles * WEIR_K_BLOCK + PAD;
     state->m_at = state->is_shared ? 0 : MATRICES * state->v_step * sizeof(float);
     state->patch_at = state->m_at + MATRICES * state->m_step * sizeof(float);
     state->at_at = state->patch_at + MATRICES * WEIR_K_BLOCK * sizeof(float);
@@ -202,7 +191,7 @@ weir_code_t weir_cpu_blocked_winograd_prepare(
     state->shape = shape;
     state->chunks = shape.group_inputs / WEIR_K_BLOCK;
     state->blocks = shape.group_outputs / WEIR_K_BLOCK;
-    state->quads = quad_count(state->blocks);
+    state->quads = weir_cpu_quads(state->blocks);
     groups_divide(state);
     memory_place(state);
     wrong = weir_cpu_finish_init(&state->finish, state + 1, kernels, node);
@@ -223,8 +212,8 @@ void weir_cpu_blocked_winograd_tasks(const weir_node_t *node, void *opaque, weir
     const uint64_t groups = group_total(state);
     const uint64_t in_ns = state->tiles * 40; // of a block of channels
     const uint64_t quad_ns =
-        state->tiles * MATRICES * state->chunks * WEIR_K_BLOCK * QUAD * WEIR_K_BLOCK / 80 +
-        state->tiles * QUAD * 30;
+        state->tiles * MATRICES * state->chunks * WEIR_K_BLOCK * WEIR_CPU_QUAD * WEIR_K_BLOCK / 80 +
+        state->tiles * WEIR_CPU_QUAD * 30;
     (void)node;
     out_tasks->phase_count = 1 + state->is_shared;
     if (state->is_shared) {
@@ -336,8 +325,8 @@ static void quad_run(const winograd_state_t *state, const weir_task_t *task, con
     uint64_t quad, const float *v, weir_cpu_interpreter_t *interpreter)
 {
     static const uint32_t no_tap[1] = {0};
-    const uint64_t first = quad_begin(state->blocks, quad);
-    const uint64_t blocks = quad_begin(state->blocks, quad + 1) - first;
+    const uint64_t first = weir_cpu_quad_begin(state->blocks, quad);
+    const uint64_t blocks = weir_cpu_quad_begin(state->blocks, quad + 1) - first;
     const uint64_t inputs = state->chunks * WEIR_K_BLOCK;
     unsigned char *scratch = task->scratch;
     float *m = (float *)(void *)(scratch + state->m_at);
