@@ -10,6 +10,9 @@ if(TARGET weir_print AND TARGET weir_kernels_ref)
     if(OpenCL_FOUND AND NOT WEIR_SANITIZE)
         weir_test(NAME print_opencl SOURCES print_opencl_test.c ${print_parts}
             LIBS weir_print OpenCL::OpenCL TIMEOUT 240)
+        file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/pocl)
+        set_tests_properties(print_opencl PROPERTIES
+            ENVIRONMENT "POCL_CACHE_DIR=${CMAKE_CURRENT_BINARY_DIR}/pocl")
     endif()
     if(TARGET CUDA::nvrtc AND NOT WEIR_SANITIZE)
         file(GLOB generating CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/backends/cuda/op_*.c)
