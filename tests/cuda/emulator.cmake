@@ -5,6 +5,9 @@ if(TARGET weir_emulator AND TARGET weir_print)
         SOURCES emulator_test.c emulator_node.c ${PROJECT_SOURCE_DIR}/backends/cuda/recipe.c ${cuda_operators}
             $<TARGET_OBJECTS:weir_kernels_ref> $<TARGET_OBJECTS:weir_backend_ref>
         LIBS weir_emulator weir_print)
+    weir_test(NAME cuda_fusion SOURCES fusion_test.c ${PROJECT_SOURCE_DIR}/backends/cuda/recipe.c ${cuda_operators}
+            $<TARGET_OBJECTS:weir_kernels_ref> $<TARGET_OBJECTS:weir_backend_ref>
+        LIBS weir_print)
     # Defects planted in the bodies. Compiled plainly: with a sanitizer's objects it would have to be linked.
     find_package(Python3 QUIET COMPONENTS Interpreter)
     if(Python3_FOUND AND NOT WEIR_SANITIZE AND NOT WEIR_COVERAGE)
