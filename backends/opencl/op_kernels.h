@@ -13,6 +13,7 @@ enum {
     WEIR_CL_FORMAT_CHANNELS,                        // one a channel, filled up to a multiple of 16
     WEIR_CL_FORMAT_DEPTHWISE,                       // [block][ky][kx][16]
     WEIR_CL_FORMAT_SPREAD,                          // [block][ky][kx][inputs, whole blocks][16]
+    WEIR_CL_FORMAT_WINOGRAD,                        // [point][panel][inputs, whole blocks][32]
     WEIR_CL_FORMAT_CONV = WEIR_FORMAT_OWN + 0x20,  // + blocks in a quad: kernels/opencl/cpu/conv.cl
     WEIR_CL_FORMAT_FIRST = WEIR_FORMAT_OWN + 0x28, // + the same, with chunks of one channel
 };
@@ -135,6 +136,8 @@ WEIR_CL_DECLARE(attention)
 // In blocks of 16 channels, for CPUs.
 WEIR_CL_DECLARE(blocked_conv)
 WEIR_CL_DECLARE_PACK(blocked_conv)
+WEIR_CL_DECLARE(winograd)
+WEIR_CL_DECLARE_PACK(winograd)
 WEIR_CL_DECLARE(first_conv) // a row-major input of few channels
 WEIR_CL_DECLARE(blocked_depthwise)
 WEIR_CL_DECLARE_PACK(blocked_depthwise)

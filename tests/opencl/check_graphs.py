@@ -154,6 +154,20 @@ def conv_chain(rng):
     return g
 
 
+def conv_large(rng):
+    """Large enough for Winograd's way."""
+    channels = [Sizes.of(rng, [32, 40, 48, 64], [32, 33]) for _ in range(2)]
+    height, width = Sizes.of(rng, range(24, 40), [24]), Sizes.of(rng, range(24, 40), [25])
+    g = Graph(rng, [int(rng.integers(1, 3)), channels[0], height, width])
+    conv(g, rng, channels[0], channels[1], (3, 3), pads=[int(p) for p in rng.integers(0, 3, 4)])
+    activation(g, rng)
+    before = g.value
+    conv(g, rng, channels[1], channels[1], (3, 3), pads=[1] * 4)
+    g.add("Add", [g.value, before])
+    activation(g, rng)
+    return g
+
+
 def conv_grouped(rng):
     channels, groups = Sizes.of(rng, [32, 64, 12], [32, 4]), 2
     g = Graph(rng, [2, channels, Sizes.of(rng, [9], [3]), Sizes.of(rng, [11], [4])])
@@ -263,7 +277,7 @@ def pools(rng):
     return g
 
 
-MAKERS = [conv_chain, matmul, conv_grouped, conv_line, gemm, attention, norms, pools]
+MAKERS = [conv_chain, conv_large, matmul, conv_grouped, conv_line, gemm, attention, norms, pools]
 
 
 def worst(got, wanted):

@@ -8,13 +8,20 @@
 //
 // global size: [ceil(m / ROWS), ceil(n / 32), batches]
 
-// Where matrix `batch` lies: four batch dims, the outermost any size, distances s in elements.
+// Where matrix `batch` lies: four batch dims (with ONE_BATCH_DIM the last alone), the outermost any
+// size, distances s in elements.
 inline size_t weir_batch(
     size_t batch, long d1, long d2, long d3, long s0, long s1, long s2, long s3)
 {
+#ifdef ONE_BATCH_DIM
+    return batch * (size_t)s3;
+#else
+    if (batch == 0)
+        return 0;
     const size_t r3 = batch / (size_t)d3, r2 = r3 / (size_t)d2, r1 = r2 / (size_t)d1;
     return r1 * (size_t)s0 + r2 % (size_t)d1 * (size_t)s1 + r3 % (size_t)d2 * (size_t)s2 +
            batch % (size_t)d3 * (size_t)s3;
+#endif
 }
 
 WEIR_KERNEL(weir_matmul)(WEIR_GO, WEIR_INPUT(float, left), WEIR_INPUT(float, right),
