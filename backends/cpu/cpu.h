@@ -51,12 +51,14 @@ WEIR_CPU_DECLARE(lstm)
 // In blocked format: blocked.h.
 WEIR_CPU_DECLARE(blocked_conv)
 WEIR_CPU_DECLARE(blocked_winograd)
+WEIR_CPU_DECLARE(blocked_winograd_row)
 WEIR_CPU_DECLARE(bf16_conv)
 // int8.h.
 WEIR_CPU_DECLARE(int8_conv)   // QLinearConv
 WEIR_CPU_DECLARE(int8_matmul) // QLinearMatMul and MatMulInteger
 WEIR_CPU_DECLARE(bytes_reorder)
 WEIR_CPU_DECLARE(bytes_pool)     // MaxPool
+WEIR_CPU_DECLARE(dynamic)        // DynamicQuantizeLinear
 WEIR_CPU_DECLARE(linear)         // QuantizeLinear and DequantizeLinear
 WEIR_CPU_DECLARE(blocked_window) // depthwise Conv, MaxPool and AveragePool
 WEIR_CPU_DECLARE(blocked_spread) // ConvTranspose
@@ -86,6 +88,7 @@ WEIR_CPU_DECLARE_PACK(int8_conv)
 WEIR_CPU_DECLARE_PACK(int8_matmul)
 WEIR_CPU_DECLARE_PACK(blocked_conv)
 WEIR_CPU_DECLARE_PACK(blocked_winograd)
+WEIR_CPU_DECLARE_PACK(blocked_winograd_row)
 WEIR_CPU_DECLARE_PACK(blocked_depthwise)
 WEIR_CPU_DECLARE_PACK(blocked_spread)
 WEIR_CPU_DECLARE_PACK(blocked_pointwise)

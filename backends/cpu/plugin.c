@@ -216,6 +216,13 @@ static const weir_kernel_t plugin_kernels[] = {
         KERNEL_PACKS(blocked_winograd),
     },
     {
+        KERNEL_BLOCKED("Conv", "cpu.conv_f32_winograd_row",
+            WEIR_KERNEL_EPILOGUE | WEIR_KERNEL_BLOCKED, blocked_winograd_row, blocked_winograd_row),
+        .input_formats = BLOCKS,
+        .dtypes = WEIR_F32,
+        KERNEL_PACKS(blocked_winograd_row),
+    },
+    {
         KERNEL_BLOCKED("Conv", "cpu.conv_f32_blocked", WEIR_KERNEL_EPILOGUE | WEIR_KERNEL_BLOCKED,
             blocked_conv, blocked_conv),
         .input_formats = BLOCKS,
@@ -338,6 +345,7 @@ static const weir_kernel_t plugin_kernels[] = {
         .dtypes = WEIR_F32,
     },
     KERNEL_PLAIN("MaxPool", "cpu.max_pool_bytes_rows", BYTES, bytes_pool),
+    KERNEL_PLAIN("DynamicQuantizeLinear", "cpu.dynamic_quantize", WEIR_F32, dynamic),
     KERNEL_PLAIN("DequantizeLinear", "cpu.dequantize", BYTES, linear),
     KERNEL_PLAIN("QuantizeLinear", "cpu.quantize", WEIR_F32, linear),
     {

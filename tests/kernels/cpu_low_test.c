@@ -406,6 +406,23 @@ static void the_greatest_byte(void **state)
             }
 }
 
+static void ranges_hold_zero_and_no_nan(void **state)
+{
+    float x[133], out[2];
+    (void)state;
+    for (size_t t = 0; t < table_count; t++)
+        for (size_t count = 0; count <= 133; count++) {
+            float low = 0, high = 0;
+            for (size_t i = 0; i < count; i++) {
+                x[i] = i % 17 == 9 ? NAN : random_float() + (count % 3 ? 0.0f : 1.5f);
+                low = x[i] < low ? x[i] : low;
+                high = x[i] > high ? x[i] : high;
+            }
+            tables[t]->range_f32(count, x, out);
+            assert_true(out[0] == low && out[1] == high);
+        }
+}
+
 static void floats_are_finished(void **state)
 {
     (void)state;
@@ -450,6 +467,7 @@ int main(void)
         cmocka_unit_test(sums_become_bytes),
         cmocka_unit_test(floats_become_bytes_and_back),
         cmocka_unit_test(the_greatest_byte),
+        cmocka_unit_test(ranges_hold_zero_and_no_nan),
         cmocka_unit_test(floats_are_finished),
     };
     return cmocka_run_group_tests(tests, tables_find, NULL);

@@ -83,6 +83,9 @@ typedef void weir_k_dequantize_t(
 typedef void weir_k_max16_t(
     size_t count, const unsigned char *const *rows, unsigned char flip, unsigned char *y);
 
+// out[0]: the least of x and 0; out[1]: the greatest. A NaN counts as 0.
+typedef void weir_k_range_t(size_t count, const float *x, float out[2]);
+
 typedef struct weir_k_low_table {
     const char *name; // "AMX", "AVX-512 bf16 and VNNI", "AVX-512", "AVX2", "plain C"
     weir_k_chunks_t *chunks_bf16, *chunks_u8s8;
@@ -93,6 +96,7 @@ typedef struct weir_k_low_table {
     weir_k_quantize_t *quantize_u8;
     weir_k_dequantize_t *dequantize_u8;
     weir_k_max16_t *max_u8_x16;
+    weir_k_range_t *range_f32;
 } weir_k_low_table_t;
 
 // amx: AMX-TILE, AMX-BF16, AMX-INT8 (and the kernel's leave to use them) beside what vnni needs:
