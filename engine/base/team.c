@@ -56,7 +56,8 @@ uint32_t weir__team_threads(const weir__team_t *team)
     return team->worker_count;
 }
 
-// The cgroup v2 quota of this process in CPUs, rounded up; UINT32_MAX: none.
+// The cgroup v2 quota of this process in whole CPUs, at least one; UINT32_MAX: none. Rounded down: a
+// thread more than the quota uses it up before the period ends, and then all of them stop.
 static uint32_t cgroup_quota(void)
 {
     char text[64] = "";
@@ -68,7 +69,7 @@ static uint32_t cgroup_quota(void)
     unsigned long long quota = 0, period = 0;
     if (length <= 0 || sscanf(text, "%llu %llu", &quota, &period) != 2 || !quota || !period)
         return UINT32_MAX;
-    unsigned long long cpus = (quota + period - 1) / period;
+    unsigned long long cpus = WEIR_MAX(quota / period, 1u);
     return cpus < UINT32_MAX ? (uint32_t)cpus : UINT32_MAX;
 }
 

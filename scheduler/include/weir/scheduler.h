@@ -132,13 +132,15 @@ typedef struct weir_padding {
 } weir_padding_t;
 
 typedef struct weir_serving_options {
-    uint32_t size;              // sizeof(weir_serving_options_t)
-    uint32_t max_batch;         // rows that leave together, at most; 0: 32; at most 1024
-    uint32_t batching;          // weir_batching_t
-    uint32_t instances_min;     // per device; 0: 1
-    uint32_t instances_max;     // per device, under traffic; 0: instances_min
-    uint32_t threads;           // of the team for one batch, at most; 0: all, shared by instances
-    const char *devices;        // "cuda,cpu": a plan for each; NULL: one plan, the engine's order
+    uint32_t size;          // sizeof(weir_serving_options_t)
+    uint32_t max_batch;     // rows that leave together, at most; 0: 32; at most 1024
+    uint32_t batching;      // weir_batching_t
+    uint32_t instances_min; // per device; 0: 1
+    uint32_t instances_max; // per device, under traffic; 0: instances_min
+    uint32_t threads;       // of the team for one batch, at most; 0: all, shared by instances
+    // "cuda,cpu": a plan for each; one that is away now is used when it is back. NULL: one plan,
+    // the engine's order.
+    const char *devices;
     uint64_t deadline_ns;       // from the submission, of requests that have none; 0: none
     const int32_t *input_axes;  // the axis of rows of each input, or WEIR_AXIS_*; NULL: all AUTO
     const int32_t *output_axes; // of each output
