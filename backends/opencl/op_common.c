@@ -101,6 +101,11 @@ weir_cl_spread_t weir_cl_spread(const weir_cl_facts_t *facts, int64_t rows, int6
     return spread;
 }
 
+weir_cl_spread_t weir_cl_spread_results(const weir_cl_facts_t *facts, int64_t rows, int64_t cost)
+{
+    return weir_cl_spread(facts, rows, facts->family == WEIR_CL_FAMILY_GPU ? 1 : WEIR_MAX(cost, 1));
+}
+
 // ---- The strided copy ---------------------------------------------------------------------------
 
 void weir_cl_strides(const int64_t *dims, uint32_t rank, int64_t *out_strides)

@@ -5,18 +5,27 @@
 
 #include "backends/opencl/recipe.h"
 
-#define WEIR_CL_HOST_DECLARE(name)                                                                 \
-    weir_code_t weir_cl_##name##_supports(const weir_node_t *node, weir_support_t *out_support);   \
-    weir_code_t weir_cl_##name##_build(const weir_node_t *node, weir_cl_builder_t *builder);       \
+#define WEIR_CL_HOST_SUPPORTS(name)                                                                \
+    weir_code_t weir_cl_##name##_supports(const weir_node_t *node, weir_support_t *out_support);
+#define WEIR_CL_HOST_PLAN(name)                                                                    \
     weir_code_t weir_cl_##name##_plan(                                                             \
         const weir_node_t *node, const weir_cl_built_t *built, weir_cl_recipe_t *recipe);
+#define WEIR_CL_HOST_DECLARE(name)                                                                 \
+    WEIR_CL_HOST_SUPPORTS(name)                                                                    \
+    weir_code_t weir_cl_##name##_build(const weir_node_t *node, weir_cl_builder_t *builder);       \
+    WEIR_CL_HOST_PLAN(name)
 
 WEIR_CL_HOST_DECLARE(pointwise)
-WEIR_CL_HOST_DECLARE(transpose)
-WEIR_CL_HOST_DECLARE(slice)
-WEIR_CL_HOST_DECLARE(expand)
-WEIR_CL_HOST_DECLARE(concat)
-WEIR_CL_HOST_DECLARE(split)
+// All that is one copy, or one for each part: Transpose, Slice, Expand, Concat, Split.
+weir_code_t weir_cl_move_build(const weir_node_t *node, weir_cl_builder_t *builder);
+WEIR_CL_HOST_PLAN(transpose)
+WEIR_CL_HOST_SUPPORTS(slice)
+WEIR_CL_HOST_PLAN(slice)
+WEIR_CL_HOST_PLAN(expand)
+WEIR_CL_HOST_SUPPORTS(concat)
+WEIR_CL_HOST_PLAN(concat)
+WEIR_CL_HOST_SUPPORTS(split)
+WEIR_CL_HOST_PLAN(split)
 WEIR_CL_HOST_DECLARE(tile)
 WEIR_CL_HOST_DECLARE(pad)
 WEIR_CL_HOST_DECLARE(resize)
@@ -56,6 +65,9 @@ typedef struct weir_cl_spread {
     int64_t rows, chunk;
 } weir_cl_spread_t;
 weir_cl_spread_t weir_cl_spread(const weir_cl_facts_t *facts, int64_t rows, int64_t inner);
+// The same where a row of `cost` elements is one result: a work-item of the gpu family makes it
+// all.
+weir_cl_spread_t weir_cl_spread_results(const weir_cl_facts_t *facts, int64_t rows, int64_t cost);
 
 // A copy of elements: y[y0 + sum i_d ys_d] = x[x0 + sum i_d xs_d] for all i below dims. Of the
 // source common/strided, entry weir_strided.

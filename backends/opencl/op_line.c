@@ -32,11 +32,7 @@ static weir_code_t plan_lines(const weir_node_t *node, const weir_cl_built_t *bu
         return WEIR_INVALID_ARGUMENT;
     int64_t length = x->dims[axis], inner = weir_cl_product(x->dims, (uint32_t)axis + 1, x->rank);
     int64_t rows = weir_cl_product(x->dims, 0, (uint32_t)axis) * inner;
-    weir_cl_spread_t spread = weir_cl_spread(built->facts, rows, WEIR_MAX(length, 1));
-    if (built->facts->family == WEIR_CL_FAMILY_GPU) {
-        spread.rows = rows;
-        spread.groups = (uint64_t)WEIR_DIV_UP(rows, (int64_t)WEIR_CL_GROUP);
-    }
+    weir_cl_spread_t spread = weir_cl_spread_results(built->facts, rows, length);
     weir_cl_dispatch_t *dispatch = weir_cl_dispatch(recipe, 0, spread.groups, 1, 1);
     weir_cl_arg_input(dispatch, node, 0);
     weir_cl_arg_output(dispatch, node, 0);

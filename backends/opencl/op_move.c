@@ -4,18 +4,13 @@
 
 #define PARTS_MAX WEIR_CL_DISPATCHES_MAX
 
-// ---- Transpose ----------------------------------------------------------------------------------
-
-weir_code_t weir_cl_transpose_supports(const weir_node_t *node, weir_support_t *out_support)
-{
-    return weir_cl_is_plain(node, out_support);
-}
-
-weir_code_t weir_cl_transpose_build(const weir_node_t *node, weir_cl_builder_t *builder)
+weir_code_t weir_cl_move_build(const weir_node_t *node, weir_cl_builder_t *builder)
 {
     weir_cl_walk_build(builder, node->inputs[0].dtype);
     return WEIR_OK;
 }
+
+// ---- Transpose ----------------------------------------------------------------------------------
 
 weir_code_t weir_cl_transpose_plan(
     const weir_node_t *node, const weir_cl_built_t *built, weir_cl_recipe_t *recipe)
@@ -48,12 +43,6 @@ weir_code_t weir_cl_slice_supports(const weir_node_t *node, weir_support_t *out_
     return weir_cl_is_plain(node, out_support);
 }
 
-weir_code_t weir_cl_slice_build(const weir_node_t *node, weir_cl_builder_t *builder)
-{
-    weir_cl_walk_build(builder, node->inputs[0].dtype);
-    return WEIR_OK;
-}
-
 weir_code_t weir_cl_slice_plan(
     const weir_node_t *node, const weir_cl_built_t *built, weir_cl_recipe_t *recipe)
 {
@@ -80,17 +69,6 @@ weir_code_t weir_cl_slice_plan(
 }
 
 // ---- Expand -------------------------------------------------------------------------------------
-
-weir_code_t weir_cl_expand_supports(const weir_node_t *node, weir_support_t *out_support)
-{
-    return weir_cl_is_plain(node, out_support);
-}
-
-weir_code_t weir_cl_expand_build(const weir_node_t *node, weir_cl_builder_t *builder)
-{
-    weir_cl_walk_build(builder, node->inputs[0].dtype);
-    return WEIR_OK;
-}
 
 weir_code_t weir_cl_expand_plan(
     const weir_node_t *node, const weir_cl_built_t *built, weir_cl_recipe_t *recipe)
@@ -174,12 +152,6 @@ weir_code_t weir_cl_concat_supports(const weir_node_t *node, weir_support_t *out
     return supports_parts(node, &node->outputs[0], node->inputs, node->input_count, out_support);
 }
 
-weir_code_t weir_cl_concat_build(const weir_node_t *node, weir_cl_builder_t *builder)
-{
-    weir_cl_walk_build(builder, node->inputs[0].dtype);
-    return WEIR_OK;
-}
-
 weir_code_t weir_cl_concat_plan(
     const weir_node_t *node, const weir_cl_built_t *built, weir_cl_recipe_t *recipe)
 {
@@ -193,12 +165,6 @@ weir_code_t weir_cl_split_supports(const weir_node_t *node, weir_support_t *out_
         if (!node->outputs[i].dtype)
             return weir_cl_no(out_support, "a part that is not there");
     return supports_parts(node, &node->inputs[0], node->outputs, node->output_count, out_support);
-}
-
-weir_code_t weir_cl_split_build(const weir_node_t *node, weir_cl_builder_t *builder)
-{
-    weir_cl_walk_build(builder, node->inputs[0].dtype);
-    return WEIR_OK;
 }
 
 weir_code_t weir_cl_split_plan(

@@ -126,11 +126,7 @@ weir_code_t weir_cl_reduce_plan(
     }
     int64_t count = weir_cl_product(going.dims, 0, going.count);
     int64_t rows = (int64_t)y->element_count;
-    weir_cl_spread_t spread = weir_cl_spread(built->facts, rows, WEIR_MAX(count, 1));
-    if (built->facts->family == WEIR_CL_FAMILY_GPU) { // one work-item an output
-        spread.rows = rows;
-        spread.groups = (uint64_t)WEIR_DIV_UP(rows, (int64_t)WEIR_CL_GROUP);
-    }
+    weir_cl_spread_t spread = weir_cl_spread_results(built->facts, rows, count);
     weir_cl_dispatch_t *dispatch = weir_cl_dispatch(recipe, 0, spread.groups, 1, 1);
     weir_cl_arg_input(dispatch, node, 0);
     weir_cl_arg_output(dispatch, node, 0);
