@@ -207,8 +207,7 @@ weir_code_t weir_cpu_int8_matmul_prepare(
         state->at[c] = (uint32_t)(c * GROUP_ROWS * WEIR_K_CHUNK_BYTES);
     state->c_offset = chunks * GROUP_ROWS * WEIR_K_CHUNK_BYTES;
     if (!state->is_integer)
-        requant_init(
-            state, node, (const int32_t *)((const unsigned char *)packed->data + packed_bytes(&b)));
+        requant_init(state, node, (const int32_t *)(bytes + packed_bytes(&b)));
     out_prepared->state = state;
     out_prepared->scratch_bytes = state->c_offset + GROUP_ROWS * WEIR_K_PANEL * sizeof(int32_t);
     return WEIR_OK;

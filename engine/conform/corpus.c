@@ -30,6 +30,11 @@
     {                                                                                              \
         op, weir__kit_make_norm, WEIR__KIT_##what, FLOATS, WEIR__KIT_##scale, budget, specials     \
     }
+#define BYTES (WEIR_U8 | WEIR_I8)
+#define QUANT(op, what, types)                                                                     \
+    {                                                                                              \
+        op, weir__kit_make_quant, WEIR__KIT_##what, types, WEIR__KIT_EXACT, 0, false               \
+    }
 #define WINDOW(op, what, types, scale, budget, specials)                                           \
     {                                                                                              \
         op, weir__kit_make_window, WEIR__KIT_##what, types, WEIR__KIT_##scale, budget, specials    \
@@ -125,6 +130,13 @@ static const weir__kit_operator_t operators[] = {
     {"ArgMin", weir__kit_make_reduce, WEIR__KIT_ARG, NUMBERS, WEIR__KIT_EXACT, 0, false},
     {"CumSum", weir__kit_make_reduce, WEIR__KIT_CUM_SUM, NUMBERS, WEIR__KIT_PEAK, 64, false},
     UNARY("Reorder", IDENTITY, ANY, EXACT, 0, true),
+    QUANT("QuantizeLinear", QUANTIZE, WEIR_F32),
+    QUANT("DequantizeLinear", DEQUANTIZE, BYTES | WEIR_I32),
+    QUANT("DynamicQuantizeLinear", DYNAMIC_QUANTIZE, WEIR_F32),
+    QUANT("MatMulInteger", MATMUL_INTEGER, BYTES),
+    QUANT("ConvInteger", CONV_INTEGER, BYTES),
+    QUANT("QLinearMatMul", QLINEAR_MATMUL, BYTES),
+    QUANT("QLinearConv", QLINEAR_CONV, BYTES),
     {"LSTM", weir__kit_make_lstm, 0, FLOATS, WEIR__KIT_UNIT, 256, false},
 };
 // clang-format on

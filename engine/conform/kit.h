@@ -237,6 +237,16 @@ bool weir__kit_make_norm(weir__kit_case_t *c, weir_dtype_t dtype, uint32_t argum
 bool weir__kit_make_reduce(weir__kit_case_t *c, weir_dtype_t dtype, uint32_t argument);
 bool weir__kit_make_custom(weir__kit_case_t *c, weir_dtype_t dtype, uint32_t argument);
 bool weir__kit_make_lstm(weir__kit_case_t *c, weir_dtype_t dtype, uint32_t argument);
+bool weir__kit_make_quant(weir__kit_case_t *c, weir_dtype_t dtype, uint32_t argument);
+enum {
+    WEIR__KIT_QUANTIZE,
+    WEIR__KIT_DEQUANTIZE,
+    WEIR__KIT_DYNAMIC_QUANTIZE,
+    WEIR__KIT_MATMUL_INTEGER,
+    WEIR__KIT_CONV_INTEGER,
+    WEIR__KIT_QLINEAR_MATMUL,
+    WEIR__KIT_QLINEAR_CONV
+};
 
 // Arguments of the makers above, for operators that are no opcodes.
 enum {
