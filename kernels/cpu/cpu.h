@@ -85,6 +85,14 @@ typedef void weir_k_winograd_in_t(const float *x, size_t x_row, float *v, size_t
 typedef void weir_k_winograd_out_t(const float *m, size_t m_step, float *y, size_t y_row,
     size_t rows, size_t columns, const weir_k_finish_t *finish);
 
+// The same along a row: F(4, 3) and F(2, 5). 6 pixels at x, the next tile's x_tile floats behind
+// them, become a vector of 16 in each of 6 matrices v_step apart; sums of 6 matrices become `step`
+// (4 or 2) pixels each, `pixels` of them in all, side by side.
+typedef void weir_k_winograd_row_in_t(
+    size_t tiles, const float *x, size_t x_tile, float *v, size_t v_step);
+typedef void weir_k_winograd_row_out_t(size_t pixels, size_t step, const float *m, size_t m_step,
+    float *y, const weir_k_finish_t *finish);
+
 // Some pixels of 1 to 4 blocks of 16 output channels of a convolution. Distances are in floats.
 //   x: element i of `inner` of tap t of chunk c of pixel p lies at
 //      x[at[p] + c * x_chunk + tap_at[t] + i].

@@ -32,6 +32,7 @@ void ran(const char *kernel);
 void convolutions_are_one_chain(void **state);
 void winograd_inputs_are_their_matrices(void **state);
 void winograd_outputs_are_their_matrices(void **state);
+void winograd_rows_are_their_matrices(void **state);
 void depthwise_planes_are_chains(void **state);
 void windows_over_blocks(void **state);
 void pools_over_everything(void **state);

@@ -620,7 +620,8 @@ int main(void)
         cmocka_unit_test(convolutions_are_one_chain), cmocka_unit_test(depthwise_planes_are_chains),
         cmocka_unit_test(windows_over_blocks), cmocka_unit_test(winograd_inputs_are_their_matrices),
         cmocka_unit_test(winograd_outputs_are_their_matrices),
-        cmocka_unit_test(pools_over_everything), cmocka_unit_test(channels_go_into_blocks_and_back),
+        cmocka_unit_test(winograd_rows_are_their_matrices), cmocka_unit_test(pools_over_everything),
+        cmocka_unit_test(channels_go_into_blocks_and_back),
         cmocka_unit_test(chains_keep_strange_numbers), cmocka_unit_test(softmaxes_of_strange_rows),
         cmocka_unit_test(panels_of_padded_matrices),
         cmocka_unit_test(no_kernel_is_left_out), // the last one

@@ -107,3 +107,57 @@ void winograd_outputs_are_their_matrices(void **state)
                 }
             }
 }
+
+// Along rows: the tap that is a row of the matrix alone; two outputs of six points, or four.
+void winograd_rows_are_their_matrices(void **state)
+{
+    (void)state;
+    enum { TILES = 5, X_TILE = 2 * 16 };
+    static float x[(TILES - 1) * X_TILE + SIDE * 16], v[3][SIDE * TILES * 16],
+        y[3][TILES * OUT * 16];
+    ran("winograd_row_in_f32_x16");
+    ran("winograd_row_out_f32_x16");
+    for (kind_t kind = 0; kind < KIND_COUNT; kind++)
+        for (size_t step = 2; step <= 4; step += 2)
+            for (size_t pixels = 1; pixels <= TILES * step; pixels++) {
+                fill(x, sizeof(x) / sizeof(float), kind);
+                FOR_ALL_TABLES(t)
+                {
+                    for (size_t i = 0; i < TILES * OUT * 16; i++)
+                        y[t][i] = FENCE;
+                    tables[t]->winograd_row_in_f32_x16(TILES, x, X_TILE, v[t], TILES * 16);
+                    expect_same("row in", v[0], v[t], SIDE * TILES * 16);
+                    tables[t]->winograd_row_out_f32_x16(pixels, step, v[t], TILES * 16, y[t], NULL);
+                    expect_same("row out", y[0], y[t], TILES * OUT * 16);
+                }
+                for (size_t i = 0; i < SIDE * TILES * 16 && kind < KIND_INFINITE; i++) {
+                    const size_t matrix = i / 16 / TILES, tile = i / 16 % TILES, lane = i % 16;
+                    double sum = 0, size = 0;
+                    for (size_t j = 0; j < SIDE; j++) {
+                        const double term =
+                            to_input[matrix][j] * (double)x[tile * X_TILE + j * 16 + lane];
+                        sum += term;
+                        size += fabs(term);
+                    }
+                    expect_near("row in", i, v[0][i], sum, 8 * 0x1p-24 * size);
+                }
+                for (size_t i = 0; i < TILES * OUT * 16; i++) {
+                    const size_t pixel = i / 16, row = pixel % step;
+                    if (pixel >= pixels) {
+                        assert_true(y[0][i] == FENCE);
+                        continue;
+                    }
+                    double sum = 0, size = 0;
+                    for (size_t j = 0; j < SIDE && kind < KIND_INFINITE; j++) {
+                        const double factor =
+                            j < SIDE - 1 ? to_output[row][j] : (double)(row + 1 == step);
+                        const double term =
+                            factor * (double)v[0][(j * TILES + pixel / step) * 16 + i % 16];
+                        sum += term;
+                        size += fabs(term);
+                    }
+                    if (kind < KIND_INFINITE)
+                        expect_near("row out", i, y[0][i], sum, 8 * 0x1p-24 * size);
+                }
+            }
+}
