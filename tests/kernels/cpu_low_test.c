@@ -86,7 +86,7 @@ static void product_make(product_t *p, int is_bf16)
     const size_t a_rows = MOST_ROWS + 31; // groups of rows are read whole
     p->a = aligned_alloc(64, MOST_CHUNKS * a_rows * 64);
     p->b = aligned_alloc(64, MOST_PANELS * MOST_CHUNKS * WEIR_K_CHUNK_PANEL_BYTES);
-    p->c = aligned_alloc(64, (MOST_ROWS + 1) * C_ROW * 4 + 112);
+    p->c = aligned_alloc(64, ((MOST_ROWS + 1) * C_ROW * 4 + 63) / 64 * 64);
     assert_true(p->a && p->b && p->c);
     for (size_t i = 0; i < MOST_CHUNKS * a_rows * 64; i++)
         p->a[i] = (unsigned char)random_bits();
