@@ -8,7 +8,9 @@
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__linux__)
+#if defined(__clang__)
 #include <cpuid.h>
+#endif
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -22,14 +24,27 @@ static int has_vnni(void)
 #endif
 }
 
+#if defined(__x86_64__) && defined(__linux__)
+// By the compiler's notes where it has them: under a hypervisor cpuid itself takes microseconds,
+// and this is asked for each node of a new shape.
+static int has_amx_instructions(void)
+{
+#if defined(__clang__)
+    const unsigned bf16 = 1u << 22, tile = 1u << 24, int8 = 1u << 25, all = bf16 | tile | int8;
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & all) == all;
+#else
+    return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+           __builtin_cpu_supports("amx-int8");
+#endif
+}
+#endif
+
 static int has_amx(void)
 {
 #if defined(__x86_64__) && defined(__linux__)
     const long request_permission = 0x1023, tile_data = 18;
-    const unsigned bf16 = 1u << 22, tile = 1u << 24, int8 = 1u << 25, all = bf16 | tile | int8;
-    unsigned a, b, c, d;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & all) == all &&
-           syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+    return has_amx_instructions() && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
 #else
     return 0;
 #endif
