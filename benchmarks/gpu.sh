@@ -1,0 +1,159 @@
+#!/usr/bin/env bash
+# Everything that only a GPU can say about the CUDA plugin, in one call of at most ten minutes.
+#
+# usage: benchmarks/gpu.sh [--out FOLDER] [--seconds N] [--stages A,B] [--dry-run]
+#
+# Stages, in order; each leaves FOLDER/STAGE.json, and a stage whose file says "ok" or "skipped" is done, so
+# that a call that was cut off goes on where it was. --dry-run runs what a machine without a GPU can: models on
+# the CPU plugin, the rest up to the point where a device is needed.
+#   device      what the GPU, the driver and the machine are: every attribute, for later use without one
+#   ceilings    copy bandwidth and bf16 GEMM of cuBLASLt: what shares are measured against
+#   opencl      OpenCL ICDs that are there
+#   build       weir and its CUDA plugin for this GPU
+#   operators   every kernel against plain C on fresh inputs, and the rules of the plugin ABI (weir conform)
+#   models      MiniLM and ResNet-50 (seeded weights) against the CPU plugin: f32, tf32, bf16, f16
+#   sanitizer   compute-sanitizer on tiny shapes
+#   peers       torch eager, torch.compile(max-autotune), CUDA graphs, JAX and weir, same weights, in turns
+#   load        weir bench: batches and shapes at random
+#   profile     where the time of a run goes
+# Needs no network and no data: weights are made from seeds (16 MiB of source and headers at most are read).
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+
+out=build/gpu
+seconds=570
+only=
+dry=
+while [ $# -gt 0 ]; do
+    case "$1" in
+    --out) out="${2:?}" && shift ;;
+    --seconds) seconds="${2:?}" && shift ;;
+    --stages) only=",${2:?}," && shift ;;
+    --dry-run) dry=1 ;;
+    *) sed -n '2,/^set/p' "$0" | sed -n 's/^# \{0,1\}//p' >&2 && exit 2 ;;
+    esac
+    shift
+done
+mkdir -p "$out" || exit 2
+out="$(cd "$out" && pwd)"
+python="$(command -v python3 || command -v python)" || { echo "gpu.sh: there is no Python" >&2 && exit 2; }
+build="$out/build"
+export WEIR_CACHE_DIR="$out/cache" WEIR_LIBRARY="$build/lib/libweir.so" PYTHONPATH="$PWD/engine/python"
+started=$SECONDS
+
+left() { echo $((seconds - (SECONDS - started))); }
+
+# stage NAME SECONDS COMMAND…: runs it with a limit; its last line that is a JSON object is the result.
+stage() {
+    local name="$1" limit="$2" rc status
+    shift 2
+    [ -n "$only" ] && case "$only" in *",$name,"*) ;; *) return 0 ;; esac
+    if [ -f "$out/$name.json" ] && grep -qE '"status": "(ok|skipped)"' "$out/$name.json"; then
+        echo "$name: done before"
+        return 0
+    fi
+    if [ "$(left)" -lt 15 ]; then
+        echo "$name: no time left; call again"
+        return 0
+    fi
+    [ "$limit" -gt "$(left)" ] && limit="$(left)"
+    echo "$name: at most $limit s"
+    timeout -k 5 "$limit" "$@" >"$out/$name.log" 2>&1
+    rc=$?
+    status=ok
+    [ "$rc" -eq 77 ] && status=skipped
+    [ "$rc" -ne 0 ] && [ "$rc" -ne 77 ] && status=failed
+    "$python" benchmarks/gpu/result.py stage "$name" "$status" "$rc" "$out/$name.log" >"$out/$name.json.new" &&
+        mv "$out/$name.json.new" "$out/$name.json"
+    echo "$name: $status"
+}
+
+# What a stage cannot do here; 77 is what it then ends with.
+skip() {
+    echo "{\"why\": \"$1\"}"
+}
+has_gpu() { [ -z "$dry" ] && nvidia-smi -L >/dev/null 2>&1; }
+
+do_device() { "$python" benchmarks/gpu/device.py; }
+do_ceilings() {
+    local nvcc
+    nvcc="$(command -v nvcc || echo "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc")"
+    [ -x "$nvcc" ] || { skip "there is no nvcc"; return 77; }
+    "$nvcc" -O2 -std=c++17 -arch="$([ -n "$dry" ] && echo sm_90 || echo native)" -o "$out/ceilings" \
+        benchmarks/gpu/ceilings.cu -lcublasLt || return 1
+    has_gpu || { skip "compiled; there is no GPU to run it on"; return 77; }
+    "$out/ceilings"
+}
+do_opencl() { "$python" benchmarks/gpu/device.py --opencl; }
+do_build() {
+    local archs arch
+    if has_gpu; then
+        arch="$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)"
+        archs="sm_$arch;compute_80"
+        [ "$arch" = 90 ] && archs="sm_90a;compute_80"
+    else
+        archs="sm_90a;compute_80"
+    fi
+    # Another machine's compiler may warn of more.
+    cmake --preset release -B "$build" -DWEIR_TESTS=OFF -DWEIR_BENCHMARKS=OFF -DWEIR_CUDA_ARCHS="$archs" \
+        -DWEIR_WERROR="$([ -n "$dry" ] && echo ON || echo OFF)" || return 1
+    cmake --build "$build" -j "$(nproc)" --target weir weir_cli weir_cpu weir_cuda || return 1
+    "$build/bin/weir" devices
+    echo "{\"archs\": \"$archs\"}"
+}
+do_operators() {
+    local seed="${GPU_SEED:-$(date +%s)}" json
+    has_gpu || {
+        "$build/bin/weir" devices | grep -E '^cuda +[0-9.]+ +not usable' || return 1
+        skip "there is no GPU"
+        return 77
+    }
+    json="$("$build/bin/weir" conform "$build/lib/weir/weir_cuda.so" --seed "$seed" --json)"
+    local rc=$?
+    echo "$json" >"$out/conform.json"
+    "$python" benchmarks/gpu/result.py conform "$seed" "$out/conform.json"
+    return $rc
+}
+do_models() {
+    "$python" benchmarks/gpu/models.py "$out/models" || return 1
+    "$python" benchmarks/gpu/accuracy.py "$build/bin/weir" "$out/models" ${dry:+--device cpu}
+}
+do_sanitizer() {
+    local tool model
+    tool="$(command -v compute-sanitizer || echo "${CUDA_HOME:-/usr/local/cuda}/bin/compute-sanitizer")"
+    [ -x "$tool" ] || { skip "there is no compute-sanitizer"; return 77; }
+    has_gpu || { skip "there is no GPU"; return 77; }
+    for model in minilm-tiny resnet-tiny; do
+        for check in memcheck racecheck; do
+            "$tool" --tool "$check" --error-exitcode 9 "$build/bin/weir" run "$out/models/$model.onnx" --random 1 \
+                --device cuda --option cuda.graphs=0 || return 1
+        done
+    done
+    echo '{"tools": ["memcheck", "racecheck"], "models": ["minilm-tiny", "resnet-tiny"]}'
+}
+do_peers() {
+    "$python" benchmarks/gpu/peers.py "$out/models" --json "$out/peers-rows.json" ${dry:+--dry-run}
+}
+do_load() {
+    local device=cuda
+    has_gpu || device=cpu
+    "$build/bin/weir" bench "$out/models/minilm.onnx" --device "$device" --dim batch=1..16 \
+        --dim sequence=16..128/16 --random-shapes --seconds "$([ -n "$dry" ] && echo 2 || echo 15)" --json
+}
+do_profile() {
+    local device=cuda runs=20
+    has_gpu || { device=cpu && runs=3; }
+    "$build/bin/weir" profile "$out/models/minilm.onnx" --device "$device" --dim batch=1 --dim sequence=128 \
+        --runs "$runs" --json
+}
+
+# A stage runs in a shell of its own, so that its limit holds for all that it starts.
+export -f skip has_gpu do_device do_ceilings do_opencl do_build do_operators do_models do_sanitizer do_peers \
+    do_load do_profile
+export out build dry python
+for row in device:30 ceilings:60 opencl:20 build:240 operators:150 models:120 sanitizer:90 peers:240 load:40 \
+    profile:40; do
+    stage "${row%%:*}" "${row##*:}" bash -c "do_${row%%:*}"
+done
+"$python" benchmarks/gpu/result.py summary "$out" | tee "$out/summary.md"
+! grep -q '"status": "failed"' "$out"/*.json

@@ -1,0 +1,94 @@
+// benchmarks/gpu/ceilings.cu: what this GPU gives at most: copies in its memory, to and from the host, and a
+// large bf16 product of cuBLASLt. Shares of a ceiling are shares of these.
+//
+// One JSON object on the last line. Each figure is the best of some runs, timed by events.
+#include <cublasLt.h>
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#define CHECK(call)                                                                                \
+    do {                                                                                           \
+        if ((call) != 0) {                                                                         \
+            std::fprintf(stderr, "%s failed\n", #call);                                            \
+            std::exit(1);                                                                          \
+        }                                                                                          \
+    } while (0)
+
+template <class Work> static float best_ms(int runs, Work work)
+{
+    cudaEvent_t first, last;
+    float best = 1e30f;
+    CHECK(cudaEventCreate(&first));
+    CHECK(cudaEventCreate(&last));
+    for (int i = 0; i < runs + 2; i++) {
+        float ms = 0;
+        CHECK(cudaEventRecord(first));
+        work();
+        CHECK(cudaEventRecord(last));
+        CHECK(cudaEventSynchronize(last));
+        CHECK(cudaEventElapsedTime(&ms, first, last));
+        if (i >= 2 && ms < best)
+            best = ms;
+    }
+    return best;
+}
+
+static double copy_gb_s(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, int sides)
+{
+    float ms = best_ms(10, [&] { CHECK(cudaMemcpyAsync(to, from, bytes, kind)); });
+    return sides * (double)bytes / ms * 1e-6;
+}
+
+// N x N x N in bf16, sums in f32.
+static double gemm_tflop_s(int n)
+{
+    cublasLtHandle_t handle;
+    cublasLtMatmulDesc_t desc;
+    cublasLtMatrixLayout_t layout;
+    cublasLtMatmulPreference_t preference;
+    cublasLtMatmulHeuristicResult_t result;
+    __nv_bfloat16 *a, *b, *d;
+    void *workspace;
+    size_t room = 64u << 20, bytes = (size_t)n * n * sizeof *a;
+    int count = 0;
+    float one = 1, zero = 0;
+    CHECK(cudaMalloc(&a, bytes));
+    CHECK(cudaMalloc(&b, bytes));
+    CHECK(cudaMalloc(&d, bytes));
+    CHECK(cudaMalloc(&workspace, room));
+    CHECK(cudaMemset(a, 0x11, bytes)); // small numbers, not zeros: power depends on them
+    CHECK(cudaMemset(b, 0x12, bytes));
+    CHECK(cublasLtCreate(&handle));
+    CHECK(cublasLtMatmulDescCreate(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    CHECK(cublasLtMatrixLayoutCreate(&layout, CUDA_R_16BF, n, n, n));
+    CHECK(cublasLtMatmulPreferenceCreate(&preference));
+    CHECK(cublasLtMatmulPreferenceSetAttribute(
+        preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room, sizeof room));
+    CHECK(cublasLtMatmulAlgoGetHeuristic(
+        handle, desc, layout, layout, layout, layout, preference, 1, &result, &count));
+    float ms = best_ms(20, [&] {
+        CHECK(cublasLtMatmul(handle, desc, &one, a, layout, b, layout, &zero, d, layout, d, layout,
+            &result.algo, workspace, room, 0));
+    });
+    return 2.0 * n * n * n / ms * 1e-9;
+}
+
+int main()
+{
+    const size_t bytes = 512u << 20;
+    void *one, *two, *host;
+    CHECK(cudaMalloc(&one, bytes));
+    CHECK(cudaMalloc(&two, bytes));
+    CHECK(cudaMallocHost(&host, bytes));
+    double device = copy_gb_s(two, one, bytes, cudaMemcpyDeviceToDevice, 2);
+    double up = copy_gb_s(one, host, bytes, cudaMemcpyHostToDevice, 1);
+    double down = copy_gb_s(host, one, bytes, cudaMemcpyDeviceToHost, 1);
+    double launch_us = best_ms(50, [&] { CHECK(cudaMemsetAsync(one, 0, 4)); }) * 1e3;
+    std::printf("{\"copy_gb_s\": %.1f, \"upload_gb_s\": %.1f, \"download_gb_s\": %.1f, \"memset_us\": "
+                "%.2f, \"gemm_bf16_tflop_s\": %.1f}\n",
+        device, up, down, launch_us, gemm_tflop_s(8192));
+    return 0;
+}

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Results of benchmarks/gpu.sh: one JSON object for each stage, and a summary of all.
+
+usage: result.py stage NAME STATUS RC LOG     the object of a stage: the last JSON line of its log is "data"
+       result.py conform SEED FILE            counts of `weir conform --json`
+       result.py summary FOLDER               Markdown of what is there
+"""
+
+import json
+import pathlib
+import sys
+
+STAGES = "device ceilings opencl build operators models sanitizer peers load profile".split()
+
+
+def last_object(text):
+    for line in reversed(text.splitlines()):
+        if line.startswith("{"):
+            try:
+                return json.loads(line)
+            except ValueError:
+                continue
+    return {}
+
+
+def stage(name, status, code, log):
+    text = pathlib.Path(log).read_text(errors="replace")
+    data = last_object(text)
+    tail = [] if status == "ok" else text.splitlines()[-15:]
+    print(json.dumps({"stage": name, "status": status, "rc": int(code), "data": data, "tail": tail}, indent=1))
+
+
+def conform(seed, file):
+    groups = json.loads(pathlib.Path(file).read_text()).get("groups", [])
+    count = {}
+    for group in groups:
+        count[group.get("outcome", "?")] = count.get(group.get("outcome", "?"), 0) + 1
+    failed = [group.get("name") for group in groups if group.get("outcome") not in ("pass", "unsupported")]
+    print(json.dumps({"seed": int(seed), "groups": count, "failed": failed}))
+
+
+def summary(folder):
+    rows = []
+    for name in STAGES:
+        file = pathlib.Path(folder) / f"{name}.json"
+        rows.append(json.loads(file.read_text()) if file.exists() else {"stage": name, "status": "not run", "data": {}})
+    device = rows[0]["data"]
+    print(f"# CUDA plugin: {device.get('name', 'no GPU')}\n")
+    print(f"commit {device.get('commit', '?')}, driver {device.get('driver', '-')}, `benchmarks/gpu.sh`\n")
+    if not device.get("has_gpu"):
+        print("There was no GPU: nothing below ran on one.\n")
+    print("| stage | status | what |\n|---|---|---|")
+    for row in rows:
+        data = {k: v for k, v in row["data"].items() if isinstance(v, (str, int, float, bool)) or k in ("groups", "failed")}
+        text = ", ".join(f"{k} {v}" for k, v in list(data.items())[:8])
+        print(f"| {row['stage']} | {row['status']} | {text[:300]} |")
+    peers = next(row for row in rows if row["stage"] == "peers")["data"]
+    if peers.get("rows"):
+        names = sorted({runner for row in peers["rows"] for runner in row["ms"]})
+        print("\n| case | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
+        for row in peers["rows"]:
+            cells = [f"{row['ms'][n]:.3f} ms" if row["ms"].get(n) else "-" for n in names]
+            print(f"| {row['case']} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    {"stage": stage, "conform": conform, "summary": summary}[sys.argv[1]](*sys.argv[2:])
