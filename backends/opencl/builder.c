@@ -15,6 +15,11 @@ const weir_cl_facts_t *weir_cl_facts(const weir_cl_builder_t *builder)
     return &builder->device->facts;
 }
 
+int64_t weir_cl_matmul_rows(const weir_cl_builder_t *builder)
+{
+    return builder->matmul_rows;
+}
+
 weir_code_t weir_cl_build_fails(
     weir_cl_builder_t *builder, weir_code_t code, const char *format, ...)
 {

@@ -6,7 +6,7 @@
 // op_blocked.c.
 #include "backends/opencl/op_kernels.h"
 
-#define ROWS 8
+#define NOTE_ROWS 0
 
 static weir_cl_view_t view_of(const weir_node_t *node)
 {
@@ -63,7 +63,8 @@ weir_code_t weir_cl_conv_cpu_build(const weir_node_t *node, weir_cl_builder_t *b
         WEIR_CL_WANTS_16 | WEIR_CL_WANTS_1, "tttllllllllllllllll", arguments, builder);
     if (code != WEIR_OK)
         return code;
-    weir_cl_define(builder, "ROWS", ROWS);
+    weir_cl_define(builder, "ROWS", weir_cl_matmul_rows(builder));
+    weir_cl_note(builder, NOTE_ROWS, weir_cl_matmul_rows(builder));
     weir_cl_kernel(builder, "cpu/matmul", "weir_matmul", arguments, (uint32_t[3]){1, 1, 1});
     return WEIR_OK;
 }
@@ -90,8 +91,8 @@ weir_code_t weir_cl_conv_cpu_plan(
         window.out_width, window.pad_top, window.pad_left};
     for (uint32_t i = 0; i < 7; i++)
         weir_cl_arg_i64(columns, sizes[i]);
-    weir_cl_dispatch_t *product = weir_cl_dispatch(
-        recipe, 1, (uint64_t)weir_cl_div_up(m, ROWS), (uint64_t)panels, (uint64_t)batches);
+    weir_cl_dispatch_t *product = weir_cl_dispatch(recipe, 1,
+        (uint64_t)weir_cl_div_up(m, built->notes[NOTE_ROWS]), (uint64_t)panels, (uint64_t)batches);
     weir_cl_arg_input(product, node, 1);
     weir_cl_arg_scratch(product, 0);
     weir_cl_arg_output(product, node, 0);

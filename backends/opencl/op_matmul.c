@@ -9,7 +9,6 @@
 
 #define BATCH_DIMS 4
 #define NOTE_ROWS 0
-#define ROWS 8
 
 typedef struct matmul {
     int64_t m, n, k, a_row, a_k, b_k, b_column;
@@ -162,7 +161,7 @@ weir_code_t weir_cl_matmul_cpu_build(const weir_node_t *node, weir_cl_builder_t 
         WEIR_CL_WANTS_16 | WEIR_CL_WANTS_1, "tttllllllllllllllll", arguments, builder);
     if (code != WEIR_OK)
         return code;
-    const int64_t rows = ROWS;
+    const int64_t rows = weir_cl_matmul_rows(builder);
     weir_cl_define(builder, "ROWS", rows);
     weir_cl_note(builder, NOTE_ROWS, rows);
     weir_cl_kernel(builder, "cpu/matmul", "weir_matmul", arguments, (uint32_t[3]){1, 1, 1});

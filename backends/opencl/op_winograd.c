@@ -11,7 +11,7 @@
 #define LEAST_CHANNELS 32
 #define LEAST_PIXELS (24 * 24)
 #define POINTS 36
-#define ROWS 8
+#define NOTE_ROWS 0
 
 static const weir_cl_view_t view = {.is_blocked = true};
 
@@ -102,7 +102,8 @@ weir_code_t weir_cl_winograd_build(const weir_node_t *node, weir_cl_builder_t *b
                           "#define FINISH16(v, at, line, column) (v)\n"
                           "#define FINISH1(v, at, line, column) (v)\n");
     weir_cl_define(builder, "ONE_BATCH_DIM", 1);
-    weir_cl_define(builder, "ROWS", ROWS);
+    weir_cl_define(builder, "ROWS", weir_cl_matmul_rows(builder));
+    weir_cl_note(builder, NOTE_ROWS, weir_cl_matmul_rows(builder));
     weir_cl_kernel(builder, "cpu/matmul", "weir_matmul", "tttllllllllllllllll", one_item);
     const weir_code_t code =
         weir_cl_finish_build(node, view, WEIR_CL_WANTS_16, "ttlll", arguments, builder);
@@ -134,8 +135,9 @@ weir_code_t weir_cl_winograd_plan(
         window.height, window.width, tiles_x, window.pad_top, window.pad_left};
     for (uint32_t i = 0; i < 5; i++)
         weir_cl_arg_i64(in, in_sizes[i]);
-    weir_cl_dispatch_t *product = weir_cl_dispatch(
-        recipe, 1, (uint64_t)weir_cl_div_up(m, ROWS), (uint64_t)weir_cl_div_up(n, 32), POINTS);
+    weir_cl_dispatch_t *product =
+        weir_cl_dispatch(recipe, 1, (uint64_t)weir_cl_div_up(m, built->notes[NOTE_ROWS]),
+            (uint64_t)weir_cl_div_up(n, 32), POINTS);
     weir_cl_arg_scratch(product, 0);
     weir_cl_arg_input(product, node, 1);
     weir_cl_arg_scratch(product, sums_at);

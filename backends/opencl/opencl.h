@@ -67,8 +67,8 @@ typedef enum weir_cl_vendors {
     WEIR_CL_VENDORS_OTHER,
 } weir_cl_vendors_t;
 weir_cl_vendors_t weir_cl_vendors(void);
-// Why the loader finds no platform.
-void weir_cl_vendor_reason(char *out_reason, size_t bytes);
+// Why the loader finds no platform. has_files: there are vendor files, whose libraries are tried.
+void weir_cl_vendor_reason(bool has_files, char *out_reason, size_t bytes);
 // The platforms. Settings of PoCL that the user did not make are made for this call alone.
 cl_int weir_cl_platforms(
     const weir_host_t *host, cl_platform_id *out_platforms, cl_uint room, cl_uint *out_count);
@@ -113,6 +113,7 @@ struct weir_cl_device {
     weir_cl_source_t *sources;
     uint64_t used_bytes;
     uint64_t build_count, cached_count; // of programs
+    int64_t matmul_rows;                // what tune.c found; 0: nothing was tried yet
     uint32_t flying;
     atomic_bool is_lost;
     atomic_uint_fast64_t launches;
@@ -288,6 +289,7 @@ const char *weir_cl_embedded(const char *name);
 #define WEIR_CL_TEXT_BYTES (48u << 10)
 struct weir_cl_builder {
     weir_cl_device_t *device;
+    int64_t matmul_rows;
     const weir_cl_binaries_t *binaries;
     weir_cl_member_t *member;
     weir_code_t code; // of the first failure
@@ -297,6 +299,10 @@ struct weir_cl_builder {
     bool is_said; // `text` is of the kernel said last
     char text[WEIR_CL_TEXT_BYTES];
 };
+
+// Rows of a tile in the cpu family's product, tried out where the slice makes that worth it
+// (tune.c).
+int64_t weir_cl_tune(weir_cl_device_t *device, const weir_slice_t *slice);
 
 // ---- Specializations (specialize.c, launch.c) ---------------------------------------------------
 

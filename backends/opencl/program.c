@@ -55,7 +55,8 @@ weir_code_t weir_cl_program_make(weir_cl_device_t *device, const weir_slice_t *s
     if (code == WEIR_OK) {
         memset(program, 0, bytes);
         program->device = device;
-        *builder = (weir_cl_builder_t){.device = device, .binaries = binaries};
+        *builder = (weir_cl_builder_t){
+            .device = device, .matmul_rows = weir_cl_tune(device, slice), .binaries = binaries};
     }
     for (uint32_t i = 0; i < slice->node_count && code == WEIR_OK; i++) {
         builder->member = &program->members[program->member_count++];

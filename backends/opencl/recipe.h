@@ -40,6 +40,8 @@ typedef struct weir_cl_facts {
 typedef struct weir_cl_builder weir_cl_builder_t;
 
 const weir_cl_facts_t *weir_cl_facts(const weir_cl_builder_t *builder);
+// Rows of a work-item's tile in the cpu family's product of matrices, as tried on the device.
+int64_t weir_cl_matmul_rows(const weir_cl_builder_t *builder);
 // Texts that go in front of the source of the next weir_cl_kernel(): a macro, or any lines. What
 // does not fit fails the build.
 void weir_cl_define(weir_cl_builder_t *builder, const char *name, int64_t value);
