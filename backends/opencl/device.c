@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#define PATIENCE_S 10 // of what must end before memory goes
+#define PATIENCE_S 60 // of what must end before memory goes
 
 weir_cl_device_t *weir_cl_device(weir_handle_t handle)
 {

@@ -125,7 +125,7 @@ static void ask_driver(weir_cl_state_t *state)
     state->is_asked = true;
     cl_int error = weir_cl_platforms(state->host, platforms, PLATFORMS_MAX, &count);
     if (error != CL_SUCCESS || !count) {
-        weir_cl_vendor_reason(state->reason, sizeof state->reason);
+        weir_cl_vendor_reason(true, state->reason, sizeof state->reason);
         return;
     }
     for (int are_cpus = 0; are_cpus < 2; are_cpus++)
@@ -165,7 +165,7 @@ void weir_cl_list(weir_cl_state_t *state, bool need_driver)
     if (vendors == WEIR_CL_VENDORS_POCL) {
         list_pocl(state);
     } else if (vendors == WEIR_CL_VENDORS_NONE) {
-        weir_cl_vendor_reason(state->reason, sizeof state->reason);
+        weir_cl_vendor_reason(false, state->reason, sizeof state->reason);
     } else if (!state->is_asked && (need_driver || !state->is_listed)) {
         weir_cl_listed_t before[WEIR_CL_DEVICES_MAX];
         uint32_t count = state->is_listed ? state->count : 0;

@@ -45,8 +45,8 @@ static const char *vendor_folder(void)
     return own && *own ? own : VENDOR_FOLDER;
 }
 
-// Calls each(user, file, library) for the vendor files; returns how many there are. A setting that
-// names one file, or a library, is one of its own.
+// Calls each(user, file, library) for the vendor files that name a library; returns how many there
+// are. A setting may name one file instead of a folder.
 static uint32_t each_vendor(
     void (*each)(void *user, const char *file, const char *library), void *user)
 {
@@ -63,7 +63,8 @@ static uint32_t each_vendor(
         if (!ends_with(entry->d_name, ".icd"))
             continue;
         snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        read_library(path, library, sizeof library);
+        if (!read_library(path, library, sizeof library))
+            continue;
         each(user, entry->d_name, library);
         count++;
     }
@@ -129,22 +130,21 @@ static void tell(void *user, const char *file, const char *library)
     size_t used = strlen(story->text);
     if (used + 8 > story->bytes)
         return;
-    void *handle = *library ? dlopen(library, RTLD_LAZY | RTLD_LOCAL) : NULL;
-    const char *why = handle     ? "it loads, but offers no platform"
-                      : *library ? dlerror()
-                                 : "it names no library";
+    void *handle = dlopen(library, RTLD_LAZY | RTLD_LOCAL);
+    const char *why = handle ? "it loads, but offers no platform" : dlerror();
     snprintf(story->text + used, story->bytes - used, "; %s: %s", file, why ? why : "unknown");
     if (handle)
         dlclose(handle);
 }
 
-void weir_cl_vendor_reason(char *out_reason, size_t bytes)
+void weir_cl_vendor_reason(bool has_files, char *out_reason, size_t bytes)
 {
     story_t story = {out_reason, bytes};
     snprintf(out_reason, bytes, "the OpenCL loader finds no platform in %s", vendor_folder());
-    if (!each_vendor(tell, &story))
+    if (!has_files || !each_vendor(tell, &story))
         snprintf(out_reason, bytes,
-            "the OpenCL loader finds no driver: no .icd file in %s (Debian: pocl-opencl-icd)",
+            "the OpenCL loader finds no driver: no .icd file of use in %s (Debian: "
+            "pocl-opencl-icd)",
             vendor_folder());
 }
 

@@ -74,7 +74,7 @@ def main():
         lone.chmod(0o644)
         world.expect_reason("no loader", "libOpenCL.no.1: cannot open", WEIR_PLUGIN_PATH=str(lone))
         world.expect_reason(
-            "no driver", "no .icd file in", OCL_ICD_VENDORS=vendors(world, "none", {})
+            "no driver", "no .icd file of use in", OCL_ICD_VENDORS=vendors(world, "none", {})
         )
         bad = vendors(world, "bad", {"bad.icd": "libno-such-driver.so.1\n"})
         world.expect_reason(
