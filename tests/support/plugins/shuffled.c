@@ -10,7 +10,7 @@
 
 #include <weir/plugin.h>
 
-#define KERNELS_MAX 64
+#define KERNELS_MAX 96
 
 static const weir_plugin_t *real;
 static weir_kernel_t kernels[KERNELS_MAX];
@@ -90,7 +90,8 @@ EIGHT(0) EIGHT(1) EIGHT(2) EIGHT(3) EIGHT(4) EIGHT(5) EIGHT(6) EIGHT(7)
     void (*tasks)(const weir_node_t *node, void *state, weir_tasks_t *out_tasks);
     weir_code_t (*run)(const weir_task_t *task);
 } calls[KERNELS_MAX] = {EIGHT_CALLS(0), EIGHT_CALLS(1), EIGHT_CALLS(2), EIGHT_CALLS(3),
-    EIGHT_CALLS(4), EIGHT_CALLS(5), EIGHT_CALLS(6), EIGHT_CALLS(7)};
+    EIGHT_CALLS(4), EIGHT_CALLS(5), EIGHT_CALLS(6), EIGHT_CALLS(7), EIGHT_CALLS(8), EIGHT_CALLS(9),
+    EIGHT_CALLS(10), EIGHT_CALLS(11)};
 
 WEIR_PLUGIN_EXPORT const weir_plugin_t *weir_plugin_v0(const weir_host_t *host);
 WEIR_PLUGIN_EXPORT const weir_plugin_t *weir_plugin_v0(const weir_host_t *host)
