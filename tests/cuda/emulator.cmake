@@ -1,7 +1,7 @@
 # The own CUDA kernels and the operators' plans, on the host. Needs no CUDA toolkit.
 if(TARGET weir_emulator AND TARGET weir_print)
     file(GLOB cuda_operators CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/backends/cuda/op_*.c)
-    weir_test(NAME cuda_emulator TIMEOUT 240
+    weir_test(NAME cuda_emulator TIMEOUT 600
         SOURCES emulator_test.c emulator_node.c ${PROJECT_SOURCE_DIR}/backends/cuda/recipe.c ${cuda_operators}
             $<TARGET_OBJECTS:weir_kernels_ref> $<TARGET_OBJECTS:weir_backend_ref>
         LIBS weir_emulator weir_print)
@@ -17,7 +17,7 @@ if(TARGET weir_emulator AND TARGET weir_print)
                 $<TARGET_OBJECTS:weir_kernels_ref> $<TARGET_OBJECTS:weir_backend_ref>
                 $<TARGET_FILE:weir_emulator> $<TARGET_FILE:weir_print>
             COMMAND_EXPAND_LISTS)
-        set_tests_properties(cuda_emulator_mutants PROPERTIES TIMEOUT 300)
+        set_tests_properties(cuda_emulator_mutants PROPERTIES TIMEOUT 600)
     endif()
 endif()
 # What ptxas says of them; PTX is made by the build, all architectures by ./run check cuda-archs.
