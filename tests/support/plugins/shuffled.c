@@ -79,19 +79,20 @@ static weir_code_t run_of(uint32_t i, const weir_task_t *task)
     KERNEL(i##0) KERNEL(i##1) KERNEL(i##2) KERNEL(i##3)                                            \
     KERNEL(i##4) KERNEL(i##5) KERNEL(i##6) KERNEL(i##7)
 EIGHT(0) EIGHT(1) EIGHT(2) EIGHT(3) EIGHT(4) EIGHT(5) EIGHT(6) EIGHT(7)
+EIGHT(10) EIGHT(11) EIGHT(12) EIGHT(13) // octal, as all of these
 
 #define CALLS(i) {tasks_##i, run_##i}
 #define EIGHT_CALLS(i)                                                                             \
     CALLS(i##0), CALLS(i##1), CALLS(i##2), CALLS(i##3),                                            \
     CALLS(i##4), CALLS(i##5), CALLS(i##6), CALLS(i##7)
-    // clang-format on
+              // clang-format on
 
     static const struct {
     void (*tasks)(const weir_node_t *node, void *state, weir_tasks_t *out_tasks);
     weir_code_t (*run)(const weir_task_t *task);
 } calls[KERNELS_MAX] = {EIGHT_CALLS(0), EIGHT_CALLS(1), EIGHT_CALLS(2), EIGHT_CALLS(3),
-    EIGHT_CALLS(4), EIGHT_CALLS(5), EIGHT_CALLS(6), EIGHT_CALLS(7), EIGHT_CALLS(8), EIGHT_CALLS(9),
-    EIGHT_CALLS(10), EIGHT_CALLS(11)};
+    EIGHT_CALLS(4), EIGHT_CALLS(5), EIGHT_CALLS(6), EIGHT_CALLS(7), EIGHT_CALLS(10),
+    EIGHT_CALLS(11), EIGHT_CALLS(12), EIGHT_CALLS(13)};
 
 WEIR_PLUGIN_EXPORT const weir_plugin_t *weir_plugin_v0(const weir_host_t *host);
 WEIR_PLUGIN_EXPORT const weir_plugin_t *weir_plugin_v0(const weir_host_t *host)
