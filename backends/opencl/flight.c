@@ -171,7 +171,9 @@ static void land(weir_cl_flight_t *flight)
         code = WEIR_INVALID_ARGUMENT;
         text = "an index is out of range, or an integer is divided by 0";
     }
-    flight->is_dirty = flight->reads_error && flight->error_word;
+    // A copy says nothing about the word; a launch that failed may have written it.
+    if (flight->reads_error)
+        flight->is_dirty = flight->error_word || flight->status < 0;
     if (flight->event_count && code == WEIR_OK)
         hand_on_times(flight);
     if (code == WEIR_OK)
