@@ -56,8 +56,8 @@ uint32_t weir__team_threads(const weir__team_t *team)
     return team->worker_count;
 }
 
-// The cgroup v2 quota of this process in whole CPUs, at least one; UINT32_MAX: none. Rounded down: a
-// thread more than the quota uses it up before the period ends, and then all of them stop.
+// The cgroup v2 quota of this process in whole CPUs, at least one; UINT32_MAX: none. Rounded down:
+// a thread more than the quota uses it up before the period ends, and then all of them stop.
 static uint32_t cgroup_quota(void)
 {
     char text[64] = "";
