@@ -116,8 +116,15 @@ const char *weir_cl_deconv_read(const weir_node_t *node, weir_cl_window_t *out_w
         const weir_node_t *node, uint32_t input, weir_packing_t *out_packing);                     \
     weir_code_t weir_cl_##name##_pack(                                                             \
         const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes);
-// .supports and so on of a row, for WEIR_CL_ROW.
+// A row: the operator, the kernel's name, the functions' name, its flags, and one or more of what
+// follows: how its constants are packed, and in which formats its activations lie.
+#define WEIR_CL_COMPUTES(op_, name_, function_, flags_, ...)                                       \
+    WEIR_CL_ROW(weir_cl_##function_##_build, weir_cl_##function_##_plan, op_, name_, WEIR_F32,     \
+        (flags_), .supports = weir_cl_##function_##_supports, __VA_ARGS__)
 #define WEIR_CL_PACKS(name) .pack_query = weir_cl_##name##_pack_query, .pack = weir_cl_##name##_pack
+#define WEIR_CL_UNPACKED .pack_query = NULL
+#define WEIR_CL_GIVES_BLOCKS .output_formats = WEIR_FORMAT_BIT(WEIR_FORMAT_NCHW16C)
+#define WEIR_CL_BLOCKS .input_formats = WEIR_FORMAT_BIT(WEIR_FORMAT_NCHW16C), WEIR_CL_GIVES_BLOCKS
 
 WEIR_CL_DECLARE(matmul_cpu) // MatMul and Gemm
 WEIR_CL_DECLARE_PACK(matmul_cpu)
