@@ -28,6 +28,13 @@ bool weir__kit_case_make(weir__kit_case_t *c, const weir__kit_operator_t *operat
     return (operator_->dtypes & dtype) && operator_->make(c, dtype, operator_->argument);
 }
 
+void weir__kit_allow(const weir__kit_target_t *target, weir__kit_case_t *c)
+{
+    // Two operands, each off by half a unit of 8 bits, to a term.
+    if (target->kernel && (target->kernel->head.flags & WEIR_KERNEL_BF16))
+        c->budget += c->budget > 64 ? 0x1p18 : 0x1p16;
+}
+
 void weir__kit_case_free(weir__kit_case_t *c)
 {
     for (uint32_t i = 0; i < WEIR__KIT_INPUTS + WEIR__KIT_OUTPUTS; i++)

@@ -28,9 +28,7 @@ static bool make(weir__kit_subject_t *subject, const weir__kit_target_t *target,
         c->budget = 256;
         weir__kit_attach(c, is_prologue);
     }
-    // Two operands, each off by half a unit of 8 bits, to a term.
-    if (target->kernel && (target->kernel->head.flags & WEIR_KERNEL_BF16))
-        c->budget += c->budget > 64 ? 0x1p18 : 0x1p16;
+    weir__kit_allow(target, c);
     return true;
 }
 

@@ -23,6 +23,7 @@ static bool next_work(weir__kit_device_t *device, const weir__kit_target_t *targ
         int used = snprintf(progress->which, sizeof progress->which, "case %u: ", number);
         if (weir__kit_case_make(out_case, target->operator_, target->declared, target->dtype,
                 is_large, &subject->random)) {
+            weir__kit_allow(target, out_case);
             weir__kit_case_text(out_case, progress->which + used,
                 (uint32_t)sizeof progress->which - (uint32_t)used);
             if (!weir__kit_device_takes(device, target->kernel, out_case, out_work, &takes))

@@ -361,6 +361,9 @@ typedef struct weir__kit_target {
     const weir_operator_t *declared; // by the plugin; NULL: one of docs/operators.md
 } weir__kit_target_t;
 
+// Widens the case's budget by what the kernel says of itself: it rounds operands to bf16.
+void weir__kit_allow(const weir__kit_target_t *target, weir__kit_case_t *c);
+
 typedef void (*weir__kit_check_t)(weir__kit_subject_t *subject, const weir__kit_target_t *target);
 
 // Makes a node that the kernel takes, says in progress which, and shows it to supports().

@@ -737,7 +737,10 @@ static void an_isa_that_is_not_there_is_refused(void **state)
         if (!plugins[isa])
             continue;
         assert_int_equal(plugins[isa]->probe(&hosts[isa].host, &support), WEIR_OK);
-        assert_string_equal(support.reason, told[isa]);
+        // What bf16 and int8 take may follow.
+        const size_t length = strlen(told[isa]);
+        assert_memory_equal(support.reason, told[isa], length);
+        assert_true(support.reason[length] == '\0' || support.reason[length] == ';');
     }
 }
 
