@@ -130,8 +130,7 @@ static void pack_plan(const weir_node_t *node, uint32_t input, const place_t *pl
     weir_cl_arg_scratch(pack, offset);
     const int64_t sizes[] = {rows, columns, row_step, column_step, WEIR_MAX(place->h, 1),
         place->b_step, place->h_step, place->first};
-    for (uint32_t i = 0; i < 8; i++)
-        weir_cl_arg_i64(pack, sizes[i]);
+    WEIR_CL_SIZES(pack, sizes);
 }
 
 static weir_code_t cpu_plan(const weir_node_t *node, const place_t at[4], weir_cl_recipe_t *recipe)
@@ -155,15 +154,13 @@ static weir_code_t cpu_plan(const weir_node_t *node, const place_t at[4], weir_c
     weir_cl_arg_output(dispatch, node, 0);
     weir_cl_arg_scratch(dispatch, scores_at);
     const int64_t sizes[] = {units, q->h, q->s, terms, depth, width, score_row};
-    for (uint32_t i = 0; i < 7; i++)
-        weir_cl_arg_i64(dispatch, sizes[i]);
+    WEIR_CL_SIZES(dispatch, sizes);
     weir_cl_arg_f32(dispatch, (float)weir_node_float(node, "scale", 1.0));
     int64_t mask[4];
     mask_steps(node, mask);
     const int64_t steps[] = {q->first, q->b_step, q->h_step, q->s_step, q->d_step, y->b_step,
         y->h_step, y->s_step, mask[0], mask[1], mask[2], mask[3]};
-    for (uint32_t i = 0; i < 12; i++)
-        weir_cl_arg_i64(dispatch, steps[i]);
+    WEIR_CL_SIZES(dispatch, steps);
     return WEIR_OK;
 }
 
@@ -187,14 +184,12 @@ static weir_code_t gpu_plan(const weir_node_t *node, const place_t at[4], weir_c
     for (uint32_t i = Q; i <= V; i++) {
         const int64_t steps[] = {
             at[i].first, at[i].b_step, at[i].h_step, at[i].s_step, at[i].d_step};
-        for (uint32_t j = 0; j < 5; j++)
-            weir_cl_arg_i64(dispatch, steps[j]);
+        WEIR_CL_SIZES(dispatch, steps);
     }
     int64_t mask[4];
     mask_steps(node, mask);
     const int64_t steps[] = {y->b_step, y->h_step, y->s_step, mask[0], mask[1], mask[2], mask[3]};
-    for (uint32_t i = 0; i < 7; i++)
-        weir_cl_arg_i64(dispatch, steps[i]);
+    WEIR_CL_SIZES(dispatch, steps);
     return WEIR_OK;
 }
 

@@ -207,8 +207,7 @@ static weir_code_t conv_plan(
     const int64_t sizes[] = {window.height, window.width, window.out_height, window.out_width,
         is_first(node) ? layout.inputs : layout.inputs / 16, layout.blocks, layout.groups,
         layout.quad_floats, layout.zeros_at, window.pad_top, window.pad_left};
-    for (uint32_t i = 0; i < 11; i++)
-        weir_cl_arg_i64(dispatch, sizes[i]);
+    WEIR_CL_SIZES(dispatch, sizes);
     weir_cl_finish_args(node, view, built, dispatch);
     return WEIR_OK;
 }
@@ -336,8 +335,7 @@ static weir_code_t window_plan(const weir_node_t *node, uint32_t weights,
     const int64_t sizes[] = {window.height, window.width, window.out_height, window.out_width,
         window.pad_top, window.pad_left, counts_pads ? window.end_y : window.height,
         counts_pads ? window.end_x : window.width};
-    for (uint32_t i = 0; i < 8; i++)
-        weir_cl_arg_i64(dispatch, sizes[i]);
+    WEIR_CL_SIZES(dispatch, sizes);
     weir_cl_finish_args(node, view, built, dispatch);
     return WEIR_OK;
 }
@@ -456,8 +454,7 @@ weir_code_t weir_cl_blocked_deconv_plan(
     weir_cl_arg_output(dispatch, node, 0);
     const int64_t sizes[] = {window.height, window.width, window.out_height, window.out_width,
         weir_cl_blocks(window.channels), window.pad_top, window.pad_left};
-    for (uint32_t i = 0; i < 7; i++)
-        weir_cl_arg_i64(dispatch, sizes[i]);
+    WEIR_CL_SIZES(dispatch, sizes);
     weir_cl_finish_args(node, view, built, dispatch);
     return WEIR_OK;
 }

@@ -107,7 +107,6 @@ weir_code_t weir_cl_blocked_resize_plan(
     weir_cl_arg_input(dispatch, node, 0);
     weir_cl_arg_output(dispatch, node, 0);
     const int64_t sizes[] = {x->dims[2], x->dims[3], times_y, times_x};
-    for (uint32_t i = 0; i < 4; i++)
-        weir_cl_arg_i64(dispatch, sizes[i]);
+    WEIR_CL_SIZES(dispatch, sizes);
     return WEIR_OK;
 }

@@ -89,8 +89,7 @@ weir_code_t weir_cl_conv_cpu_plan(
     weir_cl_arg_scratch(columns, 0);
     const int64_t sizes[] = {inputs, window.height, window.width, window.out_height,
         window.out_width, window.pad_top, window.pad_left};
-    for (uint32_t i = 0; i < 7; i++)
-        weir_cl_arg_i64(columns, sizes[i]);
+    WEIR_CL_SIZES(columns, sizes);
     weir_cl_dispatch_t *product = weir_cl_dispatch(recipe, 1,
         (uint64_t)weir_cl_div_up(m, built->notes[NOTE_ROWS]), (uint64_t)panels, (uint64_t)batches);
     weir_cl_arg_input(product, node, 1);
@@ -100,8 +99,7 @@ weir_code_t weir_cl_conv_cpu_plan(
     const int64_t floats = panels * 32 * k;
     const int64_t product_sizes[] = {
         m, n, k, k, 1, 1, 1, window.groups, 0, 0, 0, m * k, window.groups * floats, 0, 0, floats};
-    for (uint32_t i = 0; i < 16; i++)
-        weir_cl_arg_i64(product, product_sizes[i]);
+    WEIR_CL_SIZES(product, product_sizes);
     weir_cl_finish_args(node, view_of(node), built, product);
     return WEIR_OK;
 }
@@ -139,8 +137,7 @@ weir_code_t weir_cl_conv_gpu_plan(
     weir_cl_arg_output(product, node, 0);
     const int64_t sizes[] = {m, n, k, k, 1, window.groups, inputs, window.height, window.width,
         window.out_width, window.pad_top, window.pad_left};
-    for (uint32_t i = 0; i < 12; i++)
-        weir_cl_arg_i64(product, sizes[i]);
+    WEIR_CL_SIZES(product, sizes);
     weir_cl_finish_args(node, view_of(node), built, product);
     return WEIR_OK;
 }
@@ -178,8 +175,7 @@ weir_code_t weir_cl_depthwise_plan(
     const int64_t sizes[] = {count, window.groups, window.outputs / window.groups, window.height,
         window.width, window.out_height, window.out_width, window.pad_top, window.pad_left,
         window.end_y, window.end_x};
-    for (uint32_t i = 0; i < 11; i++)
-        weir_cl_arg_i64(dispatch, sizes[i]);
+    WEIR_CL_SIZES(dispatch, sizes);
     weir_cl_finish_args(node, view_of(node), built, dispatch);
     return WEIR_OK;
 }

@@ -47,6 +47,11 @@ int64_t weir_cl_sizes(const weir_tensor_t *tensor, uint32_t first, uint32_t end)
 int64_t weir_cl_ints(const weir_node_t *node, const char *name, uint32_t i, int64_t otherwise);
 const char *weir_cl_string(const weir_node_t *node, const char *name);
 
+// A list of sizes, all of them arguments of the dispatch.
+void weir_cl_args_i64(weir_cl_dispatch_t *dispatch, const int64_t *values, size_t count);
+#define WEIR_CL_SIZES(dispatch, values)                                                            \
+    weir_cl_args_i64(dispatch, values, sizeof(values) / sizeof((values)[0]))
+
 // ---- What follows the sum -----------------------------------------------------------------------
 
 // How a kernel sees its output. Lines and columns, row-major: the last `column_axes` dims are one

@@ -203,8 +203,7 @@ weir_code_t weir_cl_matmul_cpu_plan(
         weir_cl_arg_scratch(product, 0);
     weir_cl_arg_output(product, node, 0);
     const int64_t sizes[] = {matmul.m, matmul.n, matmul.k, matmul.a_row, matmul.a_k};
-    for (uint32_t i = 0; i < 5; i++)
-        weir_cl_arg_i64(product, sizes[i]);
+    WEIR_CL_SIZES(product, sizes);
     batch_args(&matmul, floats, product);
     weir_cl_finish_args(node, view_of(node), built, product);
     return WEIR_OK;
@@ -235,8 +234,7 @@ weir_code_t weir_cl_matmul_gpu_plan(
     weir_cl_arg_output(product, node, 0);
     const int64_t sizes[] = {
         matmul.m, matmul.n, matmul.k, matmul.a_row, matmul.a_k, matmul.b_k, matmul.b_column};
-    for (uint32_t i = 0; i < 7; i++)
-        weir_cl_arg_i64(product, sizes[i]);
+    WEIR_CL_SIZES(product, sizes);
     batch_args(&matmul, matmul.k * matmul.n, product);
     weir_cl_finish_args(node, view_of(node), built, product);
     return WEIR_OK;

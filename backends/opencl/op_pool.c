@@ -73,8 +73,7 @@ weir_code_t weir_cl_pool_plan(
     const int64_t sizes[] = {count, 1, 1, window.height, window.width, window.out_height,
         window.out_width, window.pad_top, window.pad_left,
         counts_pads ? window.end_y : window.height, counts_pads ? window.end_x : window.width};
-    for (uint32_t i = 0; i < 11; i++)
-        weir_cl_arg_i64(dispatch, sizes[i]);
+    WEIR_CL_SIZES(dispatch, sizes);
     return WEIR_OK;
 }
 
@@ -134,8 +133,7 @@ weir_code_t weir_cl_deconv_plan(
     const int64_t sizes[] = {count, window.groups, window.channels / window.groups,
         window.outputs / window.groups, window.height, window.width, window.out_height,
         window.out_width, window.pad_top, window.pad_left};
-    for (uint32_t i = 0; i < 10; i++)
-        weir_cl_arg_i64(dispatch, sizes[i]);
+    WEIR_CL_SIZES(dispatch, sizes);
     weir_cl_finish_args(node, view_of(node), built, dispatch);
     return WEIR_OK;
 }

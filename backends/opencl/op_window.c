@@ -26,6 +26,12 @@ const char *weir_cl_string(const weir_node_t *node, const char *name)
     return attribute && attribute->type == WEIR_ATTR_STRING && attribute->s ? attribute->s : "";
 }
 
+void weir_cl_args_i64(weir_cl_dispatch_t *dispatch, const int64_t *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        weir_cl_arg_i64(dispatch, values[i]);
+}
+
 typedef struct axis {
     int64_t in, out, kernel, stride, dilation, begin, end;
 } axis_t;

@@ -133,8 +133,7 @@ weir_code_t weir_cl_winograd_plan(
     weir_cl_arg_scratch(in, 0);
     const int64_t in_sizes[] = {
         window.height, window.width, tiles_x, window.pad_top, window.pad_left};
-    for (uint32_t i = 0; i < 5; i++)
-        weir_cl_arg_i64(in, in_sizes[i]);
+    WEIR_CL_SIZES(in, in_sizes);
     weir_cl_dispatch_t *product =
         weir_cl_dispatch(recipe, 1, (uint64_t)weir_cl_div_up(m, built->notes[NOTE_ROWS]),
             (uint64_t)weir_cl_div_up(n, 32), POINTS);
@@ -143,15 +142,13 @@ weir_code_t weir_cl_winograd_plan(
     weir_cl_arg_scratch(product, sums_at);
     const int64_t sizes[] = {
         m, n, k, k, 1, 1, 1, POINTS, 0, 0, 0, m * k, 0, 0, 0, point_floats(&node->inputs[1])};
-    for (uint32_t i = 0; i < 16; i++)
-        weir_cl_arg_i64(product, sizes[i]);
+    WEIR_CL_SIZES(product, sizes);
     weir_cl_dispatch_t *out =
         weir_cl_dispatch(recipe, 2, (uint64_t)tiles, (uint64_t)out_blocks, (uint64_t)window.images);
     weir_cl_arg_scratch(out, sums_at);
     weir_cl_arg_output(out, node, 0);
     const int64_t out_sizes[] = {window.out_height, window.out_width, tiles_x};
-    for (uint32_t i = 0; i < 3; i++)
-        weir_cl_arg_i64(out, out_sizes[i]);
+    WEIR_CL_SIZES(out, out_sizes);
     weir_cl_finish_args(node, view, built, out);
     return WEIR_OK;
 }
