@@ -49,7 +49,7 @@ static void on_answer(const weir_event_t *event, void *user_data)
     atomic_store(&it->busy, 0);
 }
 
-static void open_devices(world_t *world, const char *options, const char *devices)
+static void open_logged(world_t *world, const char *options, const char *devices, weir_log_fn log)
 {
     memset(world, 0, sizeof *world);
     weir_engine_options_t engine = {.size = sizeof engine,
@@ -63,14 +63,18 @@ static void open_devices(world_t *world, const char *options, const char *device
     expect_ok(weir_plan_create(world->model, &plan, &world->plan));
     expect_ok(weir_session_create(world->plan, NULL, &world->session));
     expect_ok(weir_scheduler_create(world->engine,
-        &(weir_scheduler_options_t){.size = sizeof(weir_scheduler_options_t),
-            .log = world_log,
-            .log_level = WEIR_LOG_DEBUG},
+        &(weir_scheduler_options_t){
+            .size = sizeof(weir_scheduler_options_t), .log = log, .log_level = WEIR_LOG_DEBUG},
         &world->scheduler));
     world_add(world, &(weir_serving_options_t){.size = sizeof(weir_serving_options_t),
                          .max_batch = 4,
                          .batching = WEIR_BATCHING_ON,
                          .devices = devices});
+}
+
+static void open_devices(world_t *world, const char *options, const char *devices)
+{
+    open_logged(world, options, devices, world_log);
 }
 
 static device_call_t calls[CALLS];
@@ -196,6 +200,42 @@ static void a_hanging_device_is_noticed_in_spite_of_deadlines(void **state)
     close_devices(&world, &tally);
 }
 
+// What the log has said of each device: [lost, hangs][chaos, chaos:1].
+static atomic_int troubles[2][2];
+
+static void note_trouble(void *user_data, weir_log_level_t level, const char *module,
+    uint64_t request_id, const char *text)
+{
+    world_log(user_data, level, module, request_id, text);
+    bool lost = strstr(text, "is lost"), hangs = strstr(text, "quarantined");
+    for (int d = 0; d < 2 && (lost || hangs); d++)
+        if (strstr(text, d ? "device \"chaos:1\"" : "device \"chaos\""))
+            atomic_fetch_add(&troubles[hangs][d], 1);
+}
+
+// Each of two devices is lost and hangs, again and again, the other one meanwhile well or not, and
+// comes back each time.
+static void devices_are_lost_and_hang_by_turns(void **state)
+{
+    (void)state;
+    world_t world;
+    tally_t tally = {0};
+    uint64_t until_ns = weir_now_ns() + 60000 * WEIR_MS;
+    memset(troubles, 0, sizeof troubles);
+    open_logged(&world,
+        "chaos.devices=2,chaos.delay_us=200,chaos.faults=run:lost:/150;run:hang:/220",
+        "chaos,chaos:1,cpu", note_trouble);
+    for (int kind = 0; kind < 2; kind++)
+        for (int d = 0; d < 2; d++)
+            while (!atomic_load(&troubles[kind][d]) && weir_now_ns() < until_ns)
+                load_devices(&world, &tally, CALLS);
+    for (int i = 0; i < 4; i++)
+        assert_true(atomic_load(&troubles[i / 2][i % 2]) > 0);
+    wait_for(&world, &tally, &tally.on_chaos);
+    wait_for(&world, &tally, &tally.on_chaos_1);
+    close_devices(&world, &tally);
+}
+
 static void inline_runs_move_away(const char *options)
 {
     world_t world;
@@ -259,6 +299,7 @@ int main(void)
         cmocka_unit_test(a_device_that_hangs_comes_back),
         cmocka_unit_test(a_late_write_is_not_seen),
         cmocka_unit_test(a_hanging_device_is_noticed_in_spite_of_deadlines),
+        cmocka_unit_test(devices_are_lost_and_hang_by_turns),
         cmocka_unit_test(an_inline_run_moves_away_from_a_lost_device),
         cmocka_unit_test(an_inline_run_moves_away_from_a_device_that_hangs),
         cmocka_unit_test(a_device_that_is_away_at_first_comes),

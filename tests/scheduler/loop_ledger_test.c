@@ -10,12 +10,12 @@
 // Writing the files byte by byte takes a sanitizer long; then the books are not held to 3 %, since
 // what comes with a model besides its weights counts for more: up to 90 kB for the shapes it met.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { SIDE = 512, PERCENT = 15 };
+enum { SIDE = 256, PERCENT = 30, REQUESTS = 240 };
 #else
-enum { SIDE = 1024, PERCENT = 3 };
+enum { SIDE = 1024, PERCENT = 3, REQUESTS = 600 };
 #endif
 
-enum { MODELS = 12, ROOM = 4, REQUESTS = 600 };
+enum { MODELS = 12, ROOM = 4 };
 
 static void more_models_than_memory(void **state)
 {
