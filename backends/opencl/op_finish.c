@@ -214,6 +214,11 @@ weir_code_t weir_cl_finish_supports(
     if (expression->output_count != 1 ||
         expression->instructions[expression->outputs[0]].dtype != WEIR_F32)
         return weir_cl_no(out_support, "gives one f32 output only");
+    // PoCL's sine and cosine of 16 are wrong for large arguments.
+    for (uint32_t i = 0; i < expression->instruction_count; i++)
+        if (expression->instructions[i].opcode == WEIR_OP_SIN ||
+            expression->instructions[i].opcode == WEIR_OP_COS)
+            return weir_cl_no(out_support, "takes no sines");
     if (weir_print_can(expression, 16, &reason) != WEIR_OK ||
         weir_print_can(expression, 1, &reason) != WEIR_OK)
         return weir_cl_no(out_support, "%s", reason);
