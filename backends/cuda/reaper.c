@@ -61,7 +61,7 @@ static void trace(weir_cuda_device_t *device, const weir_cuda_operation_t *opera
     }
 }
 
-static void signal(
+static void announce(
     weir_cuda_device_t *device, const weir_cuda_operation_t *operation, const ended_t *ended)
 {
     const weir_host_t *host = device->host;
@@ -80,7 +80,7 @@ static void finish(weir_cuda_device_t *device, weir_cuda_operation_t *operation,
     read_word(operation, ended);
     if (ended->code == WEIR_OK && operation->stamp_count > 1 && device->host->trace)
         trace(device, operation);
-    signal(device, operation, ended);
+    announce(device, operation, ended);
     weir_cuda_operation_drop(operation);
 }
 

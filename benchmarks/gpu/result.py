@@ -51,7 +51,8 @@ def summary(folder):
         print("There was no GPU: nothing below ran on one.\n")
     print("| stage | status | what |\n|---|---|---|")
     for row in rows:
-        data = {k: v for k, v in row["data"].items() if isinstance(v, (str, int, float, bool)) or k in ("groups", "failed")}
+        plain = (str, int, float, bool)
+        data = {k: v for k, v in row["data"].items() if isinstance(v, plain) or k in ("groups", "failed")}
         text = ", ".join(f"{k} {v}" for k, v in list(data.items())[:8])
         print(f"| {row['stage']} | {row['status']} | {text[:300]} |")
     peers = next(row for row in rows if row["stage"] == "peers")["data"]

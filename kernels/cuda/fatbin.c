@@ -1,5 +1,5 @@
-// kernels/cuda/fatbin.c: embeds the file WEIR_CUDA_FATBIN. The assembler reads it, so that no text of
-// hundreds of kilobytes is compiled.
+// kernels/cuda/fatbin.c: embeds the file WEIR_CUDA_FATBIN. The assembler reads it, so that no text
+// of hundreds of kilobytes is compiled.
 #include "kernels/cuda/fatbin.h"
 
 __asm__(".pushsection .rodata\n"

@@ -32,7 +32,7 @@ VOCABULARY = {"plugin.h", "status.h", "log.h", "limits.h", "engine.h"}
 LIBC = set("""assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign
     stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar
     wctype dirent dlfcn fcntl glob poll pthread sched semaphore spawn strings unistd cpuid link ftw
-    getopt libgen regex malloc ucontext""".split())
+    getopt libgen regex malloc elf ucontext""".split())
 LIBC_FOLDERS = ("sys/", "linux/", "arpa/", "netinet/")
 # Headers from elsewhere, and the only folders that may see them.
 FOREIGN = {
@@ -43,7 +43,8 @@ FOREIGN = {
     r"cmocka\.h": ["tests/"],
     r"hwloc.*": ["scheduler/topology/"],
     r"uv\.h|uv/.*": ["scheduler/loop/", "tests/scheduler/loop_", "docs/examples/embed_libuv.c"],
-    r"cuda.*|cublas.*|nvrtc.*|nvml.*": ["backends/cuda/", "kernels/cuda/", "tests/cuda/", "tests/support/fake_cuda/"],
+    r"cuda.*|cublas.*|cudnn.*|nvrtc.*|nvml.*|nvtx3/.*": [
+        "backends/cuda/", "kernels/cuda/", "tests/cuda/", "tests/support/fake_cuda/"],
     r"CL/.*": ["backends/opencl/", "kernels/opencl/", "tests/opencl/", "tests/cuda/print_"],
 }
 

@@ -149,7 +149,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *out_context, CUdevice device)
 // The last reference takes the context with it, a spoiled one, too.
 CUresult cuDevicePrimaryCtxRelease(CUdevice device)
 {
-    FAKE_CALL();
+    FAKE_FREES();
     fake_lock();
     fake_context_t *context = &fake_world.contexts[device];
     CUresult result = context->references ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
@@ -158,7 +158,7 @@ CUresult cuDevicePrimaryCtxRelease(CUdevice device)
         context->used_bytes = 0;
     }
     fake_unlock();
-    return result;
+    return fault ? (CUresult)fault : result;
 }
 
 CUresult cuCtxSetCurrent(CUcontext context)

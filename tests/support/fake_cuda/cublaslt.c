@@ -57,8 +57,10 @@ cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle)
 
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle)
 {
-    FAKE_CALL();
-    return handle ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+    FAKE_FREES();
+    return fault    ? (cublasStatus_t)fault
+           : handle ? CUBLAS_STATUS_SUCCESS
+                    : CUBLAS_STATUS_INVALID_VALUE;
 }
 
 size_t cublasLtGetVersion(void)

@@ -99,9 +99,9 @@ cudnnStatus_t cudnnCreate(cudnnHandle_t *handle)
 
 cudnnStatus_t cudnnDestroy(cudnnHandle_t handle)
 {
-    FAKE_CALL();
+    FAKE_FREES();
     free(handle);
-    return CUDNN_STATUS_SUCCESS;
+    return (cudnnStatus_t)fault;
 }
 
 cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream)
@@ -127,9 +127,9 @@ cudnnStatus_t cudnnBackendCreateDescriptor(
 
 cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t descriptor)
 {
-    FAKE_CALL();
+    FAKE_FREES();
     free(descriptor);
-    return CUDNN_STATUS_SUCCESS;
+    return (cudnnStatus_t)fault;
 }
 
 cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t opaque,

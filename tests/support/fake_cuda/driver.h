@@ -76,8 +76,7 @@ extern fake_world_t fake_world;
     } while (0)
 // And of a call that needs a context: `context` is the current one. What frees does so in a spoiled
 // context, too: the real one takes all with it in the end, which would hide what was forgotten.
-#define FAKE_FREEING_CALL()                                                                        \
-    FAKE_CALL();                                                                                   \
+#define FAKE_FREEING_CONTEXT()                                                                     \
     fake_context_t *context = fake_context_now();                                                  \
     if (!context || !context->references)                                                          \
     return CUDA_ERROR_INVALID_CONTEXT

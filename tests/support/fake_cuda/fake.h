@@ -54,6 +54,9 @@ FAKE_EXPORT int fake_cuda_enter(const char *name, const void *from);
 FAKE_EXPORT int fake_cuda_enqueue(
     void *stream, void (*run)(const void *data), const void *data, size_t bytes);
 
+// The head of a call that frees: it does so when a fault strikes, too, and says the fault at its
+// end.
+#define FAKE_FREES() const int fault = fake_cuda_enter(__func__, FAKE_FROM())
 #define FAKE_FROM() __builtin_extract_return_addr(__builtin_return_address(0))
 
 #endif

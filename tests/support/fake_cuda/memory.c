@@ -101,7 +101,8 @@ CUresult cuMemAlloc(CUdeviceptr *address, size_t bytes)
 // As the real one: waits for what the context does.
 CUresult cuMemFree(CUdeviceptr address)
 {
-    FAKE_FREEING_CALL();
+    FAKE_FREES();
+    FAKE_FREEING_CONTEXT();
     fake_lock();
     fake_wait(context, NULL);
     block_t *block = find((uintptr_t)address);
@@ -112,7 +113,7 @@ CUresult cuMemFree(CUdeviceptr address)
     if (!is_there)
         return CUDA_ERROR_INVALID_VALUE;
     free((void *)(uintptr_t)address);
-    return CUDA_SUCCESS;
+    return (CUresult)fault;
 }
 
 CUresult cuMemHostAlloc(void **memory, size_t bytes, unsigned flags)
@@ -130,7 +131,8 @@ CUresult cuMemHostAlloc(void **memory, size_t bytes, unsigned flags)
 
 CUresult cuMemFreeHost(void *memory)
 {
-    FAKE_FREEING_CALL();
+    FAKE_FREES();
+    FAKE_FREEING_CONTEXT();
     fake_lock();
     fake_wait(context, NULL);
     block_t *block = find((uintptr_t)memory);
@@ -140,7 +142,7 @@ CUresult cuMemFreeHost(void *memory)
     if (!block)
         return CUDA_ERROR_INVALID_VALUE;
     free(memory);
-    return CUDA_SUCCESS;
+    return (CUresult)fault;
 }
 
 CUresult cuMemHostRegister(void *memory, size_t bytes, unsigned flags)
@@ -157,14 +159,15 @@ CUresult cuMemHostRegister(void *memory, size_t bytes, unsigned flags)
 
 CUresult cuMemHostUnregister(void *memory)
 {
-    FAKE_FREEING_CALL();
+    FAKE_FREES();
+    FAKE_FREEING_CONTEXT();
     fake_lock();
     fake_wait(context, NULL);
     block_t *block = find((uintptr_t)memory);
     if (block)
         forget(block);
     fake_unlock();
-    return block ? CUDA_SUCCESS : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+    return fault ? (CUresult)fault : block ? CUDA_SUCCESS : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
 }
 
 // ---- Mapped memory ------------------------------------------------------------------------------
@@ -198,7 +201,8 @@ CUresult cuMemAddressReserve(CUdeviceptr *address, size_t bytes, size_t alignmen
 
 CUresult cuMemAddressFree(CUdeviceptr address, size_t bytes)
 {
-    FAKE_FREEING_CALL();
+    FAKE_FREES();
+    FAKE_FREEING_CONTEXT();
     fake_lock();
     block_t *block = find((uintptr_t)address);
     bool is_there = context && block && block->is_range && block->bytes == bytes;
@@ -208,7 +212,7 @@ CUresult cuMemAddressFree(CUdeviceptr address, size_t bytes)
     if (!is_there)
         return CUDA_ERROR_INVALID_VALUE;
     (void)munmap((void *)(uintptr_t)address, bytes);
-    return CUDA_SUCCESS;
+    return (CUresult)fault;
 }
 
 // A handle is a file and what it holds.
@@ -235,7 +239,7 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t bytes,
 
 CUresult cuMemRelease(CUmemGenericAllocationHandle handle)
 {
-    FAKE_CALL();
+    FAKE_FREES();
     uint64_t bytes = handle & ((1ull << 36) - 1);
     fake_lock();
     fake_context_t *context = &fake_world.contexts[handle >> 36 & 15];
@@ -243,7 +247,7 @@ CUresult cuMemRelease(CUmemGenericAllocationHandle handle)
     fake_world.alive--;
     fake_unlock();
     (void)close((int)(handle >> 40));
-    return CUDA_SUCCESS;
+    return (CUresult)fault;
 }
 
 CUresult cuMemMap(CUdeviceptr address, size_t bytes, size_t offset,
@@ -259,13 +263,14 @@ CUresult cuMemMap(CUdeviceptr address, size_t bytes, size_t offset,
 
 CUresult cuMemUnmap(CUdeviceptr address, size_t bytes)
 {
-    FAKE_FREEING_CALL();
+    FAKE_FREES();
+    FAKE_FREEING_CONTEXT();
     fake_lock();
     fake_wait(context, NULL);
     fake_unlock();
     void *at = mmap((void *)(uintptr_t)address, bytes, PROT_NONE,
         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    return at == MAP_FAILED ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+    return fault ? (CUresult)fault : at == MAP_FAILED ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
 }
 
 CUresult cuMemSetAccess(

@@ -78,7 +78,8 @@ CUresult cuModuleLoadData(CUmodule *out_module, const void *image)
 
 CUresult cuModuleUnload(CUmodule handle)
 {
-    FAKE_FREEING_CALL();
+    FAKE_FREES();
+    FAKE_FREEING_CONTEXT();
     module_t *module = (module_t *)handle;
     fake_lock();
     fake_wait(context, NULL);
@@ -89,7 +90,7 @@ CUresult cuModuleUnload(CUmodule handle)
         (void)close(module->file);
     }
     free(module);
-    return CUDA_SUCCESS;
+    return (CUresult)fault;
 }
 
 static bool find_generated(const module_t *module, const char *name, fake_kernel_t *out_kernel)

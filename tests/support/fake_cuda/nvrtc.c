@@ -15,8 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 #define FAKE_CALL()                                                                                \
     do {                                                                                           \
         int fault_ = fake_cuda_enter(__func__, FAKE_FROM());                                       \
@@ -101,12 +99,12 @@ nvrtcResult nvrtcCreateProgram(nvrtcProgram *out_program, const char *source, co
 
 nvrtcResult nvrtcDestroyProgram(nvrtcProgram *program)
 {
-    FAKE_CALL();
+    FAKE_FREES();
     free((*program)->source);
     free((*program)->image);
     free(*program);
     *program = NULL;
-    return NVRTC_SUCCESS;
+    return (nvrtcResult)fault;
 }
 
 // The names of the kernels: what comes before the bracket after "__global__".
@@ -210,7 +208,9 @@ static void keep(nvrtcProgram program)
 nvrtcResult nvrtcCompileProgram(nvrtcProgram program, int count, const char *const *options)
 {
     FAKE_CALL();
-    char folder[] = "/tmp/weir_fake_nvrtc_XXXXXX", source[64], object[64], log[64];
+    char folder[512], source[600], object[600], log[600];
+    const char *above = getenv("TMPDIR");
+    (void)snprintf(folder, sizeof folder, "%s/weir_fake_nvrtc_XXXXXX", above ? above : P_tmpdir);
     if (count < 1 || strncmp(options[0], "--gpu-architecture=sm_", 22) != 0)
         return NVRTC_ERROR_INVALID_OPTION;
     if (recall(program))

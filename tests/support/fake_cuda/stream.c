@@ -38,7 +38,7 @@ CUresult cuStreamCreate(CUstream *out_stream, unsigned flags)
 // What it holds is done first; here it is waited for, so that nothing is left behind.
 CUresult cuStreamDestroy(CUstream handle)
 {
-    FAKE_CALL();
+    FAKE_FREES();
     fake_stream_t *stream = (fake_stream_t *)handle;
     fake_lock();
     fake_wait(NULL, stream);
@@ -49,7 +49,7 @@ CUresult cuStreamDestroy(CUstream handle)
     fake_world.alive--;
     fake_unlock();
     free(stream);
-    return CUDA_SUCCESS;
+    return (CUresult)fault;
 }
 
 // ---- Events -------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ CUresult cuEventCreate(CUevent *out_event, unsigned flags)
 
 CUresult cuEventDestroy(CUevent handle)
 {
-    FAKE_CALL();
+    FAKE_FREES();
     fake_event_t *event = (fake_event_t *)handle;
     fake_lock();
     while (event->reached < event->recorded && !fake_world.is_paused)
@@ -78,7 +78,7 @@ CUresult cuEventDestroy(CUevent handle)
     fake_world.alive--;
     fake_unlock();
     free(event);
-    return CUDA_SUCCESS;
+    return (CUresult)fault;
 }
 
 CUresult cuEventRecord(CUevent handle, CUstream stream)
@@ -224,20 +224,20 @@ CUresult cuGraphInstantiate(CUgraphExec *out_exec, CUgraph handle, unsigned long
 
 CUresult cuGraphDestroy(CUgraph graph)
 {
-    FAKE_CALL();
+    FAKE_FREES();
     fake_lock();
     free_graph((fake_graph_t *)graph);
     fake_unlock();
-    return CUDA_SUCCESS;
+    return (CUresult)fault;
 }
 
 CUresult cuGraphExecDestroy(CUgraphExec exec)
 {
-    FAKE_CALL();
+    FAKE_FREES();
     fake_lock();
     free_graph((fake_graph_t *)exec);
     fake_unlock();
-    return CUDA_SUCCESS;
+    return (CUresult)fault;
 }
 
 CUresult cuGraphLaunch(CUgraphExec handle, CUstream stream)
