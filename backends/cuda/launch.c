@@ -280,9 +280,8 @@ weir_code_t weir_cuda_record(weir_handle_t handle, const weir_binding_t *binding
     weir_code_t code = weir_cuda_enter(device);
     if (code != WEIR_OK)
         return code;
-    if (!device->state->graphs_max || !specialization->command_count ||
-        binding_count != specialization->tensor_count + 1)
-        return host->fail(host, WEIR_UNSUPPORTED, "there is nothing to record");
+    if (!device->state->graphs_max || binding_count != specialization->tensor_count + 1)
+        return host->fail(host, WEIR_UNSUPPORTED, "this is not recorded");
     weir_cuda_recording_t *recording = host->alloc(host, sizeof *recording);
     if (!recording)
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a recording");
@@ -291,7 +290,8 @@ weir_code_t weir_cuda_record(weir_handle_t handle, const weir_binding_t *binding
     if (!recording->word)
         code = host->fail(
             host, WEIR_RESOURCE_EXHAUSTED, "more than %d queues and graphs", WEIR_CUDA_WORDS);
-    if (code == WEIR_OK)
+    // What enqueues nothing has no graph: its launches enqueue nothing.
+    if (code == WEIR_OK && specialization->command_count)
         code = make_graph(recording, bindings);
     if (code != WEIR_OK) {
         weir_cuda_word_give(device, recording->word);

@@ -23,3 +23,12 @@ if(TARGET weir_internal AND TARGET weir_cpu)
             WEIR_FAKE_PLUGINS="${PROJECT_BINARY_DIR}/lib/weir/weir_cuda.so:${PROJECT_BINARY_DIR}/lib/weir/weir_cpu.so")
     endforeach()
 endif()
+# The conformance kit over the fakes: some groups; `weir conform lib/weir/weir_cuda.so` does all.
+if(TARGET weir_cli AND NOT WEIR_SANITIZE AND NOT WEIR_COVERAGE)
+    foreach(group IN ITEMS load Softmax Tile)
+        add_test(NAME cuda_conform_${group}
+            COMMAND weir_cli conform $<TARGET_FILE:weir_cuda> --filter ${group} --cases 3)
+        set_tests_properties(cuda_conform_${group} PROPERTIES TIMEOUT 240
+            ENVIRONMENT "LD_LIBRARY_PATH=${PROJECT_BINARY_DIR}/lib/fake_cuda")
+    endforeach()
+endif()

@@ -148,11 +148,22 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t opaque,
     return CUDNN_STATUS_SUCCESS;
 }
 
+// Only f32 is computed; the rest is refused, as an engine would.
+static bool is_f32(const descriptor_t *conv)
+{
+    const descriptor_t *x = child(conv, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X);
+    const attribute_t *attribute = x ? find(x, CUDNN_ATTR_TENSOR_DATA_TYPE) : NULL;
+    cudnnDataType_t type = CUDNN_DATA_HALF;
+    if (attribute)
+        memcpy(&type, attribute->value, sizeof type);
+    return type == CUDNN_DATA_FLOAT;
+}
+
 static cudnnStatus_t check_graph(const descriptor_t *graph)
 {
     const attribute_t *operations = find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
     const descriptor_t *conv = child(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
-    return operations && operations->count <= 3 && conv && conv->is_final &&
+    return operations && operations->count <= 3 && conv && conv->is_final && is_f32(conv) &&
                    conv->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR
                ? CUDNN_STATUS_SUCCESS
                : CUDNN_STATUS_NOT_SUPPORTED_GRAPH_PATTERN;
