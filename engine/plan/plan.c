@@ -57,8 +57,7 @@ static weir_status_t choose_devices(
     for (uint32_t i = 0; i < registry->device_count; i++) {
         weir__device_t *device = &registry->devices[i];
         bool last_resort = device->plugin == registry->plugins[0];
-        if (!device->usable || device->on_request ||
-            (named && (!last_resort || list->required)))
+        if (!device->usable || device->on_request || (named && (!last_resort || list->required)))
             continue;
         // One that nobody asked for is left out when it cannot be opened.
         weir_status_t status = enter(registry, list, device);
