@@ -249,8 +249,9 @@ static stream_t *add_stream(traffic_t *it, double qps, uint64_t slo_ns, uint32_t
         .refusals_ns = malloc(LATENCIES_MAX * sizeof(uint64_t))};
     if (!stream->latencies_ns || !stream->refusals_ns)
         abort();
-    memset(stream->latencies_ns, 0, LATENCIES_MAX * sizeof(uint64_t)); // so that it is resident now
-    memset(stream->refusals_ns, 0, LATENCIES_MAX * sizeof(uint64_t));
+    // So that they are resident now. Not zeros: a compiler makes calloc() of that.
+    memset(stream->latencies_ns, 0xff, LATENCIES_MAX * sizeof(uint64_t));
+    memset(stream->refusals_ns, 0xff, LATENCIES_MAX * sizeof(uint64_t));
     return stream;
 }
 
