@@ -59,6 +59,23 @@ static bool same_size(size2_t a, size2_t b)
     return a.n == b.n && a.k == b.k;
 }
 
+// A product with a constant, where a row's width is a number.
+static void add_product(graph_maker_t *maker, matrix_t a, message_t attributes)
+{
+    float values[16 * 16];
+    size2_t width = {0, 1 + draw(maker, 8)};
+    char weight[16], inputs[64];
+    int64_t dims[] = {a.columns.k, width.k};
+    if (a.columns.n || a.columns.k > 16)
+        return;
+    snprintf(weight, sizeof weight, "c%u", maker->constants++);
+    fill_floats(values, 256, maker->random);
+    put_message(
+        &maker->graph, 5, raw_tensor(weight, 1, 2, dims, values, (size_t)(dims[0] * dims[1]) * 4));
+    snprintf(inputs, sizeof inputs, "%s,%s", a.name, weight);
+    add_op(maker, "MatMul", inputs, new_matrix(maker, a.rows, width), attributes);
+}
+
 // One node on values drawn from those that are there; late ones are drawn more often.
 static void add_random_node(graph_maker_t *maker)
 {
@@ -89,21 +106,8 @@ static void add_random_node(graph_maker_t *maker)
         add_op(maker, binary[draw(maker, 4)], inputs, new_matrix(maker, a.rows, a.columns),
             attributes);
         return;
-    case 5: // a product with a constant; its width must be a number
-        if (!a.columns.n) {
-            float values[16 * 16];
-            size2_t width = {0, 1 + draw(maker, 8)};
-            char weight[16];
-            int64_t dims[] = {a.columns.k, width.k};
-            if (a.columns.k > 16)
-                return;
-            snprintf(weight, sizeof weight, "c%u", maker->constants++);
-            fill_floats(values, 256, maker->random);
-            put_message(&maker->graph, 5,
-                raw_tensor(weight, 1, 2, dims, values, (size_t)(dims[0] * dims[1]) * 4));
-            snprintf(inputs, sizeof inputs, "%s,%s", a.name, weight);
-            add_op(maker, "MatMul", inputs, new_matrix(maker, a.rows, width), attributes);
-        }
+    case 5:
+        add_product(maker, a, attributes);
         return;
     case 6:
         add_op(maker, "Transpose", a.name, new_matrix(maker, a.columns, a.rows), attributes);

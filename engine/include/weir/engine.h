@@ -107,8 +107,8 @@ WEIR_API WEIR_MUST_USE weir_status_t weir_engine_keep_note(
 // It was whole when it was written; who may write to the folder may have written another.
 // Threads: any.
 // Errors:  INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (capacity).
-WEIR_API WEIR_MUST_USE weir_status_t weir_engine_read_note(weir_engine_t *engine, const char *name,
-    void *data, uint64_t capacity, uint64_t *out_bytes);
+WEIR_API WEIR_MUST_USE weir_status_t weir_engine_read_note(
+    weir_engine_t *engine, const char *name, void *data, uint64_t capacity, uint64_t *out_bytes);
 
 // Nanoseconds of the monotonic clock that deadlines are given in. Threads: any. Errors: none.
 WEIR_API uint64_t weir_now_ns(void);

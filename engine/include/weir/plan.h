@@ -21,9 +21,9 @@ typedef struct weir_plan_options {
     // is fused with them, run on these of the devices. NULL: none is placed by request.
     const char *placement;
     // "f32" (NULL), or "bf16": kernels that round the f32 operands of products to bf16, where a
-    // device has them (the CPU: with AVX512-BF16 or AMX); sums, and everything else, stay f32. Results differ from f32's by about
-    // 2^-8 of what is summed, and may differ from one instruction set to another; they depend on
-    // neither threads nor batch.
+    // device has them (the CPU: with AVX512-BF16 or AMX); sums, and everything else, stay f32.
+    // Results differ from f32's by about 2^-8 of what is summed, and may differ from one
+    // instruction set to another; they depend on neither threads nor batch.
     const char *precision;
 } weir_plan_options_t;
 
@@ -36,8 +36,8 @@ typedef struct weir_plan_options {
 // Owns:    *out_plan is one reference, the caller's; the plan keeps the model alive.
 // Threads: any.
 // Errors:  NOT_FOUND (a device or plugin that is not there, a node in `placement` that is not),
-//          INVALID_ARGUMENT (`placement`, `precision`), UNSUPPORTED (a node that no device can run, or not the
-//          one that it is placed on, by its ONNX name), RESOURCE_EXHAUSTED, LIMIT.
+//          INVALID_ARGUMENT (`placement`, `precision`), UNSUPPORTED (a node that no device can run,
+//          or not the one that it is placed on, by its ONNX name), RESOURCE_EXHAUSTED, LIMIT.
 WEIR_API WEIR_MUST_USE weir_status_t weir_plan_create(
     weir_model_t *model, const weir_plan_options_t *options, weir_plan_t **out_plan);
 
