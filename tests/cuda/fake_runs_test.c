@@ -163,8 +163,9 @@ static void is_reopened(void **state)
     weir_value_t x = fake_value(answers.x[0], ROWS);
     fake_cuda_fail_kernel(3, 700 /* CUDA_ERROR_ILLEGAL_ADDRESS */);
     y = weir_view();
+    // The driver says so where the work is looked at, or cuBLASLt does that is called meanwhile.
     expect_status(weir_session_run(world.session, NULL, 1, &x, 1, &y), WEIR_DEVICE_LOST,
-        "...CUDA_ERROR_ILLEGAL_ADDRESS");
+        "...device \"cuda\"");
     weir_session_free(world.session);
     weir_plan_free(world.plan);
     expect_ok(weir_device_reopen(world.engine, "cuda"));
