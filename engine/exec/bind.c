@@ -73,6 +73,32 @@ static weir_binding_t scratch_binding(
         .pointer = session->arena + step->shared_offset, .bytes = step->shared_bytes};
 }
 
+static void withdraw_replays(weir_session_t *session, const weir__bound_t *bound)
+{
+    for (uint32_t i = 0; bound->replays && i < bound->spec->launch_count; i++)
+        weir__replay_withdraw(session->runtime->recorder, &bound->replays[i]);
+}
+
+void weir__withdraw_replays(weir_session_t *session)
+{
+    for (uint32_t i = 0; i < session->bound_count; i++)
+        withdraw_replays(session, &session->bounds[i]);
+    for (uint32_t i = 0; i < WEIR__CHAIN_MAX; i++)
+        withdraw_replays(session, &session->children[i]);
+}
+
+// Is there less memory on a device than the specialization needs?
+static bool moves(const weir_session_t *session, const weir__spec_t *spec)
+{
+    for (uint32_t i = 0; session->lanes && i < session->lanes->count; i++) {
+        const weir__lane_t *lane = &session->lanes->lanes[i];
+        if (spec->needs[i].arena_bytes > lane->arena[spec->depth].bytes ||
+            spec->needs[i].staging_bytes > lane->staging[spec->depth].bytes)
+            return true;
+    }
+    return false;
+}
+
 // The arena keeps what is in it: a child grows it in the middle of a run.
 static weir_status_t grow_memory(weir_session_t *session, const weir__spec_t *spec)
 {
@@ -94,6 +120,8 @@ static weir_status_t grow_memory(weir_session_t *session, const weir__spec_t *sp
     }
     bool changed = false;
     weir_status_t status = NULL;
+    if (moves(session, spec))
+        weir__withdraw_replays(session);
     for (uint32_t i = 0; session->lanes && i < session->lanes->count && !status; i++)
         status = weir__lane_grow(session->lanes, i, spec->depth, &spec->needs[i], &changed);
     session->epoch += changed; // also when only a part of it was there to be had

@@ -136,7 +136,8 @@ weir_handle_t weir__replay_next(weir__recorder_t *recorder, weir__replay_t *repl
     return 0;
 }
 
-// Takes it out of the queue, or waits until the thread is done with it.
+// Takes it out of the queue, then its launches are counted anew, or waits until the thread is done
+// with it.
 static void withdraw(weir__recorder_t *recorder, weir__replay_t *replay)
 {
     pthread_mutex_lock(&recorder->lock);
@@ -153,18 +154,26 @@ static void withdraw(weir__recorder_t *recorder, weir__replay_t *replay)
         if (recorder->last == replay)
             recorder->last = before;
         recorder->count--;
+        replay->run_count = 0;
+        atomic_store_explicit(&replay->state, WEIR__REPLAY_COUNTING, memory_order_relaxed);
     }
     while (recorder->current == replay)
         pthread_cond_wait(&recorder->changed, &recorder->lock);
     pthread_mutex_unlock(&recorder->lock);
 }
 
+void weir__replay_withdraw(weir__recorder_t *recorder, weir__replay_t *replay)
+{
+    if (replay->bindings &&
+        atomic_load_explicit(&replay->state, memory_order_acquire) == WEIR__REPLAY_ASKED)
+        withdraw(recorder, replay);
+}
+
 void weir__replay_end(weir__recorder_t *recorder, weir__replay_t *replay)
 {
     if (!replay->bindings)
         return;
-    if (atomic_load_explicit(&replay->state, memory_order_acquire) == WEIR__REPLAY_ASKED)
-        withdraw(recorder, replay);
+    weir__replay_withdraw(recorder, replay);
     weir__made_release(replay->opened, replay->recording);
     weir__heap_free(recorder->heap, replay->bindings);
 }

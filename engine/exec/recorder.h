@@ -37,6 +37,8 @@ void weir__recorder_free(weir__recorder_t *recorder); // joins its thread; NULL 
 // The recording to launch with, or 0; every call counts as one launch. bindings: those of now.
 weir_handle_t weir__replay_next(weir__recorder_t *recorder, weir__replay_t *replay,
     const weir_binding_t *bindings, uint64_t epoch, bool is_fixed);
+// Nothing records it when this returns: its bindings may lose their memory. Waits as below.
+void weir__replay_withdraw(weir__recorder_t *recorder, weir__replay_t *replay);
 // Ends it, waiting for a call of record() that is under way.
 void weir__replay_end(weir__recorder_t *recorder, weir__replay_t *replay);
 

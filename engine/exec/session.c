@@ -58,7 +58,8 @@ void weir_session_free(weir_session_t *session)
         return;
     weir__runtime_t *runtime = session->runtime;
     weir_plan_t *plan = session->plan;
-    // First: what devices may still touch of that which goes below is kept from here on.
+    weir__withdraw_replays(session);
+    // What devices may still touch of that which goes below is kept from here on.
     weir__lanes_free(runtime, session->lanes, session->arena);
     session->lanes = NULL;
     unbind_all(session);

@@ -203,6 +203,8 @@ weir_status_t weir__check_inputs(
 // it first.
 weir_status_t weir__bind(weir_session_t *session, weir__spec_t *spec, weir__bound_t *bound);
 void weir__unbind(weir_session_t *session, weir__bound_t *bound);
+// Before memory of devices goes: no launch of the session is being recorded when this returns.
+void weir__withdraw_replays(weir_session_t *session);
 // Points the tensors that are the caller's inputs at them; and all at the memory there is now.
 weir_status_t weir__bind_inputs(
     weir_session_t *session, weir__bound_t *bound, const weir_value_t *inputs);
