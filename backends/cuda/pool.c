@@ -142,8 +142,7 @@ weir_code_t weir_cuda_pool_map(weir_cuda_device_t *device, weir_cuda_buffer_t *b
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a list of chunks");
     uint64_t mapped_bytes = count * chunk_bytes;
     weir_code_t code = weir_cuda_check(device,
-        device->state->driver.cuMemAddressReserve(
-            &buffer->address, mapped_bytes, chunk_bytes, 0, 0),
+        device->state->driver.cuMemAddressReserve(&buffer->address, mapped_bytes, 0, 0, 0),
         "cuMemAddressReserve");
     if (code == WEIR_OK) {
         buffer->mapped_bytes = mapped_bytes;

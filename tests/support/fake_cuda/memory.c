@@ -186,8 +186,8 @@ CUresult cuMemAddressReserve(CUdeviceptr *address, size_t bytes, size_t alignmen
     CUdeviceptr wanted, unsigned long long flags)
 {
     FAKE_CONTEXT_CALL();
-    (void)alignment;
-    if (wanted || flags || bytes % GRAIN)
+    // 0 or a power of two, by the documentation.
+    if (wanted || flags || bytes % GRAIN || (alignment & (alignment - 1)))
         return CUDA_ERROR_INVALID_VALUE;
     void *range = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (range == MAP_FAILED)
