@@ -50,8 +50,9 @@ bool weir_cuda_compiler_there(weir_cuda_state_t *state)
         memcpy((char *)compiler + calls[i].at, &symbol, sizeof symbol);
     }
     if (!compiler || !library->handle || compiler->version(&major, &minor) != NVRTC_SUCCESS) {
-        weir_cuda_library_drop(state, WEIR_CUDA_LIBRARY_NVRTC, "%s",
-            library->reason[0] ? library->reason : "NVRTC does not say its version");
+        if (library->handle) // else the reason is said: what is missing
+            weir_cuda_library_drop(
+                state, WEIR_CUDA_LIBRARY_NVRTC, "NVRTC does not say its version");
         state->host->free(state->host, compiler);
         return false;
     }
