@@ -126,22 +126,18 @@ void weir_cuda_convs_close(weir_cuda_convs_t *convs)
     host->free(host, convs);
 }
 
-static weir_code_t refuse(weir_cuda_device_t *device, cudnnStatus_t status, const char *call)
+static weir_code_t refuse(
+    weir_cuda_device_t *device, cudnnStatus_t status, const char *call, weir_cuda_asked_t asked)
 {
     weir_code_t code = WEIR_INTERNAL;
-    const char *text = device->convs->error_string(status);
     if (status >= CUDNN_STATUS_NOT_SUPPORTED && status < CUDNN_STATUS_INTERNAL_ERROR)
         code = WEIR_UNSUPPORTED; // a family of results, each with its reason
     else if (status == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED ||
              status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED)
         code = WEIR_RESOURCE_EXHAUSTED;
-    else if (status >= CUDNN_STATUS_EXECUTION_FAILED) {
-        char why[WEIR_REASON_BYTES];
-        snprintf(why, sizeof why, "%s: %s", call, text);
-        weir_cuda_lose(device, why);
+    else if (status >= CUDNN_STATUS_EXECUTION_FAILED)
         code = WEIR_DEVICE_LOST;
-    }
-    return device->host->fail(device->host, code, "%s: %s", call, text);
+    return weir_cuda_library_failed(device, asked, code, call, device->convs->error_string(status));
 }
 
 // ---- Descriptors --------------------------------------------------------------------------------
@@ -462,7 +458,7 @@ weir_code_t weir_cuda_conv_plan(weir_cuda_device_t *device, const weir_cuda_conv
         made = choose(&maker, &key, engines, count, &plan->workspace_bytes);
     weir_code_t code = WEIR_OK;
     if (maker.status != CUDNN_STATUS_SUCCESS)
-        code = refuse(device, maker.status, maker.call);
+        code = refuse(device, maker.status, maker.call, WEIR_CUDA_ASKED_PLAN);
     else if (!made)
         code = host->fail(host, WEIR_UNSUPPORTED, "cuDNN has no engine for a convolution");
     plan->plan = made;
@@ -519,7 +515,7 @@ static cudnnStatus_t pack(const weir_cuda_convs_t *lib, const plan_t *plan,
 }
 
 weir_code_t weir_cuda_conv_enqueue(weir_cuda_device_t *device, const void *opaque,
-    const CUdeviceptr addresses[4], CUdeviceptr workspace, CUstream stream)
+    const CUdeviceptr addresses[4], CUdeviceptr workspace, CUstream stream, weir_cuda_asked_t asked)
 {
     weir_cuda_convs_t *lib = device->convs;
     const plan_t *plan = opaque;
@@ -538,5 +534,5 @@ weir_code_t weir_cuda_conv_enqueue(weir_cuda_device_t *device, const void *opaqu
     }
     if (packed)
         (void)lib->free(packed);
-    return status == CUDNN_STATUS_SUCCESS ? WEIR_OK : refuse(device, status, call);
+    return status == CUDNN_STATUS_SUCCESS ? WEIR_OK : refuse(device, status, call, asked);
 }

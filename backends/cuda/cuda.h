@@ -121,6 +121,17 @@ bool weir_cuda_is_sticky(CUresult result);
 weir_code_t weir_cuda_check(weir_cuda_device_t *device, CUresult result, const char *call);
 // The device is gone: calls say so, the reaper fails all that is under way.
 void weir_cuda_lose(weir_cuda_device_t *device, const char *why);
+// What cuBLASLt or cuDNN was asked for when it failed.
+typedef enum weir_cuda_asked {
+    WEIR_CUDA_ASKED_PLAN,
+    WEIR_CUDA_ASKED_CAPTURE, // nothing runs: the recording is refused
+    WEIR_CUDA_ASKED_LAUNCH,
+} weir_cuda_asked_t;
+// The code and the text for a library's failure whose own code would be `code`. DEVICE_LOST loses
+// the device, except in a capture. INTERNAL in a plan is UNSUPPORTED, so that the own kernels take
+// over; the first is logged.
+weir_code_t weir_cuda_library_failed(weir_cuda_device_t *device, weir_cuda_asked_t asked,
+    weir_code_t code, const char *call, const char *said);
 // The head of a call: makes the context current. DEVICE_LOST if it is lost.
 weir_code_t weir_cuda_enter(weir_cuda_device_t *device);
 
@@ -358,7 +369,8 @@ weir_code_t weir_cuda_matmul_plan(weir_cuda_device_t *device, const weir_cuda_ma
 void weir_cuda_matmul_free(weir_cuda_device_t *device, void *plan);
 // addresses: of a, b, c, d, bias.
 weir_code_t weir_cuda_matmul_enqueue(weir_cuda_device_t *device, const void *plan,
-    const CUdeviceptr addresses[5], CUdeviceptr workspace, CUstream stream);
+    const CUdeviceptr addresses[5], CUdeviceptr workspace, CUstream stream,
+    weir_cuda_asked_t asked);
 
 weir_cuda_convs_t *weir_cuda_convs_open(weir_cuda_device_t *device);
 void weir_cuda_convs_close(weir_cuda_convs_t *convs);
@@ -367,7 +379,8 @@ weir_code_t weir_cuda_conv_plan(weir_cuda_device_t *device, const weir_cuda_conv
 void weir_cuda_conv_free(weir_cuda_device_t *device, void *plan);
 // addresses: of x, w, y, bias.
 weir_code_t weir_cuda_conv_enqueue(weir_cuda_device_t *device, const void *plan,
-    const CUdeviceptr addresses[4], CUdeviceptr workspace, CUstream stream);
+    const CUdeviceptr addresses[4], CUdeviceptr workspace, CUstream stream,
+    weir_cuda_asked_t asked);
 
 // ---- Ranges (range.c) ---------------------------------------------------------------------------
 
@@ -414,6 +427,7 @@ struct weir_cuda_device {
     weir_cuda_convs_t *convs;
     weir_cuda_choices_t choices;
     atomic_bool is_lost;
+    atomic_bool has_said_library; // that a library failed where the own kernels take over
 
     pthread_mutex_t lock;
     pthread_cond_t changed; // for the reaper and who waits for it

@@ -80,6 +80,23 @@ void weir_cuda_lose(weir_cuda_device_t *device, const char *why)
     pthread_mutex_unlock(&device->lock);
 }
 
+weir_code_t weir_cuda_library_failed(weir_cuda_device_t *device, weir_cuda_asked_t asked,
+    weir_code_t code, const char *call, const char *said)
+{
+    char text[WEIR_REASON_BYTES];
+    snprintf(text, sizeof text, "%s: %s", call, said);
+    if (asked == WEIR_CUDA_ASKED_CAPTURE) {
+        code = WEIR_UNSUPPORTED; // nothing has run: launches enqueue as before
+    } else if (asked == WEIR_CUDA_ASKED_PLAN && code == WEIR_INTERNAL) {
+        code = WEIR_UNSUPPORTED; // the own kernels take over
+        if (!atomic_exchange(&device->has_said_library, true))
+            device->host->log(device->host, 3, text);
+    } else if (code == WEIR_DEVICE_LOST) {
+        weir_cuda_lose(device, text);
+    }
+    return device->host->fail(device->host, code, "%s", text);
+}
+
 weir_code_t weir_cuda_enter(weir_cuda_device_t *device)
 {
     if (atomic_load(&device->is_lost)) {

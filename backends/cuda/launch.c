@@ -26,6 +26,7 @@ typedef struct run {
     const weir_binding_t *bindings; // [tensor_count + 1]
     uint32_t *word;
     CUstream stream;
+    weir_cuda_asked_t asked;
 } run_t;
 
 static bool address_of(const run_t *run, const weir_cuda_spot_t *spot, CUdeviceptr *out_address)
@@ -83,9 +84,11 @@ static weir_code_t enqueue_command(const run_t *run, const weir_cuda_command_t *
     if (!address_of(run, &scratch, &workspace))
         return WEIR_INVALID_ARGUMENT;
     if (command->kind == WEIR_CUDA_STEP_MATMUL)
-        return weir_cuda_matmul_enqueue(device, command->plan, addresses, workspace, run->stream);
+        return weir_cuda_matmul_enqueue(
+            device, command->plan, addresses, workspace, run->stream, run->asked);
     if (command->kind == WEIR_CUDA_STEP_CONV)
-        return weir_cuda_conv_enqueue(device, command->plan, addresses, workspace, run->stream);
+        return weir_cuda_conv_enqueue(
+            device, command->plan, addresses, workspace, run->stream, run->asked);
     return weir_cuda_check(device,
         device->state->driver.cuMemcpyAsync(
             addresses[1], addresses[0], command->copy_bytes, run->stream),
@@ -174,7 +177,8 @@ static weir_code_t begin(
 {
     weir_cuda_device_t *device = queue->device;
     weir_cuda_specialization_t *specialization = specialization_of(launch->specialization);
-    run_t run = {specialization, launch->bindings, queue->word, queue->stream};
+    run_t run = {
+        specialization, launch->bindings, queue->word, queue->stream, WEIR_CUDA_ASKED_LAUNCH};
     weir_code_t code = weir_cuda_operation_wait(queue, launch->waits, launch->wait_count);
     if (code != WEIR_OK)
         return code;
@@ -242,7 +246,8 @@ static weir_code_t make_graph(weir_cuda_recording_t *recording, const weir_bindi
 {
     weir_cuda_device_t *device = recording->device;
     const weir_cuda_driver_t *driver = &device->state->driver;
-    run_t run = {recording->specialization, bindings, recording->word, NULL};
+    run_t run = {
+        recording->specialization, bindings, recording->word, NULL, WEIR_CUDA_ASKED_CAPTURE};
     CUgraph graph = NULL;
     weir_code_t code = weir_cuda_check(
         device, driver->cuStreamCreate(&run.stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");

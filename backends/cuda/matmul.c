@@ -111,7 +111,8 @@ void weir_cuda_matmuls_close(weir_cuda_matmuls_t *matmuls)
     host->free(host, matmuls);
 }
 
-static weir_code_t checked(weir_cuda_device_t *device, cublasStatus_t status, const char *call)
+static weir_code_t checked(
+    weir_cuda_device_t *device, cublasStatus_t status, const char *call, weir_cuda_asked_t asked)
 {
     if (status == CUBLAS_STATUS_SUCCESS)
         return WEIR_OK;
@@ -120,14 +121,10 @@ static weir_code_t checked(weir_cuda_device_t *device, cublasStatus_t status, co
         code = WEIR_UNSUPPORTED;
     else if (status == CUBLAS_STATUS_ALLOC_FAILED)
         code = WEIR_RESOURCE_EXHAUSTED;
-    const char *name = device->matmuls->status_name(status);
-    if (status == CUBLAS_STATUS_EXECUTION_FAILED) { // the context is spoiled
-        char text[WEIR_REASON_BYTES];
-        snprintf(text, sizeof text, "%s: %s", call, name);
-        weir_cuda_lose(device, text);
+    else if (status == CUBLAS_STATUS_EXECUTION_FAILED) // the context is spoiled
         code = WEIR_DEVICE_LOST;
-    }
-    return device->host->fail(device->host, code, "%s: %s", call, name);
+    return weir_cuda_library_failed(
+        device, asked, code, call, device->matmuls->status_name(status));
 }
 
 // ---- Descriptors --------------------------------------------------------------------------------
@@ -158,7 +155,7 @@ static bool has_bias(weir_cuda_epilogue_t epilogue)
 }
 
 static weir_code_t fill_desc(weir_cuda_device_t *device, const plan_t *plan, CUdeviceptr bias,
-    cublasLtMatmulDescOpaque_t *out_desc)
+    weir_cuda_asked_t asked, cublasLtMatmulDescOpaque_t *out_desc)
 {
     const weir_cuda_matmuls_t *lib = device->matmuls;
     const weir_cuda_matmul_t *shape = &plan->shape;
@@ -176,7 +173,7 @@ static weir_code_t fill_desc(weir_cuda_device_t *device, const plan_t *plan, CUd
         status = lib->desc_set(out_desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
     if (status == CUBLAS_STATUS_SUCCESS && has_bias(shape->epilogue))
         status = lib->desc_set(out_desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &vector, sizeof vector);
-    return checked(device, status, "the descriptor of a product");
+    return checked(device, status, "the descriptor of a product", asked);
 }
 
 // The layout of a row-major matrix, as the library sees it.
@@ -194,7 +191,7 @@ static weir_code_t fill_layout(weir_cuda_device_t *device, const plan_t *plan, u
     if (status == CUBLAS_STATUS_SUCCESS && batch > 1)
         status = lib->layout_set(
             out_layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step, sizeof step);
-    return checked(device, status, "the layout of a matrix");
+    return checked(device, status, "the layout of a matrix", WEIR_CUDA_ASKED_PLAN);
 }
 
 static weir_code_t fill_layouts(weir_cuda_device_t *device, plan_t *plan)
@@ -251,7 +248,7 @@ static weir_code_t choose(
     cublasLtMatmulHeuristicResult_t result;
     uint8_t choice[WEIR_CUDA_CHOICE_BYTES] = {0};
     int count = 0;
-    weir_code_t code = fill_desc(device, plan, 0, &desc);
+    weir_code_t code = fill_desc(device, plan, 0, WEIR_CUDA_ASKED_PLAN, &desc);
     if (code != WEIR_OK)
         return code;
     if (weir_cuda_choice_get(device, &plan->shape, sizeof plan->shape, choice)) {
@@ -263,12 +260,13 @@ static weir_code_t choose(
             return WEIR_OK;
         }
     }
-    code = checked(device, fill_preference(lib, matmul, &preference), "a preference");
+    code = checked(
+        device, fill_preference(lib, matmul, &preference), "a preference", WEIR_CUDA_ASKED_PLAN);
     if (code == WEIR_OK)
         code = checked(device,
             lib->heuristic(lib->handle, &desc, &plan->b, &plan->a, &plan->c, &plan->d, &preference,
                 1, &result, &count),
-            "cublasLtMatmulAlgoGetHeuristic");
+            "cublasLtMatmulAlgoGetHeuristic", WEIR_CUDA_ASKED_PLAN);
     if (code == WEIR_OK && (count < 1 || result.state != CUBLAS_STATUS_SUCCESS))
         code = device->host->fail(
             device->host, WEIR_UNSUPPORTED, "cuBLASLt has no algorithm for a product");
@@ -371,12 +369,12 @@ static void *pointer(CUdeviceptr address)
 }
 
 weir_code_t weir_cuda_matmul_enqueue(weir_cuda_device_t *device, const void *opaque,
-    const CUdeviceptr addresses[5], CUdeviceptr workspace, CUstream stream)
+    const CUdeviceptr addresses[5], CUdeviceptr workspace, CUstream stream, weir_cuda_asked_t asked)
 {
     const weir_cuda_matmuls_t *lib = device->matmuls;
     plan_t plan = *(const plan_t *)opaque; // the library takes layouts that are not const
     cublasLtMatmulDescOpaque_t desc;
-    weir_code_t code = fill_desc(device, &plan, addresses[4], &desc);
+    weir_code_t code = fill_desc(device, &plan, addresses[4], asked, &desc);
     if (code != WEIR_OK)
         return code;
     const void *c = pointer(plan.shape.beta != 0 ? addresses[2] : addresses[3]);
@@ -385,5 +383,5 @@ weir_code_t weir_cuda_matmul_enqueue(weir_cuda_device_t *device, const void *opa
             pointer(addresses[0]), &plan.a, &plan.shape.beta, c, &plan.c, pointer(addresses[3]),
             &plan.d, &plan.algorithm, plan.workspace_bytes ? pointer(workspace) : NULL,
             plan.workspace_bytes, stream),
-        "cublasLtMatmul");
+        "cublasLtMatmul", asked);
 }
