@@ -176,8 +176,8 @@ static void unfurnish(weir_cuda_device_t *device)
     const weir_host_t *host = device->host;
     const weir_cuda_driver_t *driver = &device->state->driver;
     (void)driver->cuCtxSetCurrent(device->context);
-    if (!atomic_load(&device->is_lost)) // nothing touches memory any more after this
-        (void)driver->cuCtxSynchronize();
+    // Nothing touches memory any more after this: a device may be lost with work under way.
+    (void)driver->cuCtxSynchronize();
     while (device->queues) {
         weir_cuda_queue_t *queue = device->queues;
         device->queues = queue->next;

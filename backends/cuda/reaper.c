@@ -121,8 +121,13 @@ static bool has_ended(
         const char *name = NULL;
         if (result != CUDA_SUCCESS)
             (void)driver->cuGetErrorName(result, &name);
-        out_ended->code = weir_cuda_check(device, result, "cuEventQuery");
-        snprintf(out_ended->text, sizeof out_ended->text, "cuEventQuery: %s", name ? name : "");
+        // What cannot be asked may still run, in memory that the engine would give away: the device
+        // is lost, whatever the error.
+        if (weir_cuda_check(device, result, "cuEventQuery") != WEIR_OK) {
+            char text[WEIR_REASON_BYTES];
+            snprintf(text, sizeof text, "cuEventQuery: %s", name ? name : "");
+            weir_cuda_lose(device, text);
+        }
     }
     if (atomic_load(&device->is_lost)) {
         out_ended->code = WEIR_DEVICE_LOST;

@@ -88,6 +88,8 @@ static bool is_fair(const char *name, bool is_gone, weir_code_t code)
         return true; // a device that cannot be asked is not listed; the log says why
     if (strcmp(name, "cuCtxSetCurrent") == 0 && code == WEIR_DEVICE_LOST)
         return true; // the reaper's: nobody would ever hear of the end of anything
+    if (strcmp(name, "cuEventQuery") == 0 && code == WEIR_DEVICE_LOST)
+        return true; // what cannot be asked may still run
     // A compiler that fails is a defect of somebody's; without one, nothing generated is taken.
     if (strncmp(name, "nvrtc", 5) == 0)
         return code == WEIR_INTERNAL || code == WEIR_UNSUPPORTED ||

@@ -73,6 +73,31 @@ static void works_without_libraries(void **state)
     fake_cache_clear();
 }
 
+// A library that fails while a product is planned is done without.
+static void plans_without_a_library_that_fails(void **state)
+{
+    world_t world;
+    model_t model;
+    placed_t placed;
+    compiled_t compiled;
+    (void)state;
+    fake_cuda_reset(1, 1);
+    fake_cache_clear();
+    fake_cuda_fail("cublasLtMatmulAlgoGetHeuristic", FAKE_ALL, FAKE_CUBLAS_INTERNAL_ERROR);
+    world_open(&world, "");
+    model_init(&model, &world);
+    placed_init(&placed, &world, &model);
+    compiled_init(&compiled, &world, &model);
+    fake_expect(model_run(&compiled, &world, &placed, 1), WEIR_OK, &world);
+    model_expect(&model, placed_answer(&placed));
+    assert_int_equal(fake_cuda_count("cublasLtMatmul"), 0);
+    assert_true(world_logged(&world, "cublasLtMatmulAlgoGetHeuristic: "));
+    compiled_free(&compiled, &world);
+    placed_free(&placed, &world);
+    fake_close(&world);
+    fake_cache_clear();
+}
+
 // ---- Memory -------------------------------------------------------------------------------------
 
 static weir_handle_t take(world_t *world, uint32_t kind, uint64_t bytes)
@@ -413,6 +438,32 @@ static void *release_main(void *user)
     return NULL;
 }
 
+// A library that fails in a capture costs the graph, not the device.
+static void keeps_the_device_when_a_capture_fails(void **state)
+{
+    world_t world;
+    model_t model;
+    placed_t placed;
+    compiled_t compiled;
+    weir_handle_t recording;
+    (void)state;
+    fake_cuda_reset(1, 1);
+    world_open(&world, "");
+    model_init(&model, &world);
+    placed_init(&placed, &world, &model);
+    compiled_init(&compiled, &world, &model);
+    fake_cuda_fail("cublasLtMatmul", 1, FAKE_CUBLAS_EXECUTION_FAILED);
+    fake_expect(world.table->record(
+                    compiled.specialized.specialization, placed.bindings, TENSORS + 1, &recording),
+        WEIR_UNSUPPORTED, &world);
+    fake_expect(model_run(&compiled, &world, &placed, 1), WEIR_OK, &world);
+    model_expect(&model, placed_answer(&placed));
+    compiled_free(&compiled, &world);
+    placed_free(&placed, &world);
+    fake_close(&world);
+    fake_cache_clear();
+}
+
 static void releases_after_launches(void **state)
 {
     world_t world;
@@ -590,6 +641,31 @@ static weir_code_t play(void)
     return code;
 }
 
+// Whether an operation has ended cannot be asked: it may still run, so the device is lost.
+static void is_lost_when_it_cannot_be_asked(void **state)
+{
+    world_t world;
+    model_t model;
+    placed_t placed;
+    compiled_t compiled;
+    weir_handle_t queue;
+    (void)state;
+    fake_cuda_reset(1, 1);
+    world_open(&world, "");
+    model_init(&model, &world);
+    placed_init(&placed, &world, &model);
+    compiled_init(&compiled, &world, &model);
+    fake_cuda_fail("cuEventQuery", FAKE_ALL, FAKE_INVALID_VALUE);
+    fake_expect(model_run(&compiled, &world, &placed, 1), WEIR_DEVICE_LOST, &world);
+    fake_expect(world.table->queue_create(world.device, &queue), WEIR_DEVICE_LOST, &world);
+    compiled_free(&compiled, &world);
+    placed_free(&placed, &world);
+    const uint64_t before = fake_cuda_count("cuCtxSynchronize");
+    fake_close(&world);
+    assert_int_equal(fake_cuda_count("cuCtxSynchronize"), before + 1);
+    fake_cache_clear();
+}
+
 static void every_memory_call_fails_once(void **state)
 {
     uint32_t bad = 0, places = 0;
@@ -622,10 +698,12 @@ static void every_memory_call_fails_once(void **state)
             fake_cuda_fail_site(s, result);
             weir_code_t code = play();
             fake_cuda_reset(2, 1);
-            bool is_fair = code == WEIR_OK || code == WEIR_UNAVAILABLE || code == WEIR_NOT_FOUND ||
-                           code == (gone ? WEIR_DEVICE_LOST : WEIR_RESOURCE_EXHAUSTED) ||
-                           (strcmp(name, "cuCtxSetCurrent") == 0 && code == WEIR_DEVICE_LOST) ||
-                           is_nvrtc;
+            bool is_fair =
+                code == WEIR_OK || code == WEIR_UNAVAILABLE || code == WEIR_NOT_FOUND ||
+                code == (gone ? WEIR_DEVICE_LOST : WEIR_RESOURCE_EXHAUSTED) ||
+                ((strcmp(name, "cuCtxSetCurrent") == 0 || strcmp(name, "cuEventQuery") == 0) &&
+                    code == WEIR_DEVICE_LOST) ||
+                is_nvrtc;
             bool is_clean = fake_cuda_alive() == 0;
             if (!is_fair || !is_clean)
                 print_error("%s, site %u, fault %d: code %d, %u things are left\n", name, s, gone,
@@ -645,6 +723,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(says_why_it_cannot_work),
         cmocka_unit_test(works_without_libraries),
+        cmocka_unit_test(plans_without_a_library_that_fails),
         cmocka_unit_test(maps_what_was_freed_again),
         cmocka_unit_test(keeps_no_more_than_it_may),
         cmocka_unit_test(keeps_to_its_budget),
@@ -653,9 +732,11 @@ int main(void)
         cmocka_unit_test(waits_for_other_queues),
         cmocka_unit_test(keeps_artifacts_and_choices),
         cmocka_unit_test(replays_graphs),
+        cmocka_unit_test(keeps_the_device_when_a_capture_fails),
         cmocka_unit_test(releases_after_launches),
         cmocka_unit_test(records_what_nodes_took),
         cmocka_unit_test(is_lost_and_opened_again),
+        cmocka_unit_test(is_lost_when_it_cannot_be_asked),
         cmocka_unit_test(every_memory_call_fails_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
