@@ -5,7 +5,8 @@
 #
 # Stages, in order; each leaves FOLDER/STAGE.json, and a stage whose file says "ok" or "skipped" is done, so
 # that a call that was cut off goes on where it was. --dry-run runs what a machine without a GPU can: models on
-# the CPU plugin, the rest up to the point where a device is needed.
+# the CPU plugin, the rest up to the point where a device is needed. Its results go to FOLDER-dry, so that none
+# passes for a GPU's. Ends with 0; 1: a stage failed; 3: none failed, but a stage has no result yet.
 #   device      what the GPU, the driver and the machine are: every attribute, for later use without one
 #   ceilings    copy bandwidth and bf16 GEMM of cuBLASLt: what shares are measured against
 #   opencl      OpenCL ICDs that are there
@@ -34,6 +35,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+[ -n "$dry" ] && out="${out%/}-dry"
 mkdir -p "$out" || exit 2
 out="$(cd "$out" && pwd)"
 python="$(command -v python3 || command -v python)" || { echo "gpu.sh: there is no Python" >&2 && exit 2; }
@@ -43,11 +45,15 @@ started=$SECONDS
 
 left() { echo $((seconds - (SECONDS - started))); }
 
+is_wanted() {
+    case "${only:-,$1,}" in *",$1,"*) ;; *) return 1 ;; esac
+}
+
 # stage NAME SECONDS COMMAND…: runs it with a limit; its last line that is a JSON object is the result.
 stage() {
     local name="$1" limit="$2" rc status
     shift 2
-    [ -n "$only" ] && case "$only" in *",$name,"*) ;; *) return 0 ;; esac
+    is_wanted "$name" || return 0
     if [ -f "$out/$name.json" ] && grep -qE '"status": "(ok|skipped)"' "$out/$name.json"; then
         echo "$name: done before"
         return 0
@@ -136,13 +142,13 @@ do_peers() {
 }
 do_load() {
     local device=cuda
-    has_gpu || device=cpu
+    has_gpu || { [ -n "$dry" ] && device=cpu; } || { skip "there is no GPU"; return 77; }
     "$build/bin/weir" bench "$out/models/minilm.onnx" --device "$device" --dim batch=1..16 \
         --dim sequence=16..128/16 --random-shapes --seconds "$([ -n "$dry" ] && echo 2 || echo 15)" --json
 }
 do_profile() {
     local device=cuda runs=20
-    has_gpu || { device=cpu && runs=3; }
+    has_gpu || { [ -n "$dry" ] && device=cpu && runs=3; } || { skip "there is no GPU"; return 77; }
     "$build/bin/weir" profile "$out/models/minilm.onnx" --device "$device" --dim batch=1 --dim sequence=128 \
         --runs "$runs" --json
 }
@@ -151,9 +157,12 @@ do_profile() {
 export -f skip has_gpu do_device do_ceilings do_opencl do_build do_operators do_models do_sanitizer do_peers \
     do_load do_profile
 export out build dry python
+missing=
 for row in device:30 ceilings:60 opencl:20 build:240 operators:150 models:120 sanitizer:90 peers:240 load:40 \
     profile:40; do
     stage "${row%%:*}" "${row##*:}" bash -c "do_${row%%:*}"
+    is_wanted "${row%%:*}" && [ ! -s "$out/${row%%:*}.json" ] && missing="$missing ${row%%:*}"
 done
 "$python" benchmarks/gpu/result.py summary "$out" | tee "$out/summary.md"
-! grep -q '"status": "failed"' "$out"/*.json
+grep -qs '"status": "failed"' "$out"/*.json && exit 1
+[ -z "$missing" ] || { echo "gpu.sh: no result of:$missing" >&2 && exit 3; }
