@@ -153,6 +153,14 @@ static void maps_what_was_freed_again(void **state)
     assert_int_equal(fake_cuda_count("cuMemRelease"), 0);
     give(&world, small);
     fake_close(&world);
+    // Chunks of any size: an address range is aligned as the driver likes it.
+    fake_cuda_reset(1, 1);
+    world_open(&world, "chunk_mib=6");
+    first = take(&world, WEIR_MEMORY_DEVICE, 30 * MIB);
+    assert_int_equal(fake_cuda_count("cuMemCreate"), 5);
+    expect_holds(&world, first, 30 * MIB - 8, 4);
+    give(&world, first);
+    fake_close(&world);
 }
 
 static void keeps_no_more_than_it_may(void **state)
