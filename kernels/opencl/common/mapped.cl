@@ -14,7 +14,7 @@ typedef float real;
 #endif
 
 // Where output coordinate o lies in the input: see Resize of ONNX.
-inline real weir_source(int coordinates, long o, real scale, long in, long out)
+static inline real weir_source(int coordinates, long o, real scale, long in, long out)
 {
     const real length = scale * (real)in, at = (real)o;
     switch (coordinates) {
@@ -31,7 +31,7 @@ inline real weir_source(int coordinates, long o, real scale, long in, long out)
     }
 }
 
-inline long weir_nearest(int mode, real x, long in)
+static inline long weir_nearest(int mode, real x, long in)
 {
     const real at = mode == 1   ? floor(x)
                     : mode == 2 ? ceil(x)

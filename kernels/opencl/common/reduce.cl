@@ -23,7 +23,7 @@
 #define START 0
 #endif
 
-inline V weir_term(V v)
+static inline V weir_term(V v)
 {
 #if KIND == 5
     return v > 0 ? v : (V)(0 - v);
@@ -34,7 +34,7 @@ inline V weir_term(V v)
 #endif
 }
 
-inline void weir_take(V v, V *acc, V *lost)
+static inline void weir_take(V v, V *acc, V *lost)
 {
 #if KIND == 2
     *acc = v > *acc || IS_NAN(v) ? v : *acc;
@@ -52,7 +52,7 @@ inline void weir_take(V v, V *acc, V *lost)
 }
 
 // Of an infinite sum nothing is lost.
-inline V weir_end(V acc, V lost, V count, V shift)
+static inline V weir_end(V acc, V lost, V count, V shift)
 {
 #if IS_FLOAT && IS_SUM
     acc = isfinite(acc) && isfinite(lost) ? acc + lost : acc;

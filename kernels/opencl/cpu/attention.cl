@@ -7,7 +7,7 @@
 //
 // global size: [work-items, 1, 1]; scores: ROWS * score_row floats each.
 
-inline float weir_sum16(float16 v)
+static inline float weir_sum16(float16 v)
 {
     const float8 a = v.lo + v.hi;
     const float4 b = a.lo + a.hi;
@@ -15,7 +15,7 @@ inline float weir_sum16(float16 v)
     return c.x + c.y;
 }
 
-inline float weir_max16(float16 v)
+static inline float weir_max16(float16 v)
 {
     const float8 a = fmax(v.lo, v.hi);
     const float4 b = fmax(a.lo, a.hi);

@@ -10,7 +10,7 @@
 
 // Where matrix `batch` lies: four batch dims (with ONE_BATCH_DIM the last alone), the outermost any
 // size, distances s in elements.
-inline size_t weir_batch(
+static inline size_t weir_batch(
     size_t batch, long d1, long d2, long d3, long s0, long s1, long s2, long s3)
 {
 #ifdef ONE_BATCH_DIM

@@ -14,7 +14,7 @@
 
 #ifndef CONV
 // Where matrix `batch` lies: four batch dims, the outermost any size, distances s in elements.
-inline size_t weir_batch(
+static inline size_t weir_batch(
     size_t batch, long d1, long d2, long d3, long s0, long s1, long s2, long s3)
 {
     const size_t e1 = (size_t)max(d1, 1L), e2 = (size_t)max(d2, 1L), e3 = (size_t)max(d3, 1L);
