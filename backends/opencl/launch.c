@@ -39,7 +39,7 @@ static cl_int set_place(cl_kernel kernel, const weir_cl_use_t *use, const weir_c
 {
     cl_int error = CL_SUCCESS;
     const cl_ulong offset = wanted->offset;
-    if (bound->offset == UINT64_MAX || bound->memory != wanted->memory)
+    if (bound->offset == UINT64_MAX || bound->serial != wanted->serial)
         error = clSetKernelArg(kernel, use->argument, sizeof wanted->memory, &wanted->memory);
     if (error == CL_SUCCESS && bound->offset != wanted->offset)
         error = clSetKernelArg(kernel, use->argument + 1, sizeof offset, &offset);
@@ -56,13 +56,17 @@ static cl_int enqueue(const launching_t *launching, const weir_cl_step_t *step)
     cl_int error = CL_SUCCESS;
     for (uint32_t i = 0; i < step->use_count && error == CL_SUCCESS; i++) {
         const weir_cl_use_t *use = &made->uses[step->first_use + i];
-        weir_cl_bound_t wanted = {
-            launching->queue->errors, (uint64_t)flight->slot * WEIR_CL_ERROR_STEP};
+        weir_cl_bound_t wanted = {.memory = launching->queue->errors,
+            .serial = launching->queue->serial,
+            .offset = (uint64_t)flight->slot * WEIR_CL_ERROR_STEP};
         if (use->binding != UINT32_MAX) {
             const weir_binding_t *binding = &launching->launch->bindings[use->binding];
             const weir_cl_buffer_t *buffer = weir_cl_buffer(binding->buffer);
-            wanted = (weir_cl_bound_t){
-                buffer ? buffer->memory : NULL, buffer ? binding->offset + use->offset : 0};
+            wanted = (weir_cl_bound_t){0};
+            if (buffer)
+                wanted = (weir_cl_bound_t){.memory = buffer->memory,
+                    .serial = buffer->serial,
+                    .offset = binding->offset + use->offset};
         }
         error = set_place(step->kernel, use, &wanted, &made->bound[step->first_use + i]);
     }
@@ -86,6 +90,8 @@ static cl_int enqueue_all(const launching_t *launching)
     if (made->has_errors && flight->is_dirty)
         error = clEnqueueWriteBuffer(
             commands, launching->queue->errors, CL_FALSE, at, sizeof zero, &zero, 0, NULL, NULL);
+    if (made->has_errors)
+        flight->is_dirty = true; // until it lands well: a launch that is dropped may write it, too
     for (uint32_t i = 0; i < made->step_count && error == CL_SUCCESS; i++)
         error = enqueue(launching, &made->steps[i]);
     if (made->has_errors && error == CL_SUCCESS) {

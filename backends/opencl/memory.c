@@ -46,7 +46,8 @@ static weir_cl_buffer_t *buffer_new(weir_cl_device_t *device, uint64_t bytes)
 {
     weir_cl_buffer_t *buffer = device->host->alloc(device->host, sizeof *buffer);
     if (buffer)
-        *buffer = (weir_cl_buffer_t){.bytes = bytes};
+        *buffer =
+            (weir_cl_buffer_t){.bytes = bytes, .serial = atomic_fetch_add(&device->serials, 1) + 1};
     return buffer;
 }
 

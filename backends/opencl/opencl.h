@@ -81,6 +81,7 @@ typedef struct weir_cl_buffer {
     void *host;                          // what the host sees; NULL: nothing
     void *block;                         // of host->alloc, behind `host`
     uint64_t bytes;
+    uint64_t serial;       // no other buffer or queue of the device has or had it
     bool is_mapped_memory; // `host` is a mapping of `memory`
 } weir_cl_buffer_t;
 
@@ -117,6 +118,7 @@ struct weir_cl_device {
     uint32_t flying;
     atomic_bool is_lost;
     atomic_uint_fast64_t launches;
+    atomic_uint_fast64_t serials; // of buffers and queues, given so far
 };
 
 weir_cl_device_t *weir_cl_device(weir_handle_t handle);
@@ -179,7 +181,8 @@ struct weir_cl_queue {
     struct weir_cl_queue *next; // of the device
     weir_cl_device_t *device;
     cl_command_queue commands;
-    cl_mem errors; // WEIR_CL_ERROR_SLOTS words, 64 bytes apart
+    cl_mem errors;   // WEIR_CL_ERROR_SLOTS words, 64 bytes apart
+    uint64_t serial; // as a buffer's
     // Under the device's lock:
     weir_cl_flight_t *first, **last; // in the air, in order
     weir_cl_flight_t *pool;
@@ -322,8 +325,11 @@ typedef struct weir_cl_use {
     uint64_t offset;
 } weir_cl_use_t;
 
+// A place that an argument has. What was freed may lend its cl_mem's value to what comes after it,
+// so the serial says whether it is the same.
 typedef struct weir_cl_bound {
     cl_mem memory;
+    uint64_t serial; // of the buffer, or of the queue for its error words; 0: no buffer
     uint64_t offset;
 } weir_cl_bound_t;
 

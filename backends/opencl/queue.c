@@ -27,7 +27,8 @@ weir_code_t weir_cl_queue_create(weir_handle_t handle, weir_handle_t *out_queue)
     weir_cl_queue_t *queue = host->alloc(host, sizeof *queue);
     if (!queue)
         return WEIR_RESOURCE_EXHAUSTED;
-    *queue = (weir_cl_queue_t){.device = device};
+    *queue =
+        (weir_cl_queue_t){.device = device, .serial = atomic_fetch_add(&device->serials, 1) + 1};
     queue->last = &queue->first;
     queue->commands = weir_cl_commands_new(device, &error);
     if (error == CL_SUCCESS)
