@@ -61,13 +61,39 @@ static void describe(weir_cl_listed_t *listed, cl_device_type type)
     memcpy(listed->uuid, hash, sizeof listed->uuid);
 }
 
+// What the kernels and the host need of it: OpenCL 1.2, and 64-bit integers, which an embedded
+// profile may lack.
+static bool is_able(cl_device_id id)
+{
+    char version[512], profile[64];
+    info_text(id, CL_DEVICE_VERSION, version, sizeof version);
+    info_text(id, CL_DEVICE_PROFILE, profile, sizeof profile);
+    if (strncmp(version, "OpenCL ", 7) != 0 || strcmp(profile, "FULL_PROFILE") != 0)
+        return false;
+    char *dot = NULL;
+    unsigned long major = strtoul(version + 7, &dot, 10);
+    return major > 1 || (major == 1 && *dot == '.' && strtoul(dot + 1, NULL, 10) >= 2);
+}
+
+// By the name that is shown, or by what it is made of, of which it shows a part.
+static bool is_named(const weir_cl_listed_t *listed, const char *text)
+{
+    char name[256] = "", platform[256] = "";
+    if (listed->id) {
+        info_text(listed->id, CL_DEVICE_NAME, name, sizeof name);
+        (void)clGetPlatformInfo(
+            listed->platform, CL_PLATFORM_NAME, sizeof platform - 1, platform, NULL);
+    }
+    return strcasestr(listed->name, text) || strcasestr(name, text) || strcasestr(platform, text);
+}
+
 static bool is_wanted(const weir_cl_state_t *state, const weir_cl_listed_t *listed)
 {
     const char *platform = weir_cl_option(state->host, "platform", "");
     const char *type = weir_cl_option(state->host, "type", "any");
     if (strcmp(type, listed->is_cpu ? "gpu" : "cpu") == 0)
         return false;
-    return !*platform || strcasestr(listed->name, platform);
+    return !*platform || is_named(listed, platform);
 }
 
 // ---- Parts --------------------------------------------------------------------------------------
@@ -108,7 +134,7 @@ static void list_platform(weir_cl_state_t *state, cl_platform_id platform, bool 
         (void)clGetDeviceInfo(
             ids[i], CL_DEVICE_COMPILER_AVAILABLE, sizeof has_compiler, &has_compiler, NULL);
         if (((type & CL_DEVICE_TYPE_CPU) != 0) != are_cpus || (type & CL_DEVICE_TYPE_CUSTOM) ||
-            !is_usable || !has_compiler || state->count == WEIR_CL_DEVICES_MAX)
+            !is_usable || !has_compiler || !is_able(ids[i]) || state->count == WEIR_CL_DEVICES_MAX)
             continue;
         weir_cl_listed_t *listed = &state->devices[state->count];
         *listed = (weir_cl_listed_t){.platform = platform, .id = ids[i]};
@@ -133,8 +159,8 @@ static void ask_driver(weir_cl_state_t *state)
             list_platform(state, platforms[i], are_cpus != 0);
     if (!state->count)
         snprintf(state->reason, sizeof state->reason,
-            "no device of %u OpenCL platforms is available, has a compiler and is one that "
-            "opencl.platform and opencl.type want",
+            "no device of %u OpenCL platforms is available, has a compiler, OpenCL 1.2 with its "
+            "full profile, and is what opencl.platform and .type want",
             (unsigned)count);
     divide(state);
 }
@@ -152,7 +178,7 @@ static void list_pocl(weir_cl_state_t *state)
     state->count = is_wanted(state, listed);
     if (!state->count)
         snprintf(state->reason, sizeof state->reason,
-            "PoCL's device, the only one, is none that opencl.platform and opencl.type want");
+            "PoCL's device, the only one, is none that opencl.type wants");
     divide(state);
 }
 
@@ -162,6 +188,9 @@ void weir_cl_list(weir_cl_state_t *state, bool need_driver)
     weir_cl_vendors_t vendors = WEIR_CL_VENDORS_OTHER;
     if (!state->is_listed && !need_driver)
         vendors = weir_cl_vendors();
+    // Only the driver knows the names that the option may mean.
+    if (vendors == WEIR_CL_VENDORS_POCL && *weir_cl_option(state->host, "platform", ""))
+        vendors = WEIR_CL_VENDORS_OTHER;
     if (vendors == WEIR_CL_VENDORS_POCL) {
         list_pocl(state);
     } else if (vendors == WEIR_CL_VENDORS_NONE) {
