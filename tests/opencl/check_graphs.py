@@ -6,7 +6,8 @@ What: anchors (Conv of every kind, ConvTranspose, pools, MatMul, Gemm, norms, So
 Why:  weir conform asks a device for single row-major nodes; these are what models are made of.
 Must not: let another device step in. Only "opencl" is named, so a node that it refuses is an error.
 
-usage: check_graphs.py [--quick] [--tiny] [--family cpu|gpu] [--seed N] [--only TEXT] [--keep FILE]
+usage: check_graphs.py [--quick] [--tiny] [--family cpu|gpu] [--seed N] [--only TEXT]
+                       [--driver TEXT] [--keep FILE]
 """
 
 import argparse
@@ -299,6 +300,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="kinds whose name holds this")
     parser.add_argument("--option", default="", help="another option of the plugin: zero_copy=0")
+    parser.add_argument("--driver", default="", help="fail unless the device's name holds this")
     parser.add_argument("--keep", help="where to write the model that fails first")
     given = parser.parse_args()
     Sizes.tiny = given.tiny
@@ -313,9 +315,12 @@ def main():
         if given.option:
             wanted += f",opencl.{given.option}"
         engine = weir.Engine(plugin_options=wanted)
-        if not any(d["name"].startswith("opencl") and d["usable"] for d in engine.devices()):
-            print("no OpenCL device: nothing was compared")
-            return 0
+        found = [
+            d["text"] for d in engine.devices() if d["name"].startswith("opencl") and d["usable"]
+        ]
+        if not found or given.driver not in found[0]:
+            print(f"no OpenCL device, or another one: nothing was compared ({found})")
+            return 1 if given.driver else 0
         for maker in [m for m in MAKERS if given.only in m.__name__]:
             if given.tiny and family == "gpu" and maker is conv_large:
                 continue  # has no way of its own there, and is not tiny
@@ -340,7 +345,7 @@ def main():
                     onnx.save_model(onnx.load_from_string(model), given.keep)
                     np.savez(given.keep + ".npz", **g.feed)
     print(f"OpenCL graphs: {passed} passed, {failed} failed")
-    return 1 if failed else 0
+    return 1 if failed or (given.driver and not passed) else 0
 
 
 if __name__ == "__main__":

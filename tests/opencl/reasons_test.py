@@ -89,6 +89,8 @@ def main():
         if code:
             print(f"a kernel that does not build     left out: no device here\n{text}")
         else:
+            code, text = world.infer("--device", "opencl", "--option", "opencl.platform=no-such")
+            world.expect("no such platform", f"exit {code}\n{text}", "UNAVAILABLE", "opencl.platform and")
             shutil.rmtree(world.folder / "cache")
             code, text = world.infer("--device", "opencl", "--option", "opencl.break_build=pointwise")
             world.expect("a kernel that does not build", text, "does not build common/pointwise",
