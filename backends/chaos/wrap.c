@@ -246,7 +246,9 @@ uint32_t weir_chaos_kernel_for(
     for (uint32_t i = 0; i < state->kernel_count; i++) {
         const weir_kernel_t *kernel = &state->kernels[i];
         bool by_body = view.body && strcmp(kernel->op, "Pointwise") == 0;
+        // What rounds to bf16 is for plans of that precision, which claims are not told.
         if ((!by_body && strcmp(kernel->op, node->op) != 0) ||
+            (kernel->head.flags & WEIR_KERNEL_BF16) ||
             (kernel->dtypes && !(kernel->dtypes & dtype)) ||
             !takes_row_major(kernel->input_formats) || !takes_row_major(kernel->output_formats))
             continue;
