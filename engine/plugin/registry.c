@@ -509,7 +509,8 @@ weir_status_t weir__registry_device(
         weir__device_t *device = &registry->devices[i];
         if (is_named(device, name, name_length)) {
             if (!device->usable)
-                return WEIR_ERR(WEIR_UNAVAILABLE, "device \"%s\" cannot be used: %s (%s)",
+                return WEIR_ERR(WEIR_UNAVAILABLE,
+                    "device \"%s\" cannot be used: %s (%s); `weir devices` lists those that can",
                     device->name, device->plugin->reason[0] ? device->plugin->reason : device->text,
                     device->plugin->path);
             *out_device = device;
