@@ -47,6 +47,10 @@ weir_status_t weir_engine_read_note(
     *out_bytes = 0;
     if (!weir__cache_get(engine->runtime.cache, key_of(name), &view))
         return WEIR_ERR(WEIR_NOT_FOUND, "there is no note \"%s\"", name);
+    if (!weir__cache_view_verify(&view)) {
+        weir__cache_view_release(&view);
+        return WEIR_ERR(WEIR_NOT_FOUND, "note \"%s\" is damaged", name);
+    }
     uint64_t bytes = *out_bytes = view.bytes;
     if (bytes <= capacity)
         memcpy(data, view.data, bytes);

@@ -26,10 +26,13 @@ typedef struct record {
     uint32_t reserved;
 } record_t;
 
-static void name_note(const weir__placed_t *placed, uint32_t max_batch, char out_name[256])
+// On how many threads it computes is a part of what it costs: 0 would be as many as an engine has.
+static void name_note(const weir_scheduler_t *scheduler, const weir__placed_t *placed,
+    uint32_t max_batch, char out_name[256])
 {
+    uint32_t threads = placed->threads ? placed->threads : weir_engine_threads(scheduler->engine);
     snprintf(out_name, 256, "scheduler curves %s %s %s %u %u", placed->receipt.digest,
-        placed->receipt.fingerprint, placed->receipt.device, placed->threads, max_batch);
+        placed->receipt.fingerprint, placed->receipt.device, threads, max_batch);
 }
 
 // ---- Reading (the thread that adds the model) --------------------------------------------------
@@ -84,7 +87,8 @@ static void read_note(weir__served_t *served, weir__command_t *command, uint32_t
         if (key)
             memcpy(key, note + at, record.key_count * sizeof *key);
         at += record.key_count * sizeof *key;
-        bool fits = key && add_samples(served, command, placed, &record, key);
+        bool fits = key && weir__shape_key_is_whole(served, key, record.key_count) &&
+                    add_samples(served, command, placed, &record, key);
         free(key);
         if (!fits)
             return;
@@ -100,7 +104,7 @@ void weir__curves_read(
         uint64_t bytes = 0;
         if (!served->placed[p].receipt.fingerprint[0])
             continue;
-        name_note(&served->placed[p], served->max_batch, name);
+        name_note(scheduler, &served->placed[p], served->max_batch, name);
         weir_status_t status =
             weir_engine_read_note(scheduler->engine, name, note, NOTE_BYTES_MAX, &bytes);
         if (!status)
@@ -136,7 +140,9 @@ static uint64_t write_note(
 
 void weir__curves_keep(weir_scheduler_t *scheduler, const weir__served_t *served)
 {
-    char *note = served->in_core ? malloc(NOTE_BYTES_MAX) : NULL;
+    // While it is loaded its plans are the loader's; nothing was learned since it was kept last.
+    bool ours = served->in_core && atomic_load(&served->residency) != WEIR__LOADING;
+    char *note = ours ? malloc(NOTE_BYTES_MAX) : NULL;
     for (uint32_t p = 0; note && p < served->placed_count; p++) {
         const weir__placed_t *placed = &served->placed[p];
         char name[256];
@@ -145,7 +151,7 @@ void weir__curves_keep(weir_scheduler_t *scheduler, const weir__served_t *served
             bytes = write_note(scheduler, served, placed->device, note);
         if (!bytes)
             continue;
-        name_note(placed, served->max_batch, name);
+        name_note(scheduler, placed, served->max_batch, name);
         // Without a folder for it there is nothing to be done.
         weir_status_free(weir_engine_keep_note(scheduler->engine, name, note, bytes));
     }

@@ -436,6 +436,8 @@ uint32_t weir__shape_key_capacity(const weir__served_t *served);
 uint32_t weir__shape_key(const weir__served_t *served, const weir_value_t *const *inputs,
     int64_t *out_key, uint64_t *out_hash);
 uint64_t weir__shape_hash(const weir__served_t *served, const int64_t *key, uint32_t key_count);
+// Could weir__shape_key() have made it? For keys from elsewhere: of the right length, at least.
+bool weir__shape_key_is_whole(const weir__served_t *served, const int64_t *key, uint32_t key_count);
 // The loop: finds or makes it, with one more user. WEIR__NO_INDEX: the table is full.
 uint32_t weir__shape_get(weir_scheduler_t *scheduler, weir__served_t *served, uint64_t hash,
     const int64_t *key, uint32_t key_count);

@@ -64,6 +64,45 @@ uint32_t weir__shape_key(const weir__served_t *served, const weir_value_t *const
     return count;
 }
 
+// How many words of a key are an input's contents, with these dims. false: it could have none such.
+static bool shared_words(
+    const weir_port_t *port, const int64_t *dims, int64_t rank, uint32_t *out_count)
+{
+    uint64_t bytes = weir_dtype_bytes(port->dtype);
+    for (int64_t d = 0; d < rank; d++) {
+        if (dims[d] < 0 || dims[d] > WEIR__SHARED_BYTES)
+            return false;
+        bytes *= (uint64_t)dims[d];
+        if (bytes > WEIR__SHARED_BYTES)
+            return false;
+    }
+    *out_count = (uint32_t)((bytes + 7) / 8);
+    return true;
+}
+
+bool weir__shape_key_is_whole(const weir__served_t *served, const int64_t *key, uint32_t key_count)
+{
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < served->input_count; i++) {
+        const weir_port_t *port = &served->inputs[i];
+        if (at == key_count)
+            return false;
+        int64_t rank = key[at++];
+        if (rank < 0 || rank > WEIR_RANK_MAX || (port->rank >= 0 && rank != port->rank) ||
+            key_count - at < (uint32_t)rank)
+            return false;
+        uint32_t words = 0;
+        if (served->max_batch > 1 && served->input_axes[i] == WEIR_AXIS_NONE &&
+            !shared_words(port, key + at, rank, &words))
+            return false;
+        at += (uint32_t)rank;
+        if (key_count - at < words)
+            return false;
+        at += words;
+    }
+    return at == key_count;
+}
+
 static weir__shape_t *find(weir_scheduler_t *scheduler, const weir__served_t *served, uint64_t hash,
     const int64_t *key, uint32_t key_count)
 {

@@ -119,6 +119,40 @@ static void a_damaged_note_is_no_harm(void **state)
     }
 }
 
+// A key of another length than its shape's: what is looked at for the next request is its own.
+static void a_key_that_is_too_short_is_refused(void **state)
+{
+    (void)state;
+    enum { KEY_COUNT_AT = 16 + sizeof(weir__core_curve_t), KEY_AT = KEY_COUNT_AT + 8 };
+    char name[256], same[256], note[4096], odd[4096];
+    uint64_t bytes = 0;
+    told_t told;
+    (void)system("rm -rf '" FOLDER "'");
+    serve(40, 8, name, &told);
+    weir_engine_t *engine = open_folder();
+    expect_ok(weir_engine_read_note(engine, name, note, sizeof note, &bytes));
+    weir_engine_free(engine);
+    uint32_t whole;
+    memcpy(&whole, note + KEY_COUNT_AT, sizeof whole);
+    assert_int_equal(whole, 3); // a rank and two dims
+    assert_int_equal(bytes, KEY_AT + whole * sizeof(int64_t));
+    for (uint32_t count = 0; count <= whole + 1; count++) {
+        memcpy(odd, note, bytes);
+        memset(odd + bytes, 0, sizeof(int64_t));
+        memcpy(odd + KEY_COUNT_AT, &count, sizeof count);
+        engine = open_folder();
+        expect_ok(weir_engine_keep_note(engine, name, odd, KEY_AT + count * sizeof(int64_t)));
+        weir_engine_free(engine);
+        serve(0, 8, same, &told);
+        assert_int_equal(told.count != 0, count == whole);
+        assert_int_equal(told.bad, 0);
+        engine = open_folder(); // again, as the run before has written its own
+        expect_ok(weir_engine_keep_note(engine, name, odd, KEY_AT + count * sizeof(int64_t)));
+        weir_engine_free(engine);
+        serve(4, 8, same, &told);
+    }
+}
+
 static void notes(void **state)
 {
     (void)state;
@@ -206,6 +240,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(curves_outlive_the_process),
         cmocka_unit_test(a_damaged_note_is_no_harm),
+        cmocka_unit_test(a_key_that_is_too_short_is_refused),
         cmocka_unit_test(notes),
         cmocka_unit_test(a_curve_is_taken_over),
     };
