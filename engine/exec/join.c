@@ -65,6 +65,8 @@ static bool join(weir__spec_t *spec, weir__step_t *step)
     for (uint32_t i = 0; i < step->view.input_count; i++) {
         step->slots[i]->root = whole;
         step->slots[i]->shift = shift;
+        // Memory is as long in use as any part of it: also within a launch.
+        whole->last_member = WEIR_MAX(whole->last_member, step->slots[i]->last_member);
         shift += step->slots[i]->bytes;
     }
     step->tasks.phase_count = 0;
@@ -86,8 +88,11 @@ void weir__spec_join(weir__spec_t *spec)
     if (spec->copies) // values may be copied to devices: those know whole memories only
         return;
     const weir__region_t *main = &spec->plan->model->graph->main;
-    for (uint32_t i = 0; spec->complete && i < main->output_count; i++)
-        spec->slot_of_value[main->outputs[i]]->root->pinned = true;
+    for (uint32_t i = 0; spec->complete && i < main->output_count; i++) {
+        weir__slot_t *root = spec->slot_of_value[main->outputs[i]]->root;
+        if (root->depth == spec->depth) // the parents' are shared, and laid out already
+            root->pinned = true;
+    }
     bool any = false;
     for (uint32_t s = 0; s < spec->step_count; s++)
         any |= join(spec, &spec->steps[s]);
