@@ -256,11 +256,12 @@ static weir_status_t device_number(
     return NULL;
 }
 
-// A device that is away now may come back; of a model that was there before, anything may.
-static bool may_be_missing(const weir__served_t *served, weir_status_t status)
+// A device that is away now may come back; of a model that was there before (`again`), anything
+// may.
+static bool may_be_missing(bool again, weir_status_t status)
 {
     weir_code_t code = weir_status_code(status);
-    return served->placed_count || code == WEIR_UNAVAILABLE || code == WEIR_DEVICE_LOST;
+    return again || code == WEIR_UNAVAILABLE || code == WEIR_DEVICE_LOST;
 }
 
 static weir_status_t place(
@@ -274,7 +275,7 @@ static weir_status_t place(
     weir_plan_options_t options = {.size = sizeof options, .devices = devices};
     weir_status_t missing = weir_plan_create(served->model, &options, &placed->plan);
     placed->missing = missing != NULL;
-    if (missing && !(devices && may_be_missing(served, missing)))
+    if (missing && !(devices && may_be_missing(served->placed_count, missing)))
         return missing;
     weir_plan_node_t node = {.size = sizeof node};
     const char *name = devices;
@@ -304,14 +305,14 @@ static weir_status_t place(
 }
 
 // A model is served by the devices that are there: one is enough.
-static weir_status_t tolerate(
-    weir_scheduler_t *scheduler, const weir__served_t *served, weir_status_t status, bool *out_some)
+static weir_status_t tolerate(weir_scheduler_t *scheduler, const weir__served_t *served, bool again,
+    weir_status_t status, bool *out_some)
 {
     if (!status) {
         *out_some = true;
         return NULL;
     }
-    if (!may_be_missing(served, status))
+    if (!may_be_missing(again, status))
         return status;
     weir__loop_log(scheduler, WEIR_LOG_WARNING, 0, "%s@%s does without a device: %s", served->name,
         served->version, weir_status_text(status));
@@ -335,7 +336,7 @@ static weir_status_t place_all(
     for (char *name = strtok_r(list, ",", &rest); name && !status;
          name = strtok_r(NULL, ",", &rest)) {
         status = place(scheduler, served, name, *out_count);
-        status = tolerate(scheduler, served, status, &some);
+        status = tolerate(scheduler, served, served->placed_count, status, &some);
         ++*out_count;
     }
     free(list);
@@ -406,7 +407,7 @@ weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *ser
     return NULL;
 }
 
-static weir_status_t make_instances(weir_scheduler_t *scheduler, weir__served_t *served)
+static weir_status_t make_instances(weir_scheduler_t *scheduler, weir__served_t *served, bool again)
 {
     bool some = false;
     for (uint32_t p = 0; p < served->placed_count; p++)
@@ -414,8 +415,8 @@ static weir_status_t make_instances(weir_scheduler_t *scheduler, weir__served_t 
             weir__instance_t *instance;
             weir_status_t status = weir__seat_create(
                 scheduler, served, &served->placed[p], served->placed[p].plan, &instance);
-            served->placed[p].missing |= status != NULL;
-            WEIR_TRY(tolerate(scheduler, served, status, &some));
+            served->placed[p].missing |= status && may_be_missing(again, status);
+            WEIR_TRY(tolerate(scheduler, served, again, status, &some));
         }
     if (!some)
         return WEIR_FAIL(
@@ -438,9 +439,10 @@ weir_status_t weir__build_resident(
     uint32_t count;
     weir_status_t status = place_all(scheduler, served, &count);
     // Written once: whoever lists the models may be reading it.
-    if (!served->placed_count)
+    bool again = served->placed_count != 0;
+    if (!again)
         served->placed_count = WEIR_MIN(count, (uint32_t)WEIR__PLACED_MAX);
-    return status ? status : make_instances(scheduler, served);
+    return status ? status : make_instances(scheduler, served, again);
 }
 
 weir_status_t weir__build(weir_scheduler_t *scheduler, weir__served_t *served, weir_model_t *model,

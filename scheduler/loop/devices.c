@@ -249,8 +249,13 @@ void weir__device_mend(weir_scheduler_t *scheduler, weir__served_t *served)
 {
     for (uint32_t p = 0; is_there(served) && p < served->placed_count; p++)
         if (takes_instances(scheduler, &served->placed[p]) &&
-            seats(&served->placed[p]) < served->instances_min)
-            plan_again(scheduler, served, p);
+            seats(&served->placed[p]) < served->instances_min) {
+            // One that was just made is as good as another.
+            if (served->placed[p].plan)
+                fill_up(scheduler, served, &served->placed[p]);
+            else
+                plan_again(scheduler, served, p);
+        }
 }
 
 void weir__device_reopened(weir_scheduler_t *scheduler, const weir__job_t *job)
