@@ -435,8 +435,10 @@ void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
     free(served->output_axes);
     free(served->paddings);
     free(served->same_dims);
-    for (uint32_t i = 0; i < WEIR__INLINE_MAX; i++)
+    for (uint32_t i = 0; i < WEIR__INLINE_MAX; i++) {
         served->inlines[i].session = NULL;
+        atomic_store(&served->inlines[i].busy, 0); // one that hung never let go
+    }
     served->model = NULL;
     served->inputs = served->outputs = NULL;
     served->input_axes = served->output_axes = NULL;

@@ -254,11 +254,14 @@ static bool run_inline(weir_scheduler_t *scheduler, weir__served_t *served, weir
     event.receipt.left = WEIR_LEFT_INLINE;
     if (until_ns && !event.status)
         learn_patience(served, place->session, event.receipt.compute_ns);
-    atomic_store_explicit(&place->busy, 0, memory_order_release);
     weir_code_t code = weir_status_code(event.status);
     hangs = hangs && code == WEIR_DEADLINE_EXCEEDED;
-    if (code == WEIR_DEVICE_LOST || code == WEIR_UNAVAILABLE || hangs) {
-        atomic_store(&served->no_inline, 1); // for good: its sessions are of a device that is gone
+    bool lost = code == WEIR_DEVICE_LOST || code == WEIR_UNAVAILABLE || hangs;
+    if (lost) // for good: its sessions are of a device that is gone
+        atomic_store(&served->no_inline, 1);
+    if (!hangs) // a device may still write to what this one has
+        atomic_store_explicit(&place->busy, 0, memory_order_release);
+    if (lost) {
         weir_status_free(event.status);
         return false;
     }
@@ -455,6 +458,8 @@ static bool is_done(weir__slot_t *slot)
 static bool await_done(weir_scheduler_t *scheduler, weir__slot_t *slot, uint64_t deadline_ns)
 {
     weir__spin_t spin = weir__spin_begin(scheduler->options.spin_ns);
+    if (deadline_ns)
+        spin.until_ns = WEIR_MIN(spin.until_ns, deadline_ns);
     while (!is_done(slot) && weir__spin(&spin))
         ;
     while (!is_done(slot)) {
