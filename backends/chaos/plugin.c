@@ -236,10 +236,13 @@ WEIR_PLUGIN_EXPORT const weir_plugin_t *weir_plugin_v0(const weir_host_t *host)
         state_free(state);
         return NULL;
     }
-    // Programs number the kernels, so which there are is part of the build.
+    // Programs number the kernels: which there are, and which are chosen, is part of the build.
     uint64_t digest = 0;
-    for (uint32_t i = 0; i < state->kernel_count; i++)
-        digest = weir_chaos_digest(digest, state->kernels[i].name, strlen(state->kernels[i].name));
+    for (uint32_t i = 0; i < state->kernel_count; i++) {
+        const weir_kernel_t *kernel = &state->kernels[i];
+        digest = weir_chaos_digest(digest, kernel->name, strlen(kernel->name));
+        digest = weir_chaos_digest(digest, &kernel->head.flags, sizeof kernel->head.flags);
+    }
     snprintf(state->build, sizeof state->build, "%s %016llx wraps %s %s", WEIR_CHAOS_BUILD,
         (unsigned long long)digest, state->wrapped.name,
         state->wrapped.build ? state->wrapped.build : "");
