@@ -19,7 +19,7 @@ if(TARGET weir_kernels_cpu AND TARGET weir_cpu)
 
     foreach(name IN ITEMS blocked blocked_conv)
         weir_test(NAME kernels_cpu_${name} SOURCES cpu_${name}_test.c
-            LIBS ${CMAKE_DL_LIBS} TIMEOUT 120)
+            LIBS ${CMAKE_DL_LIBS} TIMEOUT 600)
         target_compile_definitions(test_kernels_cpu_${name} PRIVATE
             WEIR_CPU_PLUGIN="$<TARGET_FILE:weir_cpu>")
         add_dependencies(test_kernels_cpu_${name} weir_cpu)
