@@ -74,10 +74,7 @@ static void scales(void **state)
 {
     (void)state;
     for (int which = 0; which < 5; which++) {
-        if (which) {
-            graph_teardown(NULL);
-            graph_setup(NULL);
-        }
+        another_graph();
         uint32_t q = bhsd("q", 5, 4), k = bhsd("k", 7, 4), v = bhsd("v", 7, 6);
         uint32_t kt =
             which == 1 ? PERM(OP("Mul", scalar(0.5f), k), 0, 1, 3, 2) : PERM(k, 0, 1, 3, 2);
@@ -160,10 +157,7 @@ static void packed(void **state)
 {
     (void)state;
     for (int gather = 0; gather < 2; gather++) {
-        if (gather) {
-            graph_teardown(NULL);
-            graph_setup(NULL);
-        }
+        another_graph();
         uint32_t x = INPUT("x", WEIR_F32, sym("b"), sym("s"), 3, 8, 15);
         uint32_t turned = PERM(x, 2, 0, 3, 1, 4), part[3], index;
         for (int64_t i = 0; i < 3; i++) {
@@ -242,10 +236,7 @@ static void read_twice(void **state)
 {
     (void)state;
     for (int which = 0; which < 3; which++) {
-        if (which) {
-            graph_teardown(NULL);
-            graph_setup(NULL);
-        }
+        another_graph();
         PIECES();
         uint32_t scaled = OP("Mul", scores, scalar(0.5f)), p = softmax(scaled, 3);
         output(which == 0 ? p : OP("Exp", which == 1 ? scaled : scores));
@@ -257,16 +248,12 @@ static void scale_is_no_scalar(void **state)
 {
     (void)state;
     for (int which = 0; which < 3; which++) {
-        if (which) {
-            graph_teardown(NULL);
-            graph_setup(NULL);
-        }
+        another_graph();
         PIECES();
         uint32_t by = which == 0 ? RAMP(1, 1, 7) : which == 1 ? INPUT("s", WEIR_F32, 1) : scalar(0);
         kept(OP("MatMul", softmax(OP("Mul", scores, by), 3), v));
     }
-    graph_teardown(NULL);
-    graph_setup(NULL);
+    another_graph();
     PIECES();
     kept(OP("MatMul", softmax(OP("Div", scalar(1), scores), 3), v));
 }
@@ -287,10 +274,7 @@ static void mask_near_misses(void **state)
 {
     (void)state;
     for (int which = 0; which < 3; which++) {
-        if (which) {
-            graph_teardown(NULL);
-            graph_setup(NULL);
-        }
+        another_graph();
         PIECES();
         uint32_t c = INPUT("c", WEIR_BOOL, 5, 7), mask = INPUT("mask", WEIR_F32, 5, 7);
         if (which == 0) // not an addition
@@ -302,8 +286,7 @@ static void mask_near_misses(void **state)
         kept(OP("MatMul", softmax(scores, 3), v));
     }
     // Makes the scores larger.
-    graph_teardown(NULL);
-    graph_setup(NULL);
+    another_graph();
     uint32_t q = INPUT("q", WEIR_F32, 1, 3, 5, 4), k = INPUT("k", WEIR_F32, 1, 3, 4, 7);
     uint32_t scores = OP("Add", OP("MatMul", q, k), INPUT("mask", WEIR_F32, 2, 1, 1, 7));
     kept(OP("MatMul", softmax(scores, 3), bhsd("v", 7, 6)));
@@ -315,10 +298,7 @@ static void operands_near_misses(void **state)
 {
     (void)state;
     for (int which = 0; which < 4; which++) {
-        if (which) {
-            graph_teardown(NULL);
-            graph_setup(NULL);
-        }
+        another_graph();
         uint32_t q = bhsd("q", 7, 4);
         uint32_t k = which == 0   ? INPUT("k", WEIR_F32, 2, 1, 4, 7)
                      : which == 1 ? RAMP(0, 1, 2, 3, 4, 7)
@@ -384,8 +364,7 @@ static void shapes_refused(void **state)
         {"bshd", "bsd", 0, 3, 4, 7, "leaves out"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        graph_teardown(NULL);
-        graph_setup(NULL);
+        another_graph();
         uint32_t q = INPUT("q", WEIR_F32, 2, 5, cases[i].heads, cases[i].width);
         uint32_t k = INPUT("k", WEIR_F32, 2, 3, 7, 4);
         attention(cases[i].q_layout, cases[i].y_layout, cases[i].part, q, k,
