@@ -1,17 +1,36 @@
-// engine/base/hash.c: the only place that includes xxhash (header only, nothing is linked).
+// engine/base/hash.c: XXH3 by xxhash (header only, nothing is linked), here and in hash_avx2.c.
 #include "engine/base/hash.h"
+#include "engine/base/hash_avx2.h"
 
 #define XXH_INLINE_ALL
+#include <stdbool.h>
 #include <stdio.h>
 #include <xxhash.h>
 
+#if defined(WEIR__HASH_AVX2)
+#define LONG_BYTES 1024 // from here on vectors matter
+
+static bool is_wide(uint64_t bytes)
+{
+    return bytes >= LONG_BYTES && __builtin_cpu_supports("avx2");
+}
+#endif
+
 uint64_t weir__hash64(const void *data, uint64_t bytes, uint64_t seed)
 {
+#if defined(WEIR__HASH_AVX2)
+    if (is_wide(bytes))
+        return weir__hash64_avx2(data, bytes, seed);
+#endif
     return XXH3_64bits_withSeed(data, (size_t)bytes, seed);
 }
 
 weir__hash_t weir__hash128(const void *data, uint64_t bytes)
 {
+#if defined(WEIR__HASH_AVX2)
+    if (is_wide(bytes))
+        return weir__hash128_avx2(data, bytes);
+#endif
     XXH128_hash_t hash = XXH3_128bits(data, (size_t)bytes);
     return (weir__hash_t){.low = hash.low64, .high = hash.high64};
 }
@@ -37,6 +56,12 @@ void weir__hash_stream_begin(weir__hash_stream_t *stream)
 
 void weir__hash_stream_add(weir__hash_stream_t *stream, const void *data, uint64_t bytes)
 {
+#if defined(WEIR__HASH_AVX2)
+    if (is_wide(bytes)) {
+        weir__hash_stream_add_avx2(stream, data, bytes);
+        return;
+    }
+#endif
     if (bytes)
         XXH3_128bits_update(state_of(stream), data, (size_t)bytes);
 }

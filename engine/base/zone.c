@@ -32,6 +32,33 @@ void weir__zone_free(weir__zone_t *zone)
     zone->used_bytes = 0;
 }
 
+weir__zone_chunk_t *weir__zone_leave(weir__zone_t *zone)
+{
+    weir__zone_chunk_t **largest = &zone->chunks;
+    for (weir__zone_chunk_t **link = &zone->chunks; *link; link = &(*link)->next)
+        if ((*link)->capacity_bytes > (*largest)->capacity_bytes)
+            largest = link;
+    weir__zone_chunk_t *block = *largest;
+    if (block)
+        *largest = block->next;
+    weir__zone_free(zone);
+    return block;
+}
+
+void weir__zone_adopt(weir__zone_t *zone, weir__zone_chunk_t *block)
+{
+    if (!block)
+        return;
+    block->used_bytes = 0;
+    block->next = zone->chunks;
+    zone->chunks = block;
+}
+
+void weir__zone_drop(weir__heap_t *heap, weir__zone_chunk_t *block)
+{
+    weir__heap_free(heap, block);
+}
+
 static weir__zone_chunk_t *add_chunk(weir__zone_t *zone, uint64_t bytes)
 {
     weir__zone_chunk_t *head = zone->chunks;

@@ -368,34 +368,53 @@ static int fill_file(weir__cache_t *cache, weir__hash_t key, uint64_t bytes, wei
 
 // Made in memory that is there, then written; when that fails, the memory is the blob.
 static weir_status_t fill_and_store(weir__cache_t *cache, weir__heap_t *heap, weir__hash_t key,
-    void *memory, uint64_t bytes, weir__fill_fn fill, void *user, weir__view_t *out_view)
+    weir__scratch_t *scratch, uint64_t bytes, weir__fill_fn fill, void *user,
+    weir__view_t *out_view)
 {
-    weir_status_t status = fill(user, memory, bytes);
-    int error = status ? 0 : store(cache, key, memory, bytes, out_view);
+    weir_status_t status = fill(user, scratch->memory, bytes);
+    int error = status ? 0 : store(cache, key, scratch->memory, bytes, out_view);
     if (error) {
         warn_unwritten(cache, error, bytes);
-        set_memory(out_view, heap, memory, bytes);
-    } else {
-        weir__heap_free(heap, memory);
+        set_memory(out_view, heap, scratch->memory, bytes);
+        *scratch = (weir__scratch_t){0};
     }
     return status;
 }
 
-weir_status_t weir__cache_put(weir__cache_t *cache, weir__heap_t *heap, weir__hash_t key,
-    uint64_t bytes, weir__fill_fn fill, void *user, weir__view_t *out_view)
+static bool grow_scratch(weir__heap_t *heap, weir__scratch_t *scratch, uint64_t bytes)
+{
+    if (scratch->memory && scratch->bytes >= bytes)
+        return true;
+    weir__heap_free(heap, scratch->memory);
+    *scratch = (weir__scratch_t){.memory = weir__heap_alloc(heap, bytes), .bytes = bytes};
+    return scratch->memory != NULL;
+}
+
+weir_status_t weir__cache_put_by(weir__cache_t *cache, weir__heap_t *heap, weir__hash_t key,
+    uint64_t bytes, weir__fill_fn fill, void *user, weir__scratch_t *scratch,
+    weir__view_t *out_view)
 {
     *out_view = (weir__view_t){0};
     if (!weir__cache_is_on(cache))
         return put_in_memory(heap, bytes, fill, user, out_view);
-    void *memory = bytes <= IN_MEMORY_BYTES_MAX ? weir__heap_alloc(heap, bytes) : NULL;
-    if (memory)
-        return fill_and_store(cache, heap, key, memory, bytes, fill, user, out_view);
+    if (bytes <= IN_MEMORY_BYTES_MAX && grow_scratch(heap, scratch, bytes))
+        return fill_and_store(cache, heap, key, scratch, bytes, fill, user, out_view);
     weir_status_t status = NULL;
     int error = fill_file(cache, key, bytes, fill, user, &status, out_view);
     if (!error)
         return status;
     warn_unwritten(cache, error, bytes);
     return put_in_memory(heap, bytes, fill, user, out_view);
+}
+
+weir_status_t weir__cache_put(weir__cache_t *cache, weir__heap_t *heap, weir__hash_t key,
+    uint64_t bytes, weir__fill_fn fill, void *user, weir__view_t *out_view)
+{
+    weir__scratch_t scratch = {0};
+    weir_status_t status =
+        weir__cache_put_by(cache, heap, key, bytes, fill, user, &scratch, out_view);
+    weir__heap_free(heap, scratch.memory);
+    return status;
 }
 
 static weir_status_t fill_copy(void *user, void *destination, uint64_t bytes)

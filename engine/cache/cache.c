@@ -15,6 +15,13 @@
 // A temporary file older than this belongs to a process that died.
 #define TEMPORARY_LIFE_S 3600
 
+// Listing a folder takes 2 us a blob, so that one of many is listed only when it has changed, or a
+// day later.
+#define MARKER ".weir-trimmed"
+#define MARKER_MAGIC 0x316d697274726577ull // "wertrim1"
+#define MARKED_LEAST 256                   // blobs
+#define LOOK_AGAIN_S 86400
+
 void weir__cache_default_dir(char *out_path, size_t capacity)
 {
     const char *own = secure_getenv("WEIR_CACHE_DIR");
@@ -147,10 +154,77 @@ static entry_t *list_blobs(
     return entries;
 }
 
+// What the folder was when a listing of it found nothing to remove. Not synced and not locked: one
+// that is lost or wrong costs a listing, or puts one off for a day.
+typedef struct marker {
+    uint64_t magic, limit_bytes;
+    int64_t changed_ns; // the folder's own time: a new blob changes it
+    int64_t looked_s;
+} marker_t;
+
+static int64_t changed_ns(const weir__cache_t *cache)
+{
+    struct stat stat;
+    return fstat(cache->folder, &stat) == 0
+               ? (int64_t)stat.st_mtim.tv_sec * 1000000000ll + stat.st_mtim.tv_nsec
+               : -1;
+}
+
+static bool is_settled(const weir__cache_t *cache, uint64_t limit_bytes)
+{
+    marker_t marker = {0};
+    int file = openat(cache->folder, MARKER, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (file < 0)
+        return false;
+    bool whole = read(file, &marker, sizeof marker) == (ssize_t)sizeof marker;
+    close(file);
+    int64_t age_s = (int64_t)time(NULL) - marker.looked_s;
+    return whole && marker.magic == MARKER_MAGIC && marker.limit_bytes == limit_bytes &&
+           marker.changed_ns == changed_ns(cache) && age_s >= 0 && age_s < LOOK_AGAIN_S;
+}
+
+static void mark(const weir__cache_t *cache, uint64_t limit_bytes, int64_t changed)
+{
+    const marker_t marker = {.magic = MARKER_MAGIC,
+        .limit_bytes = limit_bytes,
+        .changed_ns = changed,
+        .looked_s = (int64_t)time(NULL)};
+    int file = openat(
+        cache->folder, MARKER, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (file < 0)
+        return;
+    ssize_t written = pwrite(file, &marker, sizeof marker, 0);
+    (void)written;
+    close(file);
+}
+
+// The oldest go first, until the rest fits and none is left that nobody used for long.
+static uint64_t remove_oldest(
+    weir__cache_t *cache, entry_t *entries, size_t count, uint64_t bytes, uint64_t limit_bytes)
+{
+    const int64_t expired_ns = ((int64_t)time(NULL) - WEIR__CACHE_UNUSED_S) * 1000000000ll;
+    uint64_t removed = 0;
+    bool any = bytes > limit_bytes;
+    for (size_t i = 0; i < count && !any; i++)
+        any = entries[i].used_ns < expired_ns;
+    if (any)
+        qsort(entries, count, sizeof *entries, by_age);
+    for (size_t i = 0; any && i < count; i++) {
+        if (bytes - removed <= limit_bytes && entries[i].used_ns >= expired_ns)
+            break;
+        if (unlinkat(cache->folder, entries[i].name, 0) == 0)
+            removed += entries[i].bytes;
+    }
+    return removed;
+}
+
 static void trim(weir__cache_t *cache, uint64_t limit_bytes)
 {
-    uint64_t bytes = 0, removed = 0;
+    uint64_t bytes = 0;
     size_t count = 0;
+    if (is_settled(cache, limit_bytes))
+        return;
+    int64_t changed = changed_ns(cache);
     int copy = fcntl(cache->folder, F_DUPFD_CLOEXEC, 0);
     DIR *folder = copy < 0 ? NULL : fdopendir(copy);
     if (!folder) {
@@ -160,18 +234,13 @@ static void trim(weir__cache_t *cache, uint64_t limit_bytes)
     }
     entry_t *entries = list_blobs(cache, folder, &count, &bytes);
     closedir(folder);
-    if (bytes > limit_bytes)
-        qsort(entries, count, sizeof *entries, by_age);
-    for (size_t i = 0; i < count && bytes > limit_bytes; i++) {
-        if (unlinkat(cache->folder, entries[i].name, 0) != 0)
-            continue;
-        bytes -= entries[i].bytes;
-        removed += entries[i].bytes;
-    }
+    uint64_t removed = remove_oldest(cache, entries, count, bytes, limit_bytes);
     weir__heap_free(cache->heap, entries);
     if (removed)
         weir__log(cache->log, WEIR_LOG_INFO, "cache",
             "removed %" PRIu64 " bytes not used lately from %s", removed, cache->dir);
+    else if (count >= MARKED_LEAST)
+        mark(cache, limit_bytes, changed);
 }
 
 // ---- Open and close --------------------------------------------------------------------------

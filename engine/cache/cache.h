@@ -22,7 +22,11 @@
 #include <stdbool.h>
 #include <weir/limits.h>
 
-#define WEIR__CACHE_BYTES_DEFAULT (8ull << 30)
+// What the folder may hold: two or three large models, or ten like MiniLM (a model takes about 1.5
+// times its weights).
+#define WEIR__CACHE_BYTES_DEFAULT (2ull << 30)
+// Blobs that nobody used for so long go even where there is room.
+#define WEIR__CACHE_UNUSED_S (30 * 86400)
 
 typedef struct weir__cache weir__cache_t;
 
@@ -34,8 +38,7 @@ void weir__cache_default_dir(char *out_path, size_t capacity);
 // Opens a cache; makes the folder when it is not there. A folder that cannot be used gives a
 // warning and a cache that keeps everything in memory. dir:   NULL: the default one; "": none.
 // bytes: what the folder may hold (0: WEIR__CACHE_BYTES_DEFAULT). Blobs not used for the longest
-// time are
-//        removed now, until it holds no more; while it is open it may grow past that.
+//        time are removed now, until it holds no more; while it is open it may grow past that.
 // heap, log: must outlive the cache. log NULL: silent.
 // Errors: RESOURCE_EXHAUSTED.
 weir_status_t weir__cache_open(weir__heap_t *heap, const weir__log_t *log, const char *dir,
@@ -69,6 +72,17 @@ typedef weir_status_t (*weir__fill_fn)(void *user, void *destination, uint64_t b
 // Threads: any. Errors: what `fill` returns; RESOURCE_EXHAUSTED.
 weir_status_t weir__cache_put(weir__cache_t *cache, weir__heap_t *heap, weir__hash_t key,
     uint64_t bytes, weir__fill_fn fill, void *user, weir__view_t *out_view);
+
+// The same with memory to work in that outlives the call: making many blobs one after the other,
+// the kernel hands out, and clears, one block instead of as many. memory NULL: none yet. Owns: the
+// caller frees `memory`.
+typedef struct weir__scratch {
+    void *memory;
+    uint64_t bytes;
+} weir__scratch_t;
+weir_status_t weir__cache_put_by(weir__cache_t *cache, weir__heap_t *heap, weir__hash_t key,
+    uint64_t bytes, weir__fill_fn fill, void *user, weir__scratch_t *scratch,
+    weir__view_t *out_view);
 
 // The same for bytes that come in order: they go from the processor's cache into the file. `pour`
 // puts exactly `bytes` bytes into the sink; it is called again, from the beginning, when the file

@@ -14,6 +14,7 @@ typedef struct explain_options {
     const char *model;
     const char *devices;
     const char *placement;
+    const char *precision;
     const char *dot;
     weir__cli_option_count_t threads;
     bool is_json;
@@ -25,6 +26,7 @@ typedef struct explain_options {
 static const weir__cli_option_t rows[] = {
     WEIR__CLI_ROW_DEVICE(explain_options_t, devices, WEIR__CLI_DEVICE_HELP),
     WEIR__CLI_ROW_PLACE(explain_options_t, placement),
+    WEIR__CLI_ROW_PRECISION(explain_options_t, precision),
     WEIR__CLI_ROW_OPTION(explain_options_t, plugin_options),
     {.name = "--dot",
         .value_name = "FILE",
@@ -57,6 +59,7 @@ static weir_code_t explain(
     const weir__cli_chain_options_t how = {.threads = options->threads.value,
         .devices = options->devices,
         .placement = options->placement,
+        .precision = options->precision,
         .plugin_options = options->plugin_options,
         .is_verbose = options->is_verbose};
     weir_code_t code = weir__cli_chain_engine(chain, &how, fault);

@@ -41,6 +41,9 @@ typedef struct weir__cli_subject {
 #define WEIR__CLI_ROW_PLACE(type, member) \
     {.name = "--place", .value_name = "NODE=DEVICE[;..]", .kind = WEIR__CLI_OPTION_TEXT, \
         .field = offsetof(type, member), .help = WEIR__CLI_PLACE_HELP}
+#define WEIR__CLI_ROW_PRECISION(type, member) \
+    {.name = "--precision", .value_name = "f32|bf16", .kind = WEIR__CLI_OPTION_TEXT, \
+        .field = offsetof(type, member), .help = WEIR__CLI_PRECISION_HELP}
 #define WEIR__CLI_ROW_OPTION(type, member) \
     {.name = "--option", .value_name = "PLUGIN.NAME=VALUE[,..]", .kind = WEIR__CLI_OPTION_TEXT, \
         .field = offsetof(type, member), .help = WEIR__CLI_OPTION_HELP}
@@ -60,8 +63,7 @@ typedef struct weir__cli_subject {
     WEIR__CLI_ROW_DIM(type, subject.dims, dim_help), \
     WEIR__CLI_ROW_DEVICE(type, subject.devices, device_help), \
     WEIR__CLI_ROW_PLACE(type, subject.placement), \
-    {.name = "--precision", .value_name = "f32|bf16", .kind = WEIR__CLI_OPTION_TEXT, \
-        .field = offsetof(type, subject.precision), .help = WEIR__CLI_PRECISION_HELP}, \
+    WEIR__CLI_ROW_PRECISION(type, subject.precision), \
     WEIR__CLI_ROW_OPTION(type, subject.plugin_options), \
     WEIR__CLI_ROW_THREADS(type, subject.threads), \
     {.name = "--json", .field = offsetof(type, subject.is_json), .help = (json_help)}, \

@@ -170,6 +170,9 @@ weir_status_t weir__spec_layout(weir__spec_t *spec);
 weir_status_t weir__spec_get(weir_plan_t *plan, const weir_value_t *inputs, weir__spec_t *parent,
     const void *const *contents, weir__spec_t **out_spec, bool *out_made);
 uint32_t weir__spec_cache_count(weir_plan_t *plan);
+// The memory of a specialization that was dropped is what the next one is made in.
+void weir__spec_zone_begin(weir_plan_t *plan, weir__zone_t *zone);
+void weir__spec_zone_end(weir_plan_t *plan, weir__zone_t *zone);
 weir_status_t weir__spec_cache_create(weir_plan_t *plan);
 // What all specializations begin with: slots of the constants, which none of them writes to.
 // [weir__plan_value_count()]

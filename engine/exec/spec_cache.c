@@ -4,6 +4,7 @@
 #include "engine/exec/spec.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define SPECS_MAX 32
@@ -15,7 +16,8 @@ struct weir__spec_cache {
     pthread_mutex_t lock;
     weir__spec_t *newest;
     uint32_t count;
-    weir__zone_t zone; // of `constants`
+    _Atomic(weir__zone_chunk_t *) spare; // of a specialization that is gone
+    weir__zone_t zone;                   // of `constants`
     weir__slot_t **constants;
 };
 
@@ -26,6 +28,7 @@ static void free_cache(struct weir__spec_cache *cache)
         cache->newest = spec->next;
         weir__spec_release(spec);
     }
+    weir__zone_drop(cache->heap, atomic_load(&cache->spare));
     pthread_mutex_destroy(&cache->lock);
     weir__zone_free(&cache->zone);
     weir__heap_free(cache->heap, cache);
@@ -47,6 +50,18 @@ weir_status_t weir__spec_cache_create(weir_plan_t *plan)
                    weir__slots_of_constants(plan->model->graph, &cache->zone, cache->constants)
                ? NULL
                : weir__status_no_memory();
+}
+
+void weir__spec_zone_begin(weir_plan_t *plan, weir__zone_t *zone)
+{
+    weir__zone_init(zone, &plan->runtime->heap, plan->runtime->limits.graph_bytes);
+    weir__zone_adopt(zone, atomic_exchange(&plan->specs->spare, NULL));
+}
+
+void weir__spec_zone_end(weir_plan_t *plan, weir__zone_t *zone)
+{
+    weir__zone_chunk_t *block = weir__zone_leave(zone);
+    weir__zone_drop(plan->specs->heap, atomic_exchange(&plan->specs->spare, block));
 }
 
 weir__slot_t *const *weir__spec_constants(const weir_plan_t *plan)

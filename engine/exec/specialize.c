@@ -349,7 +349,7 @@ static weir_status_t new_spec(weir_plan_t *plan, weir__spec_t **out_spec)
         return weir__status_no_memory();
     atomic_init(&spec->references, 1);
     spec->plan = plan;
-    weir__zone_init(&spec->zone, &runtime->heap, runtime->limits.graph_bytes);
+    weir__spec_zone_begin(plan, &spec->zone);
     *out_spec = spec;
     spec->slot_of_value = weir__zone_copy(&spec->zone, weir__spec_constants(plan),
         weir__plan_value_count(plan) * sizeof *spec->slot_of_value);
@@ -536,7 +536,7 @@ static void free_spec(weir__spec_t *spec)
             step->kernel->release(&step->plugin->host.abi, step->state);
     }
     weir__heap_t *heap = &spec->plan->runtime->heap;
-    weir__zone_free(&spec->zone);
+    weir__spec_zone_end(spec->plan, &spec->zone);
     weir__heap_free(heap, spec);
 }
 

@@ -3,9 +3,12 @@
 // Kept in the cache, so that every process on the machine maps the same pages and a second start
 // packs nothing. The key says all that the bytes depend on: the constant's content, the kernel's
 // format, the plugin's build and the node's attributes.
+//
+// First all are looked up, then those that are missing are made by the team, one task each.
 #include "engine/plan/plan.h"
 
 #include "engine/base/size.h"
+#include "engine/base/team.h"
 #include <string.h>
 
 typedef struct packing {
@@ -14,6 +17,22 @@ typedef struct packing {
     weir__plugin_t *plugin;
     uint32_t input;
 } packing_t;
+
+// One input of a node that wants a packed constant. In the plan's zone.
+typedef struct request {
+    struct request *next, *next_missing;
+    packing_t packing;
+    weir__plan_node_t *node;
+    weir__hash_t key;
+    uint64_t bytes;
+    uint32_t index; // in plan->packs
+    weir_status_t status;
+} request_t;
+
+typedef struct collection {
+    request_t *requests, *missing; // latest first
+    uint64_t missing_count;
+} collection_t;
 
 static weir_status_t fill(void *user, void *destination, uint64_t bytes)
 {
@@ -91,44 +110,34 @@ static weir_status_t grow_packs(weir_plan_t *plan)
     return NULL;
 }
 
-// Of this plan, of the cache, or made now.
-static weir_status_t find_or_pack(
-    weir_plan_t *plan, packing_t *packing, weir__hash_t key, uint64_t bytes, weir__view_t *out_view)
+// Of this plan, of the cache, or to be made. *out_index: its place in packs.
+static weir_status_t find_pack(
+    weir_plan_t *plan, weir__hash_t key, uint64_t bytes, uint32_t *out_index, bool *out_missing)
 {
-    weir__runtime_t *runtime = plan->runtime;
     char hex[33];
-    uint32_t index;
+    *out_missing = false;
     weir__hash_hex(key, hex);
-    if (weir__map_get(&plan->pack_names, hex, &index)) {
-        *out_view = plan->packs[index];
+    if (weir__map_get(&plan->pack_names, hex, out_index))
         return NULL;
-    }
     WEIR_TRY(grow_packs(plan));
     const char *name = weir__zone_string(&plan->zone, hex, strlen(hex));
     if (!name || !weir__map_put(&plan->pack_names, name, plan->pack_count))
         return weir__status_no_memory();
     weir__view_t *view = &plan->packs[plan->pack_count];
-    bool cached = weir__cache_get(runtime->cache, key, view);
+    bool cached = weir__cache_get(plan->runtime->cache, key, view);
     if (cached && view->bytes != bytes) {
         weir__cache_view_release(view);
         cached = false;
     }
-    if (!cached) {
-        weir_status_t status =
-            weir__cache_put(runtime->cache, &runtime->heap, key, bytes, fill, packing, view);
-        if (status) {
-            weir__map_remove(&plan->pack_names, name);
-            return status;
-        }
-    }
-    plan->pack_count++;
+    *out_index = plan->pack_count++;
+    *out_missing = !cached;
     plan->info.packed_bytes += bytes;
     plan->info.packed_cached_bytes += cached ? bytes : 0;
-    *out_view = *view;
     return NULL;
 }
 
-static weir_status_t pack_input(weir_plan_t *plan, weir__plan_node_t *node, packing_t *packing)
+static weir_status_t pack_input(
+    weir_plan_t *plan, collection_t *collection, weir__plan_node_t *node, const packing_t *packing)
 {
     weir_packing_t wanted = {.head = WEIR_HEAD(weir_packing_t)};
     weir_code_t code = packing->kernel->pack_query(packing->view, packing->input, &wanted);
@@ -141,15 +150,29 @@ static weir_status_t pack_input(weir_plan_t *plan, weir__plan_node_t *node, pack
         return WEIR_ERR(WEIR_INTERNAL,
             "%s: kernel \"%s\" packs into format %u, which is not one of its own", node->label,
             packing->kernel->name, wanted.format);
-    weir__packed_t *packed = &node->packed[packing->input];
-    WEIR_TRY(weir__status_prefix(find_or_pack(plan, packing, key_of(plan, node, packing, &wanted),
-                                     wanted.bytes, &packed->view),
-        "%s", node->label));
-    packed->format = wanted.format;
+    request_t *request = weir__zone_alloc(&plan->zone, sizeof *request);
+    if (!request)
+        return weir__status_no_memory();
+    *request = (request_t){.packing = *packing,
+        .node = node,
+        .key = key_of(plan, node, packing, &wanted),
+        .bytes = wanted.bytes};
+    bool missing;
+    WEIR_TRY(weir__status_prefix(
+        find_pack(plan, request->key, request->bytes, &request->index, &missing), "%s",
+        node->label));
+    request->next = collection->requests;
+    collection->requests = request;
+    if (missing) {
+        request->next_missing = collection->missing;
+        collection->missing = request;
+        collection->missing_count++;
+    }
+    node->packed[packing->input].format = wanted.format;
     return NULL;
 }
 
-static weir_status_t pack_node(weir_plan_t *plan, weir__plan_node_t *node)
+static weir_status_t pack_node(weir_plan_t *plan, collection_t *collection, weir__plan_node_t *node)
 {
     const weir_kernel_t *kernel = node->choice.kernel;
     if (!kernel || !kernel->pack_query || !kernel->pack || node->is_shape)
@@ -160,28 +183,91 @@ static weir_status_t pack_node(weir_plan_t *plan, weir__plan_node_t *node)
         return NULL;
     uint32_t count = node->input_count + node->output_count;
     weir_tensor_t *tensors = weir__zone_array(&plan->zone, count, sizeof *tensors);
+    weir_node_t *view = weir__zone_alloc(&plan->zone, sizeof *view);
     node->packed = weir__zone_array(&plan->zone, node->input_count, sizeof *node->packed);
-    weir_node_t view;
-    if (!tensors || !node->packed)
+    if (!tensors || !view || !node->packed)
         return weir__status_no_memory();
-    if (!weir__view_node(plan, node, tensors, &view) && !alone)
+    if (!weir__view_node(plan, node, tensors, view) && !alone)
         return NULL;
-    packing_t packing = {.kernel = kernel, .view = &view, .plugin = node->choice.device->plugin};
+    packing_t packing = {.kernel = kernel, .view = view, .plugin = node->choice.device->plugin};
     for (packing.input = 0; packing.input < node->input_count; packing.input++)
         if (tensors[packing.input].flags & WEIR_TENSOR_CONSTANT)
-            WEIR_TRY(pack_input(plan, node, &packing));
+            WEIR_TRY(pack_input(plan, collection, node, &packing));
     return NULL;
+}
+
+static weir_status_t collect(
+    weir_plan_t *plan, collection_t *collection, weir__plan_region_t *region)
+{
+    for (uint32_t i = 0; i < region->node_count; i++) {
+        weir__plan_node_t *node = &region->nodes[i];
+        WEIR_TRY(pack_node(plan, collection, node));
+        for (uint32_t r = 0; r < 2; r++)
+            if (node->regions[r])
+                WEIR_TRY(collect(plan, collection, node->regions[r]));
+    }
+    return NULL;
+}
+
+// ---- Making what is missing, on as many threads as are idle
+// --------------------------------------
+
+typedef struct making {
+    weir_plan_t *plan;
+    request_t **requests;
+    weir__scratch_t scratches[WEIR__LEASE_MAX + 1];
+} making_t;
+
+static weir_code_t make_some(void *user, uint32_t worker, uint64_t first, uint64_t count)
+{
+    making_t *making = user;
+    weir__runtime_t *runtime = making->plan->runtime;
+    for (uint64_t i = first; i < first + count; i++) {
+        request_t *request = making->requests[i];
+        request->status = weir__cache_put_by(runtime->cache, &runtime->heap, request->key,
+            request->bytes, fill, &request->packing, &making->scratches[worker],
+            &making->plan->packs[request->index]);
+        if (request->status)
+            return weir_status_code(request->status);
+    }
+    return WEIR_OK;
+}
+
+static weir_status_t make_missing(weir_plan_t *plan, const collection_t *collection)
+{
+    weir__lease_t lease;
+    making_t making = {.plan = plan};
+    uint64_t count = 0;
+    if (!collection->missing)
+        return NULL;
+    making.requests = weir__zone_array(&plan->zone, collection->missing_count, sizeof(request_t *));
+    if (!making.requests)
+        return weir__status_no_memory();
+    for (request_t *request = collection->missing; request; request = request->next_missing)
+        making.requests[count++] = request;
+    weir__lease_begin(plan->runtime->team, 0, &lease);
+    (void)weir__lease_run(&lease, count, make_some, &making); // the requests say what failed
+    weir__lease_end(&lease);
+    for (uint32_t i = 0; i <= WEIR__LEASE_MAX; i++)
+        weir__heap_free(&plan->runtime->heap, making.scratches[i].memory);
+    weir_status_t status = NULL;
+    for (uint64_t i = 0; i < count; i++) {
+        if (status)
+            weir_status_free(making.requests[i]->status);
+        else if (making.requests[i]->status)
+            status = weir__status_prefix(
+                making.requests[i]->status, "%s", making.requests[i]->node->label);
+    }
+    return status;
 }
 
 weir_status_t weir__plan_pack(weir_plan_t *plan, weir__plan_region_t *region)
 {
-    for (uint32_t i = 0; i < region->node_count; i++) {
-        weir__plan_node_t *node = &region->nodes[i];
-        WEIR_TRY(pack_node(plan, node));
-        for (uint32_t r = 0; r < 2; r++)
-            if (node->regions[r])
-                WEIR_TRY(weir__plan_pack(plan, node->regions[r]));
-    }
+    collection_t collection = {0};
+    WEIR_TRY(collect(plan, &collection, region));
+    WEIR_TRY(make_missing(plan, &collection));
+    for (const request_t *request = collection.requests; request; request = request->next)
+        request->node->packed[request->packing.input].view = plan->packs[request->index];
     return NULL;
 }
 

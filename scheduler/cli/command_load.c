@@ -73,6 +73,7 @@ static const weir__cli_option_t rows[] = {
     WEIR__CLI_ROW_DIM(weir__load_options_t, dims,
         "the size of an open dim, by its name or as INPUT:AXIS; of each model that has it"),
     WEIR__CLI_ROW_DEVICE(weir__load_options_t, devices, "where to run, the preferred one first"),
+    WEIR__CLI_ROW_PRECISION(weir__load_options_t, precision),
     WEIR__CLI_ROW_THREADS(weir__load_options_t, threads),
     {.name = "--plot",
         .value_name = "FILE.png",

@@ -37,7 +37,7 @@ typedef enum weir__load_scenario {
 typedef struct weir__load_options {
     weir__cli_option_list_t models;
     const char *qps_text, *slo_text, *scenario_text, *tenants_text;
-    const char *devices, *plot, *json, *trace;
+    const char *devices, *precision, *teams, *plot, *json, *trace;
     weir__cli_option_list_t inputs, dims;
     weir__cli_option_count_t seed, seconds, threads, max_batch, spin_us;
     bool is_verbose;

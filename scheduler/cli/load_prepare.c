@@ -150,7 +150,8 @@ static weir_code_t run_samples(const weir__load_options_t *options,
 static weir_code_t find_answers(const weir__load_options_t *options, weir__load_t *load,
     weir__load_model_t *model, weir__cli_fault_t *fault)
 {
-    const weir__cli_chain_options_t how = {.devices = options->devices};
+    const weir__cli_chain_options_t how = {
+        .devices = options->devices, .precision = options->precision};
     weir__cli_chain_t chain = {.engine = load->chain.engine, .model = model->model};
     weir__cli_inputs_wanted_t wanted = {.model_path = model->path};
     pick(load, model->model, &options->inputs, &wanted.files);
@@ -177,6 +178,7 @@ static weir_code_t serve(const weir__load_options_t *options, weir__load_t *load
     const weir_serving_options_t serving = {.size = sizeof(serving),
         .max_batch = (uint32_t)options->max_batch.value,
         .devices = options->devices,
+        .precision = options->precision,
         .warm_rows = UINT32_MAX,
         .sample = model->samples[0].values};
     return weir__cli_chain_take(

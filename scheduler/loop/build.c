@@ -272,7 +272,8 @@ static weir_status_t place(
             served->version, WEIR__PLACED_MAX);
     weir__placed_t *placed = &served->placed[index];
     memset(placed, 0, sizeof *placed);
-    weir_plan_options_t options = {.size = sizeof options, .devices = devices};
+    weir_plan_options_t options = {
+        .size = sizeof options, .devices = devices, .precision = served->precision};
     weir_status_t missing = weir_plan_create(served->model, &options, &placed->plan);
     placed->missing = missing != NULL;
     if (missing && !(devices && may_be_missing(served->placed_count, missing)))
@@ -457,7 +458,9 @@ weir_status_t weir__build(weir_scheduler_t *scheduler, weir__served_t *served, w
     served->series = weir__observe_add_series(
         scheduler->observe, WEIR__OBSERVE_MODEL, served->name, served->version);
     served->devices = options->devices ? strdup(options->devices) : NULL;
-    if (!served->series || (options->devices && !served->devices))
+    served->precision = options->precision ? strdup(options->precision) : NULL;
+    if (!served->series || (options->devices && !served->devices) ||
+        (options->precision && !served->precision))
         return weir__loop_no_memory();
     WEIR_TRY(copy_ports(served, model));
     WEIR_TRY(set_batching(served, options));

@@ -55,7 +55,9 @@ static weir_status_t do_job(weir_scheduler_t *scheduler, weir__job_t *job)
     case WEIR__JOB_REOPEN:
         return weir_device_reopen(scheduler->engine, job->device_name);
     case WEIR__JOB_PLAN: {
-        weir_plan_options_t options = {.size = sizeof options, .devices = job->device_name};
+        weir_plan_options_t options = {.size = sizeof options,
+            .devices = job->device_name,
+            .precision = job->served->precision};
         return weir_plan_create(job->model, &options, &job->plan);
     }
     case WEIR__JOB_SEAT:

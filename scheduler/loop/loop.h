@@ -202,6 +202,7 @@ struct weir__served {
     weir__stage_t stage;
     uint32_t first_waiting, last_waiting; // requests, while it is not resident
     double rate;                          // of requests, decaying
+    char *precision; // of the plans; NULL: f32
     uint64_t rate_ns;                     // when it was that
     uint32_t making_count;                // instances that the loader makes
     uint64_t wants_load_order;

@@ -425,9 +425,12 @@ void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
     weir__stage_clear(served);
     free(served->names);
     free(served->devices);
+    free(served->precision);
     free(served->path);
-    served->names = served->devices = served->path = NULL;
-    served->charge_bytes = 0;
+    served->names = served->devices = served->precision = served->path = NULL;
+    atomic_store(&served->charge_bytes, 0);
+    atomic_store(&served->grown_bytes, 0);
+    memset(served->booked, 0, sizeof served->booked);
     atomic_store(&served->residency, WEIR__RESIDENT);
     free(served->inputs);
     free(served->outputs);

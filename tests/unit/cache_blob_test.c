@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <time.h>
 
 static const weir__hash_t key = {1, 2};
 
@@ -477,14 +478,16 @@ static void open_removes_the_oldest(void **state)
     for (uint64_t i = 0; i < 4; i++)
         put_text(folder, cache, (weir__hash_t){i, i}, "blob");
     weir__cache_close(cache);
-    // Blob i was last used i hours after the epoch.
+    // Blob i was last used 9 - i hours ago.
+    const time_t now = time(NULL);
     for (int i = 0; i < 4; i++) {
         cache_files(folder, i, path);
         const char *name = strrchr(path, '/') + 1;
         char hex[33];
         for (uint64_t j = 0; j < 4; j++) {
             weir__hash_hex((weir__hash_t){j, j}, hex);
-            struct timespec times[2] = {{.tv_sec = (time_t)j * 3600}, {.tv_sec = (time_t)j * 3600}};
+            const time_t used = now - (time_t)(9 - j) * 3600;
+            struct timespec times[2] = {{.tv_sec = used}, {.tv_sec = used}};
             if (strncmp(name, hex, 32) == 0)
                 assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
         }
@@ -498,6 +501,51 @@ static void open_removes_the_oldest(void **state)
     assert_int_equal(cache_files(folder, 0, NULL), 1);
     assert_true(get_is(cache, (weir__hash_t){1, 1}, "blob"));
     weir__cache_close(cache);
+}
+
+// Goal: what nobody used for a month goes, though there is room.
+static void open_removes_what_nobody_uses(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    char path[700];
+    put_text(folder, cache, (weir__hash_t){1, 1}, "old");
+    cache_files(folder, 0, path);
+    put_text(folder, cache, (weir__hash_t){2, 2}, "new");
+    weir__cache_close(cache);
+    const struct timespec used = {.tv_sec = time(NULL) - WEIR__CACHE_UNUSED_S - 10};
+    assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[2]){used, used}, 0), 0);
+    cache = open_cache(folder);
+    assert_int_equal(cache_files(folder, 0, NULL), 1);
+    assert_true(get_is(cache, (weir__hash_t){2, 2}, "new"));
+    weir__cache_close(cache);
+}
+
+// Goal: a folder of many blobs in which nothing was found to remove is not listed again before it
+// changes, or another limit is asked for.
+// Method: a blob becomes too old without the folder changing; then with a new blob, and a new
+// limit.
+static void open_lists_what_has_changed(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    char path[700];
+    put_text(folder, cache, (weir__hash_t){0, 1}, "old");
+    cache_files(folder, 0, path);
+    for (uint64_t i = 1; i < 300; i++)
+        put_text(folder, cache, (weir__hash_t){i, 1}, "blob");
+    weir__cache_close(cache);
+    for (int i = 0; i < 2; i++) // writes the marker, and finds the folder that holds it unchanged
+        weir__cache_close(open_cache(folder));
+    const struct timespec used = {.tv_sec = time(NULL) - WEIR__CACHE_UNUSED_S - 10};
+    assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[2]){used, used}, 0), 0);
+    weir__cache_close(open_cache(folder));
+    assert_int_equal(access(path, F_OK), 0);
+    const uint64_t limit = 250 * 4500;
+    assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, limit, &cache));
+    assert_int_not_equal(access(path, F_OK), 0);
+    weir__cache_close(cache);
+    assert_true(cache_files(folder, 0, NULL) <= 300);
 }
 
 // Goal: strange files in the folder are left alone.
@@ -607,6 +655,8 @@ int main(void)
         TEST(cache_refuses_an_open_folder),
         TEST(put_falls_back_when_the_disk_is_full),
         TEST(open_removes_the_oldest),
+        TEST(open_removes_what_nobody_uses),
+        TEST(open_lists_what_has_changed),
         TEST(open_leaves_strangers_alone),
         TEST(blobs_from_many_threads),
         TEST(default_dir_follows_the_environment),

@@ -155,6 +155,7 @@ typedef struct weir_serving_options {
                                 // up from the declared shapes
 } weir_serving_options_t;
 
+    const char *precision;      // of its plans, see weir_plan_options_t; NULL: f32
 // Serves a model under a name and a version ("1.2.0": numbers; or any text without '@'). Makes its
 // plans and instances, checks that rows are independent (AUTO; a model that fails runs one request
 // at a time, and the log says so), warms up; requests are taken from the return on.
