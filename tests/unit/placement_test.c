@@ -4,31 +4,17 @@
 // The devices: "chaos", which has memory of its own and the kernels of "cpu"; "picky", a few
 // kernels on the host. Labels: threads
 #include "tests/unit/cache_folder.h"
-#include "tests/unit/engine_world.h"
+#include "tests/unit/device_graphs.h"
 
 #include "engine/plan/place.h"
 
-#define SIDE 8
 #define ROWS 5
 #define PLUGINS WEIR_TEST_CHAOS ":" WORLD_PLUGINS
-
-static message_t start_graph(void)
-{
-    static const int64_t dims[] = {SIDE, SIDE};
-    float w[SIDE * SIDE], v[SIDE * SIDE];
-    message_t graph = {0};
-    fill_floats(w, SIDE * SIDE, 3);
-    fill_floats(v, SIDE * SIDE, 4);
-    add_input(&graph, "x", 1, "N,8");
-    put_message(&graph, 5, raw_tensor("w", 1, 2, dims, w, sizeof w));
-    put_message(&graph, 5, raw_tensor("v", 1, 2, dims, v, sizeof v));
-    return graph;
-}
 
 // Two products with an expression behind each, and Softmax with one in front of it.
 static message_t make_blocks(void)
 {
-    message_t graph = start_graph();
+    message_t graph = start_device_graph();
     add_node(&graph, "MatMul", "one", "x,w", "a", (message_t){0});
     add_node(&graph, "Add", "one_add", "a,x", "b", (message_t){0});
     add_node(&graph, "Tanh", "one_tanh", "b", "c", (message_t){0});
@@ -129,7 +115,7 @@ static void a_unit_is_not_cut(void **state)
 static message_t make_odd(void)
 {
     static const int64_t flat[] = {-1};
-    message_t graph = start_graph();
+    message_t graph = start_device_graph();
     add_int64s(&graph, "flat", 1, flat);
     add_node(&graph, "MatMul", "one", "x,w", "a", (message_t){0});
     add_node(&graph, "Exp", "a=b", "a", "b", (message_t){0});
@@ -290,7 +276,7 @@ static void note_time(const world_t *world, uint32_t device, uint32_t off_class,
 
 static message_t make_product(void)
 {
-    message_t graph = start_graph();
+    message_t graph = start_device_graph();
     add_node(&graph, "MatMul", "one", "x,w", "y", (message_t){0});
     add_output(&graph, "y");
     return graph;
