@@ -138,14 +138,39 @@ static uint64_t write_note(
     return head.count ? at : 0;
 }
 
-void weir__curves_keep(weir_scheduler_t *scheduler, const weir__served_t *served)
+// Writing takes as long as the disk does: the loader's, who has the model pinned meanwhile, so that
+// whoever finds it gone and adds it again reads what was kept.
+static bool post_note(weir_scheduler_t *scheduler, weir__served_t *served, const char *name,
+    const char *note, uint64_t bytes)
+{
+    weir__job_t *job = calloc(1, sizeof *job);
+    void *own = malloc(bytes);
+    weir_status_t status = job && own ? weir__loader_start(scheduler) : weir__loop_no_memory();
+    if (status) {
+        weir_status_free(status);
+        free(own);
+        free(job);
+        return false;
+    }
+    memcpy(own, note, bytes);
+    job->kind = WEIR__JOB_NOTE;
+    job->served = served;
+    memcpy(job->note_name, name, sizeof job->note_name);
+    job->note = own;
+    job->note_bytes = bytes;
+    atomic_fetch_add(&served->pins, 1);
+    weir__loader_post(scheduler, job);
+    return true;
+}
+
+void weir__curves_keep(weir_scheduler_t *scheduler, weir__served_t *served, bool now)
 {
     // While it is loaded its plans are the loader's; nothing was learned since it was kept last.
     bool ours = served->in_core && atomic_load(&served->residency) != WEIR__LOADING;
     char *note = ours ? malloc(NOTE_BYTES_MAX) : NULL;
     for (uint32_t p = 0; note && p < served->placed_count; p++) {
         const weir__placed_t *placed = &served->placed[p];
-        char name[256];
+        char name[256] = {0};
         uint64_t bytes = 0;
         if (placed->receipt.fingerprint[0])
             bytes = write_note(scheduler, served, placed->device, note);
@@ -153,7 +178,8 @@ void weir__curves_keep(weir_scheduler_t *scheduler, const weir__served_t *served
             continue;
         name_note(scheduler, placed, served->max_batch, name);
         // Without a folder for it there is nothing to be done.
-        weir_status_free(weir_engine_keep_note(scheduler->engine, name, note, bytes));
+        if (now || !post_note(scheduler, served, name, note, bytes))
+            weir_status_free(weir_engine_keep_note(scheduler->engine, name, note, bytes));
     }
     free(note);
 }

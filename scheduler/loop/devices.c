@@ -8,6 +8,9 @@
 #include <string.h>
 
 #define REOPEN_NS (1000 * WEIR_MS) // between attempts to open a device that is away
+// Between attempts to make a plan or an instance, twice as long each time.
+#define AGAIN_NS (500 * WEIR_MS)
+#define AGAIN_DOUBLINGS 7u
 
 static bool is_away(const weir__loop_device_t *device)
 {
@@ -47,11 +50,10 @@ bool weir__seat_tell(weir_scheduler_t *scheduler, weir__instance_t *instance)
                                        .version = served->core_version,
                                        .device = instance->placed->device});
     if (code != WEIR_OK) { // it will never say that this one is gone
+        weir__ledger_leave(instance);
         served->instance_count--;
         instance->placed->instance_count--;
-        uint64_t bytes = instance->charge_bytes;
-        weir__seat_free(instance);
-        weir__ledger_unseat(scheduler, bytes);
+        weir__ledger_free_seat(scheduler, instance);
         return false;
     }
     weir__served_gauges(served);
@@ -63,11 +65,9 @@ bool weir__seat_tell(weir_scheduler_t *scheduler, weir__instance_t *instance)
 static void forget(weir_scheduler_t *scheduler, weir__instance_t *instance)
 {
     weir__served_t *served = instance->served;
-    uint64_t bytes = instance->charge_bytes;
     served->instance_count--;
     weir__served_gauges(served);
-    weir__seat_free(instance);
-    weir__ledger_unseat(scheduler, bytes);
+    weir__ledger_free_seat(scheduler, instance);
     weir__served_settle(scheduler, served);
 }
 
@@ -75,6 +75,7 @@ void weir__seat_gone(weir_scheduler_t *scheduler, uint32_t index)
 {
     weir__instance_t *instance = &scheduler->instances[index];
     instance->known = false;
+    weir__ledger_leave(instance);
     instance->placed->instance_count--;
     if (!instance->running) {
         forget(scheduler, instance);
@@ -108,10 +109,13 @@ void weir__device_changed(weir_scheduler_t *scheduler, const weir__core_action_t
 
 // ---- What takes more than one step -------------------------------------------------------------
 
-// The loader makes it. false: it can't.
+// The loader makes it. false: it can't, or there is no memory for it.
 static bool add_instance(
     weir_scheduler_t *scheduler, weir__served_t *served, weir__placed_t *placed)
 {
+    uint64_t reserved_bytes;
+    if (!weir__ledger_reserve_seat(scheduler, served, placed, &reserved_bytes))
+        return false;
     weir__job_t *job = calloc(1, sizeof *job);
     weir_status_t status = job ? weir__loader_start(scheduler) : weir__loop_no_memory();
     if (status) {
@@ -119,9 +123,11 @@ static bool add_instance(
             served->name, served->version, weir_status_text(status));
         weir_status_free(status);
         free(job);
+        weir__ledger_unseat(scheduler, reserved_bytes);
         return false;
     }
     job->kind = WEIR__JOB_SEAT;
+    job->reserved_bytes = reserved_bytes;
     job->served = served;
     job->placed = (uint32_t)(placed - served->placed);
     job->plan = placed->plan;
@@ -138,6 +144,28 @@ static bool takes_instances(const weir_scheduler_t *scheduler, const weir__place
     return !is_away(&scheduler->devices[placed->device]);
 }
 
+// What failed lately is not tried again at once.
+static bool is_due(weir_scheduler_t *scheduler, const weir__placed_t *placed)
+{
+    if (placed->retry_ns <= weir_now_ns())
+        return true;
+    scheduler->held_due_ns = WEIR_MIN(scheduler->held_due_ns, placed->retry_ns);
+    scheduler->chores = true;
+    return false;
+}
+
+static void note_failure(weir_scheduler_t *scheduler, const weir__served_t *served,
+    weir__placed_t *placed, const char *what, weir_status_t status)
+{
+    uint32_t doublings = WEIR_MIN(placed->failure_count, AGAIN_DOUBLINGS);
+    weir__loop_log(scheduler, placed->failure_count ? WEIR_LOG_DEBUG : WEIR_LOG_WARNING, 0,
+        "%s@%s on device \"%s\": no %s for now: %s", served->name, served->version,
+        scheduler->devices[placed->device].name, what, weir_status_text(status));
+    placed->failure_count++;
+    placed->retry_ns = weir_now_ns() + (AGAIN_NS << doublings);
+    scheduler->chores = true;
+}
+
 static uint32_t seats(const weir__placed_t *placed)
 {
     return placed->instance_count + placed->making_count;
@@ -151,7 +179,7 @@ static void scale_up(weir_scheduler_t *scheduler, weir__served_t *served)
     weir__placed_t *best = NULL;
     for (uint32_t p = 0; p < served->placed_count; p++) {
         weir__placed_t *placed = &served->placed[p];
-        if (placed->plan && takes_instances(scheduler, placed) &&
+        if (placed->plan && takes_instances(scheduler, placed) && is_due(scheduler, placed) &&
             seats(placed) < served->instances_max && (!best || seats(placed) < seats(best)))
             best = placed;
     }
@@ -232,6 +260,7 @@ static void plan_again(weir_scheduler_t *scheduler, weir__served_t *served, uint
     weir__job_t *job = calloc(1, sizeof *job);
     if (!job)
         return;
+    served->placed[placed].planning = true;
     job->kind = WEIR__JOB_PLAN;
     job->served = served;
     job->placed = placed;
@@ -249,7 +278,8 @@ void weir__device_mend(weir_scheduler_t *scheduler, weir__served_t *served)
 {
     for (uint32_t p = 0; is_there(served) && p < served->placed_count; p++)
         if (takes_instances(scheduler, &served->placed[p]) &&
-            seats(&served->placed[p]) < served->instances_min) {
+            seats(&served->placed[p]) < served->instances_min && !served->placed[p].planning &&
+            is_due(scheduler, &served->placed[p])) {
             // One that was just made is as good as another.
             if (served->placed[p].plan)
                 fill_up(scheduler, served, &served->placed[p]);
@@ -299,13 +329,16 @@ void weir__device_planned(weir_scheduler_t *scheduler, weir__job_t *job)
 {
     weir__served_t *served = job->served;
     weir__placed_t *placed = &served->placed[job->placed];
-    if (job->status) {
-        weir__loop_log(scheduler, WEIR_LOG_WARNING, 0, "%s@%s on device \"%s\": %s", served->name,
-            served->version, job->device_name, weir_status_text(job->status));
-    } else if (is_there(served) && takes_instances(scheduler, placed)) {
+    bool is_wanted = is_there(served) && takes_instances(scheduler, placed);
+    if (is_there(served))
+        placed->planning = false; // else they are others by now
+    if (job->status && is_wanted) {
+        note_failure(scheduler, served, placed, "plan", job->status);
+    } else if (is_wanted) {
         weir_plan_t *old = placed->plan; // goes with the job
         placed->plan = job->plan;
         job->plan = old;
+        weir__ledger_planned(scheduler, served, placed);
         fill_up(scheduler, served, placed);
     }
     weir__served_unpin(served);
@@ -318,18 +351,36 @@ void weir__device_seated(weir_scheduler_t *scheduler, weir__job_t *job)
     weir__placed_t *placed = &served->placed[job->placed];
     served->making_count--;
     placed->making_count--;
+    weir__ledger_unseat(scheduler, job->reserved_bytes);
     if (job->status)
-        weir__loop_log(scheduler, WEIR_LOG_WARNING, 0, "%s@%s: no further instance: %s",
-            served->name, served->version, weir_status_text(job->status));
-    else if (is_there(served) && placed->plan == job->plan)
+        note_failure(scheduler, served, placed, "further instance", job->status);
+    else if (is_there(served) && placed->plan == job->plan) {
+        placed->failure_count = 0;
+        placed->retry_ns = 0;
         (void)weir__seat_tell(scheduler, job->instance);
-    else { // it was planned anew meanwhile
+    } else { // it was planned anew meanwhile
         weir__seat_free(job->instance);
         if (is_there(served) && placed->plan && takes_instances(scheduler, placed))
             fill_up(scheduler, served, placed);
     }
     weir__served_unpin(served);
     weir__served_settle(scheduler, served);
+}
+
+void weir__device_noted(weir_scheduler_t *scheduler, weir__job_t *job)
+{
+    weir__served_unpin(job->served);
+    weir__served_settle(scheduler, job->served);
+}
+
+// What could not be made is tried again.
+static void make_again(weir_scheduler_t *scheduler, weir__served_t *served)
+{
+    bool has_failed = false;
+    for (uint32_t p = 0; is_there(served) && p < served->placed_count; p++)
+        has_failed |= served->placed[p].failure_count > 0;
+    if (has_failed)
+        weir__device_mend(scheduler, served);
 }
 
 void weir__chores(weir_scheduler_t *scheduler)
@@ -359,8 +410,11 @@ void weir__chores(weir_scheduler_t *scheduler)
             served->wants_up = false;
             scale_up(scheduler, served);
         }
+        make_again(scheduler, served);
         weir__served_settle(scheduler, served);
     }
+    if (scheduler->memory_over)
+        weir__ledger_make_room(scheduler);
     if (scheduler->loads_waiting)
         weir__ledger_retry(scheduler);
 }

@@ -4,7 +4,12 @@
 // before that, and where there is not enough the least valuable models go: reload time x rate of
 // requests / bytes, never one in use. (The idea: GreedyDual-Size-Frequency, L. Cherkasova, 1998.)
 // What goes is in the books until it has been freed, so they are never below what is held; models
-// that wait for memory get it in the order in which they asked.
+// that wait for memory get it in the order in which they asked. One that would not fit if all
+// others went that can go is refused: nobody waits behind it, and nothing is evicted for it.
+//
+// A model's charge is its weights and its least instances. What comes besides is counted as it
+// does: instances above those, buffers, arenas that grow with the shapes that are met. If that is
+// more than there is, models go.
 //
 // What must not be here: a load on the loop.
 #include "scheduler/loop/loop.h"
@@ -29,9 +34,46 @@ static void discharge(weir_scheduler_t *scheduler, uint64_t bytes)
     weir__observe_set(&scheduler->observe->scheduler.memory_bytes, scheduler->memory_used);
 }
 
+static void note(const weir__served_t *served)
+{
+    uint64_t bytes = atomic_load(&served->charge_bytes) + atomic_load(&served->grown_bytes);
+    weir__observe_set(&served->series->memory_bytes, bytes);
+}
+
+static bool is_over(const weir_scheduler_t *scheduler)
+{
+    uint64_t most = scheduler->options.memory_bytes;
+    return most && scheduler->memory_used - scheduler->memory_leaving > most;
+}
+
+// The model's charge becomes another one while it is in the books.
+static void recharge(weir_scheduler_t *scheduler, weir__served_t *served, uint64_t more)
+{
+    atomic_fetch_add(&served->charge_bytes, more); // less: modulo 2^64
+    scheduler->memory_fixed += served->path ? 0 : more;
+    charge(scheduler, more);
+    note(served);
+    if (is_over(scheduler))
+        scheduler->memory_over = scheduler->chores = true;
+}
+
+// It takes more than it was charged with, or less again.
+static void grow(weir_scheduler_t *scheduler, weir__served_t *served, uint64_t more)
+{
+    if (!more)
+        return;
+    atomic_fetch_add(&served->grown_bytes, more);
+    charge(scheduler, more);
+    note(served);
+    if ((int64_t)more > 0 && is_over(scheduler))
+        scheduler->memory_over = scheduler->chores = true;
+}
+
 static double decayed(const weir__served_t *served, uint64_t now_ns)
 {
-    double halves = (double)(now_ns - served->rate_ns) / RATE_HALF_NS;
+    // The loop's clock may be some requests older than the last one of these.
+    uint64_t past_ns = now_ns > served->rate_ns ? now_ns - served->rate_ns : 0;
+    double halves = (double)past_ns / RATE_HALF_NS;
     double rate = served->rate;
     for (; halves >= 1 && rate > 0; halves -= 1)
         rate /= 2;
@@ -41,7 +83,7 @@ static double decayed(const weir__served_t *served, uint64_t now_ns)
 static double worth(const weir__served_t *served, uint64_t now_ns)
 {
     return decayed(served, now_ns) * (double)served->reload_ns /
-           (double)(served->charge_bytes ? served->charge_bytes : 1);
+           (double)WEIR_MAX(atomic_load(&served->charge_bytes), 1u);
 }
 
 // On the loop. Its instances are idle, since no batch of it runs.
@@ -60,13 +102,13 @@ static bool evict(weir_scheduler_t *scheduler, weir__served_t *served)
     }
     job->old_model = served->model;
     served->model = NULL;
-    job->freed_bytes = served->charge_bytes;
+    job->freed_bytes = atomic_load(&served->charge_bytes);
     scheduler->memory_leaving += job->freed_bytes;
     weir__stage_clear(served);
     atomic_store(&served->residency, WEIR__COLD);
     weir__observe_set(&served->series->memory_bytes, 0);
     weir__loop_log(scheduler, WEIR_LOG_INFO, 0, "%s@%s is evicted: %llu bytes", served->name,
-        served->version, (unsigned long long)served->charge_bytes);
+        served->version, (unsigned long long)job->freed_bytes);
     weir__loader_post(scheduler, job);
     return true;
 }
@@ -90,17 +132,32 @@ static weir__served_t *least_worth(const weir_scheduler_t *scheduler)
 
 static bool reserve(weir_scheduler_t *scheduler, const weir__served_t *served)
 {
-    uint64_t most = scheduler->options.memory_bytes;
-    while (
-        most && scheduler->memory_used - scheduler->memory_leaving + served->charge_bytes > most) {
+    uint64_t most = scheduler->options.memory_bytes, needed = atomic_load(&served->charge_bytes);
+    while (most && scheduler->memory_used - scheduler->memory_leaving + needed > most) {
         weir__served_t *victim = least_worth(scheduler);
         if (!victim || !evict(scheduler, victim))
             return false;
     }
-    if (most && scheduler->memory_used + served->charge_bytes > most)
+    if (most && scheduler->memory_used + needed > most)
         return false; // what is on its way out will be enough
-    charge(scheduler, served->charge_bytes);
+    charge(scheduler, needed);
     return true;
+}
+
+void weir__ledger_make_room(weir_scheduler_t *scheduler)
+{
+    scheduler->memory_over = false;
+    while (is_over(scheduler)) {
+        weir__served_t *victim = least_worth(scheduler);
+        if (!victim || !evict(scheduler, victim)) {
+            // All that is there is in use, or stays.
+            weir__loop_log(scheduler, WEIR_LOG_WARNING, 0,
+                "models take %llu bytes, more than memory_bytes (%llu)",
+                (unsigned long long)scheduler->memory_used,
+                (unsigned long long)scheduler->options.memory_bytes);
+            return;
+        }
+    }
 }
 
 static bool begin_load(weir_scheduler_t *scheduler, weir__served_t *served)
@@ -118,6 +175,32 @@ static bool begin_load(weir_scheduler_t *scheduler, weir__served_t *served)
 }
 
 // ---- Requests that wait for a model; the loop --------------------------------------------------
+
+// Not even with everything gone that can go?
+static bool never_fits(const weir_scheduler_t *scheduler, const weir__served_t *served)
+{
+    uint64_t most = scheduler->options.memory_bytes, needed = atomic_load(&served->charge_bytes);
+    return most && (needed > most || scheduler->memory_fixed > most - needed);
+}
+
+static void refuse_waiting(weir_scheduler_t *scheduler, weir__served_t *served)
+{
+    while (served->first_waiting != WEIR__NO_INDEX) {
+        uint32_t index = served->first_waiting;
+        bool is_callers = !scheduler->slots[index].callback; // weir_wait() hands it over
+        weir_status_t status = WEIR_FAIL(WEIR_RESOURCE_EXHAUSTED,
+            "%s@%s takes %llu bytes; of %llu (memory_bytes) models that are always there take %llu",
+            served->name, served->version, (unsigned long long)atomic_load(&served->charge_bytes),
+            (unsigned long long)scheduler->options.memory_bytes,
+            (unsigned long long)scheduler->memory_fixed);
+        weir__ledger_drop(scheduler, index);
+        served->held_count--;
+        weir__turn_final(
+            scheduler, index, WEIR_RESOURCE_EXHAUSTED, WEIR__REFUSE_NO_INSTANCE, status, 0);
+        if (!is_callers)
+            weir_status_free(status);
+    }
+}
 
 bool weir__ledger_enter(weir_scheduler_t *scheduler, uint32_t index)
 {
@@ -137,8 +220,11 @@ bool weir__ledger_enter(weir_scheduler_t *scheduler, uint32_t index)
     else
         scheduler->slots[served->last_waiting].next_held = index;
     served->last_waiting = index;
-    if (atomic_load(&served->residency) == WEIR__COLD && !served->wants_load &&
-        (scheduler->loads_waiting || !begin_load(scheduler, served))) {
+    if (atomic_load(&served->residency) != WEIR__COLD || served->wants_load)
+        return false;
+    if (never_fits(scheduler, served)) {
+        refuse_waiting(scheduler, served);
+    } else if (scheduler->loads_waiting || !begin_load(scheduler, served)) {
         served->wants_load = true;
         served->wants_load_order = scheduler->load_orders++;
         scheduler->loads_waiting++;
@@ -187,10 +273,13 @@ void weir__ledger_retry(weir_scheduler_t *scheduler)
 {
     weir__served_t *served;
     while ((served = longest_waiting(scheduler)) != NULL) {
+        bool fits = !never_fits(scheduler, served);
         bool wanted = served->first_waiting != WEIR__NO_INDEX;
-        if (wanted && !begin_load(scheduler, served))
+        if (wanted && fits && !begin_load(scheduler, served))
             return;
         weir__ledger_forget(scheduler, served);
+        if (wanted && !fits) // models that are always there came meanwhile
+            refuse_waiting(scheduler, served);
     }
 }
 
@@ -199,12 +288,14 @@ void weir__ledger_loaded(weir_scheduler_t *scheduler, weir__served_t *served, we
     if (status) {
         weir__loop_log(scheduler, WEIR_LOG_ERROR, 0, "%s@%s could not be loaded: %s", served->name,
             served->version, weir_status_text(status));
-        discharge(scheduler, served->charge_bytes);
+        discharge(scheduler, atomic_load(&served->charge_bytes));
         atomic_store(&served->residency, WEIR__COLD);
     } else {
         atomic_store(&served->residency, WEIR__RESIDENT);
         weir__observe_add(WEIR__OBSERVE_LOOP, &served->series->loads, 1);
-        weir__observe_set(&served->series->memory_bytes, served->charge_bytes);
+        note(served);
+        for (uint32_t p = 0; p < served->placed_count; p++) // a device may be there that was not
+            weir__ledger_planned(scheduler, served, &served->placed[p]);
         for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
             if (scheduler->instances[i].served == served && !scheduler->instances[i].known)
                 (void)weir__seat_tell(scheduler, &scheduler->instances[i]);
@@ -226,40 +317,51 @@ void weir__ledger_loaded(weir_scheduler_t *scheduler, weir__served_t *served, we
 
 // ---- Models come and go ------------------------------------------------------------------------
 
-// What an instance of this plan needs: as much as the one that was tried.
-static uint64_t seat_bytes(
-    weir_scheduler_t *scheduler, const weir__served_t *served, const weir__placed_t *placed)
+// Between two runs of it.
+static uint64_t session_bytes(const weir_session_t *session)
 {
-    uint64_t most = 0;
+    weir_session_info_t info = {.size = sizeof info};
+    weir_session_describe(session, &info);
+    return info.arena_bytes + info.device_bytes;
+}
+
+static uint64_t weight_bytes(const weir_plan_t *plan)
+{
+    weir_plan_info_t info = {.size = sizeof info};
+    weir_plan_describe(plan, &info);
+    return info.packed_bytes + info.resident_bytes;
+}
+
+// The instances of a plan; each needs as much as the one that was tried.
+static void count_seats(weir_scheduler_t *scheduler, const weir__served_t *served,
+    const weir__placed_t *placed, weir__booked_t *booked)
+{
     for (uint32_t i = 0; i < scheduler->limits.instance_count; i++) {
         const weir__instance_t *instance = &scheduler->instances[i];
         if (instance->served != served || instance->placed != placed)
             continue;
-        weir_session_info_t info = {.size = sizeof info};
-        weir_session_describe(instance->session, &info);
-        most = WEIR_MAX(most, info.arena_bytes + info.device_bytes);
+        booked->seat_bytes = WEIR_MAX(booked->seat_bytes, session_bytes(instance->session));
+        booked->seat_count++;
     }
-    return most;
 }
 
 // The model's constants, and what its plans have packed of them and put on devices, in mapped files
 // of the cache too. Not what the engine holds more than before: others are built at the same time.
 static void count_bytes(weir_scheduler_t *scheduler, weir__served_t *served)
 {
-    uint64_t weights = 0, seats = 0;
-    served->seat_bytes = 0;
+    uint64_t bytes = served->info.parameter_bytes;
     for (uint32_t p = 0; p < served->placed_count; p++) {
         const weir__placed_t *placed = &served->placed[p];
-        weir_plan_info_t info = {.size = sizeof info};
+        weir__booked_t *booked = &served->booked[p];
+        *booked = (weir__booked_t){0};
         if (!placed->plan)
             continue;
-        weir_plan_describe(placed->plan, &info);
-        uint64_t one = seat_bytes(scheduler, served, placed);
-        weights += info.packed_bytes + info.resident_bytes;
-        seats += one * (served->instances_min + (p || served->path ? 0u : WEIR__INLINE_MAX));
-        served->seat_bytes = WEIR_MAX(served->seat_bytes, one);
+        booked->weight_bytes = weight_bytes(placed->plan);
+        count_seats(scheduler, served, placed, booked);
+        uint32_t inlines = p || served->path ? 0 : WEIR__INLINE_MAX;
+        bytes += booked->weight_bytes + booked->seat_bytes * (booked->seat_count + inlines);
     }
-    served->charge_bytes = served->info.parameter_bytes + weights + seats;
+    atomic_store(&served->charge_bytes, bytes);
 }
 
 void weir__ledger_unload(weir_scheduler_t *scheduler, weir__served_t *served)
@@ -283,11 +385,11 @@ weir_status_t weir__ledger_add(
     uint64_t most = scheduler->options.memory_bytes;
     count_bytes(scheduler, served);
     served->reload_ns = weir_now_ns() - begin_ns;
-    if (most && served->charge_bytes > most)
+    uint64_t needed = atomic_load(&served->charge_bytes);
+    if (most && needed > most)
         return WEIR_FAIL(WEIR_RESOURCE_EXHAUSTED,
             "%s@%s takes %llu bytes, all models together may take %llu (memory_bytes)",
-            served->name, served->version, (unsigned long long)served->charge_bytes,
-            (unsigned long long)most);
+            served->name, served->version, (unsigned long long)needed, (unsigned long long)most);
     if (!served->path)
         return NULL;
     WEIR_TRY(weir__loader_start(scheduler));
@@ -300,20 +402,78 @@ void weir__ledger_charge(weir_scheduler_t *scheduler, weir__served_t *served)
 {
     if (served->path)
         return;
-    charge(scheduler, served->charge_bytes);
-    weir__observe_set(&served->series->memory_bytes, served->charge_bytes);
+    uint64_t needed = atomic_load(&served->charge_bytes);
+    charge(scheduler, needed);
+    scheduler->memory_fixed += needed;
+    note(served);
     if (scheduler->options.memory_bytes && scheduler->memory_used > scheduler->options.memory_bytes)
         weir__loop_log(scheduler, WEIR_LOG_WARNING, 0,
             "%s@%s: models that are always there take %llu bytes, more than memory_bytes",
             served->name, served->version, (unsigned long long)scheduler->memory_used);
 }
 
+// What one more instance will take when it has run what the others have.
+static uint64_t expected_bytes(
+    const weir_scheduler_t *scheduler, const weir__served_t *served, const weir__placed_t *placed)
+{
+    uint64_t most = served->booked[placed - served->placed].seat_bytes;
+    for (uint32_t i = 0; i < scheduler->limits.instance_count; i++) {
+        const weir__instance_t *instance = &scheduler->instances[i];
+        if (instance->served == served && instance->placed == placed && instance->known)
+            most = WEIR_MAX(most, instance->known_bytes);
+    }
+    return most;
+}
+
+bool weir__ledger_reserve_seat(weir_scheduler_t *scheduler, const weir__served_t *served,
+    const weir__placed_t *placed, uint64_t *out_bytes)
+{
+    uint64_t most = scheduler->options.memory_bytes;
+    uint32_t count = placed->instance_count + placed->making_count;
+    *out_bytes = 0;
+    if (count < served->booked[placed - served->placed].seat_count)
+        return true;
+    uint64_t bytes = expected_bytes(scheduler, served, placed);
+    // Nobody is evicted for a second instance, nor has it a place before models that wait.
+    if (count >= served->instances_min && most &&
+        (scheduler->loads_waiting || scheduler->memory_used + bytes > most))
+        return false;
+    charge(scheduler, bytes);
+    *out_bytes = bytes;
+    return true;
+}
+
+// The seats of a plan are alike: what one of them takes besides is its own.
 void weir__ledger_seat(weir_scheduler_t *scheduler, weir__instance_t *instance)
 {
-    if (instance->placed->instance_count <= instance->served->instances_min)
+    weir__served_t *served = instance->served;
+    const weir__placed_t *placed = instance->placed;
+    weir__booked_t *booked = &served->booked[placed - served->placed];
+    uint64_t bytes = session_bytes(instance->session);
+    bool is_further = placed->instance_count > served->instances_min;
+    if (is_further)
+        bytes = WEIR_MAX(bytes, expected_bytes(scheduler, served, placed));
+    if (!booked->seat_count && !booked->seat_bytes)
+        booked->seat_bytes = bytes;
+    instance->known_bytes = WEIR_MAX(bytes, booked->seat_bytes);
+    instance->charge_bytes = instance->known_bytes - booked->seat_bytes;
+    grow(scheduler, served, instance->charge_bytes);
+    if (placed->instance_count <= booked->seat_count)
         return;
-    instance->charge_bytes = instance->served->seat_bytes;
-    charge(scheduler, instance->charge_bytes);
+    if (is_further) {
+        grow(scheduler, served, booked->seat_bytes);
+        return;
+    }
+    booked->seat_count++; // its device was away when the model was added
+    recharge(scheduler, served, booked->seat_bytes);
+}
+
+void weir__ledger_leave(weir__instance_t *instance)
+{
+    const weir__placed_t *placed = instance->placed;
+    const weir__booked_t *booked = &instance->served->booked[placed - instance->served->placed];
+    if (placed->instance_count > booked->seat_count)
+        instance->charge_bytes += booked->seat_bytes;
 }
 
 void weir__ledger_unseat(weir_scheduler_t *scheduler, uint64_t bytes)
@@ -321,11 +481,60 @@ void weir__ledger_unseat(weir_scheduler_t *scheduler, uint64_t bytes)
     discharge(scheduler, bytes);
 }
 
+void weir__ledger_free_seat(weir_scheduler_t *scheduler, weir__instance_t *instance)
+{
+    weir__served_t *served = instance->served;
+    uint64_t bytes = instance->charge_bytes;
+    for (uint32_t i = 0; i < served->input_count; i++)
+        bytes += instance->buffers[i].capacity;
+    weir__seat_free(instance);
+    grow(scheduler, served, 0 - bytes);
+}
+
+void weir__ledger_planned(
+    weir_scheduler_t *scheduler, weir__served_t *served, const weir__placed_t *placed)
+{
+    weir__booked_t *booked = &served->booked[placed - served->placed];
+    if (!placed->plan)
+        return;
+    uint64_t bytes = weight_bytes(placed->plan), before = booked->weight_bytes;
+    booked->weight_bytes = bytes;
+    if (bytes != before)
+        recharge(scheduler, served, bytes - before);
+}
+
+void weir__ledger_ran(weir_scheduler_t *scheduler, weir__instance_t *instance)
+{
+    uint64_t bytes = session_bytes(instance->session);
+    if (bytes <= instance->known_bytes)
+        return;
+    uint64_t more = bytes - instance->known_bytes;
+    instance->known_bytes = bytes;
+    instance->charge_bytes += more;
+    grow(scheduler, instance->served, more);
+}
+
+bool weir__ledger_buffer(weir__served_t *served, weir__buffer_t *buffer, uint64_t bytes)
+{
+    size_t before = buffer->capacity;
+    if (bytes <= before)
+        return true;
+    bool is_there = weir__buffer_reserve(buffer, bytes);
+    grow(served->scheduler, served, buffer->capacity - before);
+    return is_there;
+}
+
+void weir__ledger_unbuffer(weir__served_t *served, uint64_t bytes)
+{
+    grow(served->scheduler, served, 0 - bytes);
+}
+
 uint64_t weir__ledger_remove(weir_scheduler_t *scheduler, const weir__served_t *served)
 {
     bool charged = !served->path || atomic_load(&served->residency) == WEIR__RESIDENT;
-    uint64_t bytes = charged ? served->charge_bytes : 0;
+    uint64_t bytes = charged ? atomic_load(&served->charge_bytes) : 0;
     scheduler->memory_leaving += bytes;
+    scheduler->memory_fixed -= served->path ? 0 : bytes;
     return bytes;
 }
 

@@ -1,5 +1,5 @@
 // scheduler/loop/loader.c: the thread for what takes long: models are loaded and freed, devices are
-// opened again, plans are made for them.
+// opened again, plans are made for them, curves are written to the cache's folder.
 //
 // One thread, in order. Each job goes back to
 // the loop, which alone decides what follows from it. It is started by the first model or device
@@ -63,6 +63,8 @@ static weir_status_t do_job(weir_scheduler_t *scheduler, weir__job_t *job)
     case WEIR__JOB_SEAT:
         return weir__seat_create(
             scheduler, job->served, &job->served->placed[job->placed], job->plan, &job->instance);
+    case WEIR__JOB_NOTE:
+        return weir_engine_keep_note(scheduler->engine, job->note_name, job->note, job->note_bytes);
     case WEIR__JOB_FREE:
         break;
     }
@@ -86,8 +88,9 @@ static void *run_loader(void *user_data)
         bool stop = loader->stop;
         pthread_mutex_unlock(&scheduler->lock);
         free_old(job);
-        job->status =
-            stop ? weir__loop_status(WEIR_DRAINING, WEIR__REFUSE_DRAINING) : do_job(scheduler, job);
+        job->status = stop && job->kind != WEIR__JOB_NOTE
+                          ? weir__loop_status(WEIR_DRAINING, WEIR__REFUSE_DRAINING)
+                          : do_job(scheduler, job);
         pthread_mutex_lock(&scheduler->lock);
         job->next = NULL;
         *loader->done_end = job;
@@ -162,6 +165,7 @@ static void free_job(weir__job_t *job)
     weir_plan_free(job->plan);
     weir_model_free(job->model);
     weir_status_free(job->status);
+    free(job->note);
     free(job);
 }
 
@@ -175,6 +179,8 @@ void weir__loader_forget(weir_scheduler_t *scheduler)
         while (lists[i]) {
             weir__job_t *job = lists[i];
             lists[i] = job->next;
+            if (i == 0 && job->kind == WEIR__JOB_NOTE) // posted when the thread had ended
+                job->status = do_job(scheduler, job);
             free_job(job);
         }
     pthread_cond_destroy(&loader->wake);
@@ -209,6 +215,8 @@ bool weir__loader_take(weir_scheduler_t *scheduler)
             weir__device_planned(scheduler, job);
         else if (job->kind == WEIR__JOB_SEAT)
             weir__device_seated(scheduler, job);
+        else if (job->kind == WEIR__JOB_NOTE)
+            weir__device_noted(scheduler, job);
         free_job(job);
         job = next;
     }

@@ -122,14 +122,32 @@ typedef struct weir__placed {
     uint32_t device; // of the scheduler
     uint32_t threads;
     uint32_t instance_count, making_count;
+    uint32_t failure_count; // of what the loader was to make for it, in a row
+    uint64_t retry_ns;      // when it is to try again
+    bool planning;          // the loader makes another plan
     bool missing;           // its device was away when the model was added
     weir_receipt_t receipt; // what all its answers have in common
 } weir__placed_t;
 
+// What of a plan is in its model's charge.
+typedef struct weir__booked {
+    uint64_t weight_bytes; // packed, and on its device
+    uint64_t seat_bytes;   // of one instance, the most that one took
+    uint32_t seat_count;
+} weir__booked_t;
+
 typedef struct weir__inline {
     atomic_uint busy;
+    atomic_uint hung;    // it is busy with a run that was given up
+    uint32_t hang_count; // in a row; whoever has it
     weir_session_t *session;
 } weir__inline_t;
+
+typedef enum weir__inline_ban {
+    WEIR__INLINE_ALLOWED,
+    WEIR__INLINE_NEVER, // there are no sessions for it, or they are of a device that is gone
+    WEIR__INLINE_HUNG   // a run was given up: allowed again when the device has answered others
+} weir__inline_ban_t;
 
 // A dim that the request sets and that has the same name as an earlier one.
 typedef struct weir__same_dim {
@@ -157,7 +175,7 @@ struct weir__served {
     atomic_uint label;
     atomic_uint_fast64_t name_hash;
     atomic_uint tapped;
-    atomic_uint no_inline;          // its first device was lost once: those sessions are of no use
+    atomic_uint no_inline;          // weir__inline_ban_t
     atomic_uint inline_watched;     // that device may hang
     atomic_uint_fast64_t inline_ns; // the longest run there
     uint32_t index;
@@ -185,8 +203,10 @@ struct weir__served {
     // Of a model that is loaded when needed (ledger.c).
     char *path; // NULL: it is always there
     atomic_uint residency;
-    uint64_t charge_bytes, reload_ns;
-    uint64_t seat_bytes; // of one instance
+    atomic_uint_fast64_t charge_bytes; // what is reserved for it
+    atomic_uint_fast64_t grown_bytes;  // what it took besides, since: the loop's, and who lists
+    uint64_t reload_ns;
+    weir__booked_t booked[WEIR__PLACED_MAX];
     weir__placed_t placed[WEIR__PLACED_MAX];
     uint32_t placed_count;
     weir__inline_t inlines[WEIR__INLINE_MAX];
@@ -198,11 +218,12 @@ struct weir__served {
     uint32_t running_count; // requests in batches that run
     uint32_t batch_count;   // those batches
     uint32_t instance_count;
+    uint32_t good_count; // batches that its first device has answered since a run there hung
     uint32_t last_shape; // of the request before, of the table
     weir__stage_t stage;
     uint32_t first_waiting, last_waiting; // requests, while it is not resident
     double rate;                          // of requests, decaying
-    char *precision; // of the plans; NULL: f32
+    char *precision;                      // of the plans; NULL: f32
     uint64_t rate_ns;                     // when it was that
     uint32_t making_count;                // instances that the loader makes
     uint64_t wants_load_order;
@@ -226,8 +247,11 @@ struct weir__instance {
     bool wants_down;         // to be given back
     weir__buffer_t *buffers; // [input_count]
     weir_value_t *inputs, *outputs;
-    uint64_t charge_bytes; // of one that is not in the model's charge
-    uint64_t *tickets;     // of the batch
+    uint64_t charge_bytes;          // of it, what is not in the model's charge
+    uint64_t known_bytes;           // of its session, as the books have it
+    uint32_t seen_shape, seen_rows; // of batches since it was looked at: larger ones take more
+    bool unseen;                    // this batch is one of those
+    uint64_t *tickets;              // of the batch
     uint32_t ticket_count;
     uint32_t rows, run_rows; // of requests; with the filling
     uint64_t batch;
@@ -356,6 +380,7 @@ struct weir_scheduler {
     uint64_t held_due_ns;        // the earliest deadline of requests that the core does not know
     uint64_t drain_due_ns;       // of a drain that waits for those
     uint64_t memory_used;        // reserved for models,
+    uint64_t memory_fixed;       // of that, for those that are always there,
     uint64_t memory_leaving;     // of that, what is being freed
     uint64_t load_orders;
     uint32_t loads_waiting;
@@ -365,6 +390,7 @@ struct weir_scheduler {
     uint64_t stage_epochs;
     bool chores, drained, drain_asked;
     bool stages_wanted; // something may be packed ahead
+    bool memory_over;   // what is there has grown over the bound
     weir_drained_fn drained_fn;
     void *drained_user_data;
     FILE *trace;
@@ -428,7 +454,7 @@ weir_status_t weir__probe(weir_scheduler_t *scheduler, weir__served_t *served,
     const weir_serving_options_t *options, weir__command_t *command);
 
 // ---- shapes.c ----------------------------------------------------------------------------------
-// Lengths and batches are run at 1, 2, 3, 4, 6, 8, 12, 16, 24 … so that few shapes are ever met.
+// Batches are run at weir__core_row_step() rows, so that few shapes are ever met.
 uint32_t weir__shape_round(uint32_t count, uint32_t most);
 // The length that an input of this one is filled up to.
 int64_t weir__shape_length(const weir_padding_t *padding, int64_t length);
@@ -487,8 +513,9 @@ void weir__stage_clear(weir__served_t *served);
 // What was kept of a model's plans, as samples of the command that adds it. The thread that does.
 void weir__curves_read(
     weir_scheduler_t *scheduler, weir__served_t *served, weir__command_t *command);
-// Keeps what has been learned. The loop, while the core knows the model.
-void weir__curves_keep(weir_scheduler_t *scheduler, const weir__served_t *served);
+// Keeps what has been learned, by the loader, or now if `now` or that is not to be had. The loop,
+// while the core knows the model.
+void weir__curves_keep(weir_scheduler_t *scheduler, weir__served_t *served, bool now);
 
 // ---- loader.c ----------------------------------------------------------------------------------
 typedef enum weir__job_kind {
@@ -496,7 +523,8 @@ typedef enum weir__job_kind {
     WEIR__JOB_LOAD,   // served
     WEIR__JOB_REOPEN, // device
     WEIR__JOB_PLAN,   // served, placed, model: a new plan, since the device was opened anew
-    WEIR__JOB_SEAT    // served, placed, plan: one more instance
+    WEIR__JOB_SEAT,   // served, placed, plan: one more instance
+    WEIR__JOB_NOTE    // served, note_name, note
 } weir__job_kind_t;
 
 typedef struct weir__job {
@@ -509,7 +537,11 @@ typedef struct weir__job {
     weir_model_t *old_model;
     weir_plan_t *old_plans[WEIR__PLACED_MAX];
     weir_session_t *old_sessions[WEIR__INLINE_MAX];
-    uint64_t freed_bytes;       // in the books until what is old is gone
+    uint64_t freed_bytes;    // in the books until what is old is gone
+    uint64_t reserved_bytes; // for SEAT, where the model's charge has no room for it
+    char note_name[256];
+    void *note;
+    uint64_t note_bytes;
     weir_plan_t *plan;          // made; or a reference, for SEAT
     weir__instance_t *instance; // made
     weir_status_t status;
@@ -530,10 +562,26 @@ weir_status_t weir__ledger_add(
     weir_scheduler_t *scheduler, weir__served_t *served, uint64_t begin_ns);
 // The loop, as all that follows: a model is served, and is no more.
 void weir__ledger_charge(weir_scheduler_t *scheduler, weir__served_t *served);
-// An instance comes, and is charged with when there are more than what the model was charged with;
-// it goes.
+// Room for one more instance than the model is charged with. false: there is none.
+bool weir__ledger_reserve_seat(weir_scheduler_t *scheduler, const weir__served_t *served,
+    const weir__placed_t *placed, uint64_t *out_bytes);
+// An instance comes, and is charged with when there are more than what the model was charged with.
 void weir__ledger_seat(weir_scheduler_t *scheduler, weir__instance_t *instance);
-void weir__ledger_unseat(weir_scheduler_t *scheduler, uint64_t bytes); // after it was freed
+void weir__ledger_unseat(weir_scheduler_t *scheduler, uint64_t bytes); // what was reserved
+// It is given up, and still counted among its plan's.
+void weir__ledger_leave(weir__instance_t *instance);
+// Frees an instance, and takes what it was charged with out of the books.
+void weir__ledger_free_seat(weir_scheduler_t *scheduler, weir__instance_t *instance);
+// A plan was made anew, or for the first time: its weights.
+void weir__ledger_planned(
+    weir_scheduler_t *scheduler, weir__served_t *served, const weir__placed_t *placed);
+// A batch of a shape that was not met before has ended: its memory is counted.
+void weir__ledger_ran(weir_scheduler_t *scheduler, weir__instance_t *instance);
+// weir__buffer_reserve(), in the books; buffers that are freed.
+bool weir__ledger_buffer(weir__served_t *served, weir__buffer_t *buffer, uint64_t bytes);
+void weir__ledger_unbuffer(weir__served_t *served, uint64_t bytes);
+// Evicts where memory_over.
+void weir__ledger_make_room(weir_scheduler_t *scheduler);
 // What a model is in the books with that is to be freed; weir__ledger_freed() when it has been.
 uint64_t weir__ledger_remove(weir_scheduler_t *scheduler, const weir__served_t *served);
 void weir__ledger_freed(weir_scheduler_t *scheduler, uint64_t bytes);
@@ -558,6 +606,7 @@ void weir__device_lost(weir_scheduler_t *scheduler, uint32_t device, weir__devic
 void weir__device_released(weir_scheduler_t *scheduler, weir__instance_t *instance);
 // It was opened anew, or not; a plan for it was made.
 void weir__device_reopened(weir_scheduler_t *scheduler, const weir__job_t *job);
+void weir__device_noted(weir_scheduler_t *scheduler, weir__job_t *job); // its curves
 void weir__device_planned(weir_scheduler_t *scheduler, weir__job_t *job);
 void weir__device_seated(weir_scheduler_t *scheduler, weir__job_t *job);
 // Tells the core of an instance, which is idle. false: its device is away, so the instance is
@@ -603,6 +652,9 @@ void weir__trace_step(weir_scheduler_t *scheduler, const weir__core_event_t *eve
     weir_code_t code, const weir__core_action_t *actions, size_t action_count);
 
 // ---- submit.c ----------------------------------------------------------------------------------
+// The first device of a model has answered a batch: after some of those, runs on submitters'
+// threads are allowed again. The loop.
+void weir__inline_note_good(weir__served_t *served);
 weir_status_t weir__submit_check(
     weir__served_t *served, const weir_request_t *request, uint32_t *out_rows, uint64_t *out_bytes);
 
@@ -618,6 +670,8 @@ static inline uint64_t weir__turn_due(const weir_scheduler_t *scheduler)
 }
 // Does all there is to do.
 void weir__turn(weir_scheduler_t *scheduler);
+// Has anybody put something? Deadlines apart: weir__turn_due().
+bool weir__turn_is_wanted(weir_scheduler_t *scheduler);
 // May the loop sleep now? If not, there is more to do. Until weir__turn() it counts as asleep.
 bool weir__turn_rest(weir_scheduler_t *scheduler);
 void weir__turn_final(weir_scheduler_t *scheduler, uint32_t index, weir_code_t code,

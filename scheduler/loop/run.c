@@ -42,7 +42,7 @@ bool weir__run_input(weir__instance_t *instance, uint32_t index, const weir_valu
     uint64_t count = weir_value_count(batch);
     size_t element_bytes = weir_dtype_bytes(batch->dtype);
     if (count > UINT64_MAX / 8 ||
-        !weir__buffer_reserve(&instance->buffers[index], count * element_bytes))
+        !weir__ledger_buffer(instance->served, &instance->buffers[index], count * element_bytes))
         return false;
     batch->data = instance->buffers[index].data;
     batch->capacity_bytes = count * element_bytes;
@@ -114,6 +114,10 @@ static weir_status_t start(weir_scheduler_t *scheduler, weir__instance_t *instan
 {
     weir__served_t *served = instance->served;
     WEIR_TRY(pack(scheduler, instance));
+    uint32_t shape = scheduler->slots[(uint32_t)instance->tickets[0]].shape;
+    instance->unseen = shape != instance->seen_shape || instance->run_rows > instance->seen_rows;
+    instance->seen_shape = shape;
+    instance->seen_rows = instance->run_rows;
     instance->run_ns = scheduler->spans ? weir_now_ns() : instance->started_ns;
     if (instance->stopped) {
         // A flag that was raised stays raised.
@@ -270,6 +274,10 @@ void weir__run_ended(weir_scheduler_t *scheduler, uint32_t index)
         for (uint32_t t = 0; t < instance->ticket_count; t++)
             if (waits(scheduler, instance, instance->tickets[t]))
                 copy_out(instance, &scheduler->slots[(uint32_t)instance->tickets[t]]);
+    if (instance->unseen)
+        weir__ledger_ran(scheduler, instance);
+    if (fits && instance->placed == instance->served->placed)
+        weir__inline_note_good(instance->served);
     if (status)
         weir__loop_log(scheduler, WEIR_LOG_WARNING, instance->batch, "%s@%s: a batch of %u: %s",
             instance->served->name, instance->served->version, instance->rows,

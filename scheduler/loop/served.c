@@ -413,6 +413,7 @@ weir_status_t weir_scheduler_label(
 
 void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
 {
+    weir__stage_clear(served);
     weir__observe_remove_series(scheduler->observe, served->series);
     served->series = NULL;
     for (uint32_t i = 0; i < WEIR__INLINE_MAX; i++)
@@ -422,7 +423,6 @@ void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
         served->placed[i].plan = NULL;
     }
     weir_model_free(served->model);
-    weir__stage_clear(served);
     free(served->names);
     free(served->devices);
     free(served->precision);
@@ -441,6 +441,8 @@ void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
     for (uint32_t i = 0; i < WEIR__INLINE_MAX; i++) {
         served->inlines[i].session = NULL;
         atomic_store(&served->inlines[i].busy, 0); // one that hung never let go
+        atomic_store(&served->inlines[i].hung, 0);
+        served->inlines[i].hang_count = 0;
     }
     served->model = NULL;
     served->inputs = served->outputs = NULL;
@@ -449,7 +451,7 @@ void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
     served->same_dims = NULL;
     served->placed_count = served->padding_count = served->same_dim_count = 0;
     atomic_store(&served->tapped, 0);
-    atomic_store(&served->no_inline, 0);
+    atomic_store(&served->no_inline, WEIR__INLINE_ALLOWED);
 }
 
 // Freeing weights takes long and is not the loop's, unless there is nobody else: false.
@@ -491,7 +493,7 @@ void weir__served_settle(weir_scheduler_t *scheduler, weir__served_t *served)
     bool posted = post_free(scheduler, served, bytes);
     // What is the loop's; the rest may be written by whoever gives up adding a model.
     served->instance_count = served->in_loop = served->held_count = served->running_count = 0;
-    served->batch_count = 0;
+    served->batch_count = served->good_count = 0;
     served->in_core = served->wants_up = false;
     served->tap = NULL;
     served->first_waiting = served->last_waiting = WEIR__NO_INDEX;
@@ -519,7 +521,7 @@ int weir_scheduler_served(weir_scheduler_t *scheduler, uint32_t index, weir_serv
         weir_served_t info = {.size = out_served->size,
             .max_batch = served->max_batch,
             .resident = atomic_load(&served->residency) == WEIR__RESIDENT,
-            .memory_bytes = served->charge_bytes,
+            .memory_bytes = atomic_load(&served->charge_bytes) + atomic_load(&served->grown_bytes),
             .instances =
                 (uint32_t)atomic_load_explicit(&served->series->instances, memory_order_relaxed)};
         snprintf(info.name, sizeof info.name, "%s", served->name);

@@ -13,12 +13,22 @@ uint32_t weir__shape_round(uint32_t count, uint32_t most)
     return weir__core_row_step(count, most);
 }
 
+// Lengths are filled up to 1, 2, 3, 4, 6, 8, 12, 16, 24 …, fewer than there are batches: each is a
+// shape in each size of batch.
+static uint32_t round_length(uint32_t length, uint32_t most)
+{
+    uint32_t step = 1;
+    while (step < length)
+        step += step < 2 ? 1 : step & (step - 1) ? step / 3 : step / 2;
+    return step > most && length <= most ? most : step;
+}
+
 int64_t weir__shape_length(const weir_padding_t *padding, int64_t length)
 {
     uint32_t most = padding->length_max ? padding->length_max : UINT32_MAX;
     if (length <= 0 || length > INT32_MAX || length > most)
         return length;
-    return weir__shape_round((uint32_t)length, most);
+    return round_length((uint32_t)length, most);
 }
 
 uint32_t weir__shape_key_capacity(const weir__served_t *served)

@@ -43,8 +43,12 @@ static bool can_stage(const weir__served_t *served)
 void weir__stage_clear(weir__served_t *served)
 {
     weir__stage_t *stage = &served->stage;
-    for (uint32_t i = 0; stage->buffers && i < served->input_count; i++)
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; stage->buffers && i < served->input_count; i++) {
+        bytes += stage->buffers[i].capacity;
         free(stage->buffers[i].data);
+    }
+    weir__ledger_unbuffer(served, bytes);
     free(stage->buffers);
     *stage = (weir__stage_t){.instance = WEIR__NO_INDEX};
 }
@@ -65,7 +69,7 @@ static bool open_stage(
         weir__pack_dims(served, i, weir__slot_input(slot, i), served->max_batch, &batch);
         uint64_t count = weir_value_count(&batch);
         if (count > UINT64_MAX / 8 ||
-            !weir__buffer_reserve(&stage->buffers[i], count * weir_dtype_bytes(batch.dtype)))
+            !weir__ledger_buffer(served, &stage->buffers[i], count * weir_dtype_bytes(batch.dtype)))
             return false;
     }
     stage->epoch = ++scheduler->stage_epochs;

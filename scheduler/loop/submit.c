@@ -9,6 +9,8 @@
 #define PATIENCE_RUNS 16u
 #define PATIENCE_NS (1000 * WEIR_MS)
 #define PATIENCE_UNKNOWN_NS (20000 * WEIR_MS)
+#define GOOD_BATCHES 8u // after those a device that seemed to hang was only slow
+#define HANGS_MAX 3u    // in a row: then a session is not tried any more
 
 // ---- Checks ------------------------------------------------------------------------------------
 
@@ -220,6 +222,33 @@ static void learn_patience(
         atomic_store_explicit(&served->inline_ns, compute_ns, memory_order_relaxed);
 }
 
+// A run was given up, or the session has not answered one that was. It may have been slow only:
+// when the device answers batches, it is tried again, and given twice as long.
+static void note_hang(weir__served_t *served, weir__inline_t *place, uint64_t given_ns)
+{
+    unsigned allowed = WEIR__INLINE_ALLOWED;
+    uint64_t longest_ns = atomic_load_explicit(&served->inline_ns, memory_order_relaxed);
+    longest_ns = WEIR_MAX(longest_ns, given_ns / PATIENCE_RUNS * 2);
+    atomic_store_explicit(&served->inline_ns, longest_ns, memory_order_relaxed);
+    // It stays taken until then: a device may still write to what it has.
+    if (++place->hang_count <= HANGS_MAX)
+        atomic_store(&place->hung, 1);
+    (void)atomic_compare_exchange_strong(&served->no_inline, &allowed, WEIR__INLINE_HUNG);
+}
+
+void weir__inline_note_good(weir__served_t *served)
+{
+    unsigned hung = WEIR__INLINE_HUNG;
+    if (atomic_load_explicit(&served->no_inline, memory_order_relaxed) != WEIR__INLINE_HUNG ||
+        ++served->good_count < GOOD_BATCHES)
+        return;
+    served->good_count = 0;
+    for (uint32_t i = 0; i < WEIR__INLINE_MAX; i++)
+        if (atomic_exchange(&served->inlines[i].hung, 0))
+            atomic_store_explicit(&served->inlines[i].busy, 0, memory_order_release);
+    (void)atomic_compare_exchange_strong(&served->no_inline, &hung, WEIR__INLINE_ALLOWED);
+}
+
 // 10 ns or so: the run was its own queue, batch and end.
 static void note_inline(
     weir_scheduler_t *scheduler, weir__served_t *served, uint32_t tenant, const weir_event_t *event)
@@ -256,12 +285,17 @@ static bool run_inline(weir_scheduler_t *scheduler, weir__served_t *served, weir
         learn_patience(served, place->session, event.receipt.compute_ns);
     weir_code_t code = weir_status_code(event.status);
     hangs = hangs && code == WEIR_DEADLINE_EXCEEDED;
-    bool lost = code == WEIR_DEVICE_LOST || code == WEIR_UNAVAILABLE || hangs;
+    hangs |= code == WEIR_UNAVAILABLE; // an earlier run of this session has not ended
+    bool lost = code == WEIR_DEVICE_LOST;
     if (lost) // for good: its sessions are of a device that is gone
-        atomic_store(&served->no_inline, 1);
-    if (!hangs) // a device may still write to what this one has
+        atomic_store(&served->no_inline, WEIR__INLINE_NEVER);
+    if (hangs) {
+        note_hang(served, place, event.receipt.compute_ns);
+    } else {
+        place->hang_count = 0;
         atomic_store_explicit(&place->busy, 0, memory_order_release);
-    if (lost) {
+    }
+    if (lost || hangs) {
         weir_status_free(event.status);
         return false;
     }

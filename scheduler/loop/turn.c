@@ -411,7 +411,7 @@ static void carry_out(weir_scheduler_t *scheduler, weir__command_t *command)
         add(scheduler, command);
         break;
     case WEIR__COMMAND_REMOVE:
-        weir__curves_keep(scheduler, served);
+        weir__curves_keep(scheduler, served, false);
         weir__turn_feed(scheduler, &(weir__core_event_t){.kind = WEIR__EVENT_MODEL_REMOVE,
                                        .model = served->index,
                                        .version = served->core_version});
@@ -635,16 +635,20 @@ void weir__turn(weir_scheduler_t *scheduler)
     tell_drained(scheduler);
 }
 
+bool weir__turn_is_wanted(weir_scheduler_t *scheduler)
+{
+    return !weir__ring_is_empty(&scheduler->submitted) || !weir__ring_is_empty(&scheduler->ended) ||
+           atomic_load(&scheduler->commands_waiting) || atomic_load(&scheduler->scan_cancels) ||
+           atomic_load(&scheduler->unpinned) || scheduler->ready_states ||
+           weir__loader_has_done(scheduler);
+}
+
 bool weir__turn_rest(weir_scheduler_t *scheduler)
 {
     // A put that does not see `sleeping` comes before this fence, and is seen here.
     atomic_store(&scheduler->sleeping, 1);
     atomic_thread_fence(memory_order_seq_cst);
-    bool rest = weir__ring_is_empty(&scheduler->submitted) &&
-                weir__ring_is_empty(&scheduler->ended) &&
-                !atomic_load(&scheduler->commands_waiting) &&
-                !atomic_load(&scheduler->scan_cancels) && !atomic_load(&scheduler->unpinned) &&
-                !scheduler->ready_states && !weir__loader_has_done(scheduler);
+    bool rest = !weir__turn_is_wanted(scheduler);
     if (!rest)
         atomic_store(&scheduler->sleeping, 0);
     return rest;
@@ -653,7 +657,7 @@ bool weir__turn_rest(weir_scheduler_t *scheduler)
 void weir__turn_shut_down(weir_scheduler_t *scheduler)
 {
     for (uint32_t m = 0; m < atomic_load(&scheduler->model_high); m++)
-        weir__curves_keep(scheduler, &scheduler->models[m]);
+        weir__curves_keep(scheduler, &scheduler->models[m], true);
     atomic_store(&scheduler->closing, 1);
     atomic_store(&scheduler->draining, 1);
     weir__turn(scheduler);

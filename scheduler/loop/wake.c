@@ -30,7 +30,7 @@ struct weir__wake {
     uint32_t open_count; // handles
     uint32_t kind;
     pthread_t thread;
-    bool stop; // the thread of OWN: under `lock` of the scheduler
+    atomic_bool stop; // the thread of OWN
 };
 
 static void arm(weir__wake_t *wake)
@@ -84,6 +84,11 @@ static void on_timer(uv_poll_t *handle, int status, int events)
     turn(wake);
 }
 
+static bool is_stopped(const weir__wake_t *wake)
+{
+    return atomic_load_explicit(&wake->stop, memory_order_acquire);
+}
+
 // About to sleep: looks for work a little longer, so that a request that comes soon is met without
 // a system call.
 static void on_prepare(uv_prepare_t *handle)
@@ -92,12 +97,11 @@ static void on_prepare(uv_prepare_t *handle)
     weir_scheduler_t *scheduler = wake->scheduler;
     weir__spin_t spin = weir__spin_begin(scheduler->options.spin_ns);
     do {
-        if (weir__ring_is_empty(&scheduler->submitted) && weir__ring_is_empty(&scheduler->ended) &&
-            weir__turn_due(scheduler) > spin.now_ns)
+        if (!weir__turn_is_wanted(scheduler) && weir__turn_due(scheduler) > spin.now_ns)
             continue;
         weir__turn(scheduler);
         spin = weir__spin_begin(scheduler->options.spin_ns);
-    } while (weir__spin(&spin));
+    } while (!is_stopped(wake) && weir__spin(&spin));
     rest(wake);
 }
 
@@ -174,14 +178,6 @@ static void close_handles(weir__wake_t *wake)
         release(wake);
 }
 
-static bool is_stopped(weir__wake_t *wake)
-{
-    pthread_mutex_lock(&wake->scheduler->lock);
-    bool stop = wake->stop;
-    pthread_mutex_unlock(&wake->scheduler->lock);
-    return stop;
-}
-
 static void *run_own(void *user_data)
 {
     weir__wake_t *wake = user_data;
@@ -253,9 +249,7 @@ void weir__wake_free(weir_scheduler_t *scheduler)
 {
     weir__wake_t *wake = scheduler->wake;
     if (wake->kind == WEIR_LOOP_OWN) {
-        pthread_mutex_lock(&scheduler->lock);
-        wake->stop = true;
-        pthread_mutex_unlock(&scheduler->lock);
+        atomic_store(&wake->stop, true);
         (void)uv_async_send(&wake->async);
         (void)pthread_join(wake->thread, NULL);
         free(wake);

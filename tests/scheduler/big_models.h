@@ -9,6 +9,7 @@
 #include "tests/scheduler/loop_calls.h"
 
 #include <dirent.h>
+#include <sched.h>
 
 #define BIG_SIDE_MAX 1536
 
@@ -108,16 +109,28 @@ static inline uint64_t big_books(world_t *world)
 
 // How many are resident, when the books say no more than that: what is being loaded is in them, and
 // an eviction until its memory is free.
-static inline uint32_t big_settle(world_t *world, uint64_t each, uint32_t *out_instances)
+static inline uint32_t big_settle(world_t *world, uint32_t *out_instances)
 {
     uint32_t resident;
+    uint64_t bytes;
     do {
         weir_served_t served = {.size = sizeof served};
         resident = *out_instances = 0;
-        for (uint32_t m = 0; weir_scheduler_served(world->scheduler, m, &served); m++)
-            resident += served.resident, *out_instances += served.instances;
-    } while (big_books(world) != resident * each);
+        bytes = 0;
+        for (uint32_t m = 0; weir_scheduler_served(world->scheduler, m, &served); m++) {
+            resident += served.resident;
+            *out_instances += served.instances;
+            bytes += served.resident ? served.memory_bytes : 0;
+        }
+    } while (big_books(world) != bytes);
     return resident;
+}
+
+// Until the last of what was removed, given back or evicted is out of the books.
+static inline void big_await_books(world_t *world, uint64_t bytes)
+{
+    while (big_books(world) != bytes)
+        sched_yield();
 }
 
 // Zipf: model k as often as 1 / (k + 1).

@@ -36,7 +36,25 @@ static void read_trace(told_t *out_told)
     remove(TRACE);
 }
 
-// A scheduler of an engine of its own that answers some requests. out_name: of its note.
+// out_name: of the model's note.
+static void answer_some(world_t *world, uint32_t requests, uint32_t max_batch, char out_name[256])
+{
+    world_add(world, &(weir_serving_options_t){.size = sizeof(weir_serving_options_t),
+                         .max_batch = max_batch,
+                         .batching = WEIR_BATCHING_ON,
+                         .threads = 1});
+    for (uint32_t i = 0; i < requests; i++) {
+        call_t call;
+        weir_event_t event;
+        weir_request_t request = request_of(&call, i, 1 + i % 4);
+        expect_ok(weir_submit(world->scheduler, &request, &call.ticket, NULL, NULL));
+        expect_ok(weir_wait(world->scheduler, call.ticket, 0, &event));
+        snprintf(out_name, 256, "scheduler curves %s %s %s 1 %u", event.receipt.digest,
+            event.receipt.fingerprint, event.receipt.device, max_batch);
+    }
+}
+
+// A scheduler of an engine of its own that answers some requests.
 static void serve(uint32_t requests, uint32_t max_batch, char out_name[256], told_t *out_told)
 {
     world_t world = {0};
@@ -46,19 +64,7 @@ static void serve(uint32_t requests, uint32_t max_batch, char out_name[256], tol
     expect_ok(weir_engine_create(&engine, &world.engine));
     world.model = world_load(world.engine, rows_graph());
     expect_ok(weir_scheduler_create(world.engine, &options, &world.scheduler));
-    world_add(&world, &(weir_serving_options_t){.size = sizeof(weir_serving_options_t),
-                          .max_batch = max_batch,
-                          .batching = WEIR_BATCHING_ON,
-                          .threads = 1});
-    for (uint32_t i = 0; i < requests; i++) {
-        call_t call;
-        weir_event_t event;
-        weir_request_t request = request_of(&call, i, 1 + i % 4);
-        expect_ok(weir_submit(world.scheduler, &request, &call.ticket, NULL, NULL));
-        expect_ok(weir_wait(world.scheduler, call.ticket, 0, &event));
-        snprintf(out_name, 256, "scheduler curves %s %s %s 1 %u", event.receipt.digest,
-            event.receipt.fingerprint, event.receipt.device, max_batch);
-    }
+    answer_some(&world, requests, max_batch, out_name);
     weir_scheduler_free(world.scheduler);
     weir_model_free(world.model);
     weir_engine_free(world.engine);
@@ -93,6 +99,37 @@ static void curves_outlive_the_process(void **state)
     // Other batches are another plan's.
     serve(0, 4, same, &again);
     assert_int_equal(again.count, 0);
+}
+
+// The scheduler lives on: it need not end for what was learned of a model to be kept.
+static void a_model_that_is_removed_leaves_its_note(void **state)
+{
+    (void)state;
+    char name[256], note[4096];
+    uint64_t bytes = 0;
+    world_t world = {0};
+    told_t told;
+    (void)system("rm -rf '" FOLDER "'");
+    weir_engine_options_t engine = {
+        .size = sizeof engine, .threads = 2, .plugin_path = "", .cache_dir = FOLDER};
+    expect_ok(weir_engine_create(&engine, &world.engine));
+    world.model = world_load(world.engine, rows_graph());
+    expect_ok(weir_scheduler_create(world.engine, NULL, &world.scheduler));
+    answer_some(&world, 40, 8, name);
+    expect_status(
+        weir_engine_read_note(world.engine, name, note, sizeof note, &bytes), WEIR_NOT_FOUND, "");
+    expect_ok(weir_scheduler_remove(world.scheduler, "rows", "1.0.0"));
+    weir_status_t status;
+    do
+        status = weir_engine_read_note(world.engine, name, note, sizeof note, &bytes);
+    while (weir_status_code(status) == WEIR_NOT_FOUND && (weir_status_free(status), true));
+    expect_ok(status);
+    assert_in_range(bytes, 64, sizeof note);
+    weir_scheduler_free(world.scheduler);
+    weir_model_free(world.model);
+    weir_engine_free(world.engine);
+    serve(0, 8, name, &told);
+    assert_in_range(told.count, 3, 4);
 }
 
 static void a_damaged_note_is_no_harm(void **state)
@@ -239,6 +276,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(curves_outlive_the_process),
+        cmocka_unit_test(a_model_that_is_removed_leaves_its_note),
         cmocka_unit_test(a_damaged_note_is_no_harm),
         cmocka_unit_test(a_key_that_is_too_short_is_refused),
         cmocka_unit_test(notes),

@@ -291,6 +291,63 @@ static void a_device_that_is_away_at_first_comes(void **state)
     close_devices(&world, &tally);
 }
 
+static atomic_int complaints[2]; // [said once, said again]
+
+static void note_complaint(void *user_data, weir_log_level_t level, const char *module,
+    uint64_t request_id, const char *text)
+{
+    world_log(user_data, level, module, request_id, text);
+    if (strstr(text, "for now"))
+        atomic_fetch_add(&complaints[level == WEIR_LOG_DEBUG], 1);
+}
+
+// The device is there, but nothing can be made on it for some time: that is said once, and tried
+// again until it can.
+static void what_cannot_be_made_is_tried_again(void **state)
+{
+    (void)state;
+    world_t world;
+    tally_t tally = {0};
+    memset(complaints, 0, sizeof complaints);
+    open_logged(&world, "chaos.delay_us=200,chaos.faults=open:fail=9:1;queue_create:fail:1-2",
+        "chaos,cpu", note_complaint);
+    wait_for(&world, &tally, &tally.on_chaos);
+    assert_int_equal(atomic_load(&complaints[0]), 1);
+    assert_int_equal(atomic_load(&complaints[1]), 1);
+    close_devices(&world, &tally);
+}
+
+// One run is so slow that it is taken for a hang; when the device has answered others it is used
+// again.
+static void a_slow_run_does_not_forbid_inline_runs(void **state)
+{
+    (void)state;
+    world_t world;
+    tally_t tally = {0};
+    weir_scheduler_info_t info = {.size = sizeof info};
+    uint64_t before = UINT64_MAX, until_ns = weir_now_ns() + 60000 * WEIR_MS;
+    open_devices(&world, "chaos.devices=1,chaos.faults=run:slow=1100:8", "chaos");
+    do {
+        device_call_t *it = &calls[0];
+        memset(it->wanted, 0, sizeof it->wanted);
+        weir_request_t request = request_of(&it->call, (uint32_t)it->submitted, 2);
+        weir_value_t out = weir_f32_out(it->wanted, WORLD_OUT * 4);
+        expect_ok(weir_session_run(world.session, NULL, 1, &it->call.in, 1, &out));
+        it->tally = &tally;
+        it->submitted++;
+        request.flags = WEIR_REQUEST_INLINE;
+        atomic_store(&it->busy, 1);
+        expect_ok(weir_submit(world.scheduler, &request, NULL, on_answer, it));
+        while (atomic_load(&it->busy))
+            sched_yield();
+        weir_scheduler_describe(world.scheduler, &info);
+        if (info.ended && before == UINT64_MAX) // the slow one went through the loop
+            before = info.inline_runs;
+    } while ((before == UINT64_MAX || info.inline_runs == before) && weir_now_ns() < until_ns);
+    assert_true(info.inline_runs > before); // and there was a slow one
+    close_devices(&world, &tally);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -303,6 +360,8 @@ int main(void)
         cmocka_unit_test(an_inline_run_moves_away_from_a_lost_device),
         cmocka_unit_test(an_inline_run_moves_away_from_a_device_that_hangs),
         cmocka_unit_test(a_device_that_is_away_at_first_comes),
+        cmocka_unit_test(what_cannot_be_made_is_tried_again),
+        cmocka_unit_test(a_slow_run_does_not_forbid_inline_runs),
     };
     return cmocka_run_group_tests_name("loop_devices", tests, NULL, NULL);
 }

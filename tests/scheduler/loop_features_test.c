@@ -4,6 +4,8 @@
 // the test's to say.
 #include "tests/scheduler/loop_calls.h"
 
+#include <dirent.h>
+#include <sys/resource.h>
 #include <uv.h>
 
 // ---- Refusals ----------------------------------------------------------------------------------
@@ -482,23 +484,61 @@ static void a_loop_may_be_borrowed(void **state)
     world_close(&world);
 }
 
-static void a_spinning_loop_answers(void **state)
+// How often a thread of this process has gone to sleep; an offer of its CPU is none.
+static uint64_t sleeps_of(const char *thread)
+{
+    uint64_t sleeps = UINT64_MAX;
+    DIR *folder = opendir("/proc/self/task");
+    assert_non_null(folder);
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        char path[300], line[128], name[32] = "";
+        unsigned long long count = 0;
+        snprintf(path, sizeof path, "/proc/self/task/%s/status", entry->d_name);
+        FILE *file = entry->d_name[0] == '.' ? NULL : fopen(path, "r");
+        while (file && fgets(line, sizeof line, file)) {
+            (void)sscanf(line, "Name: %31s", name);
+            (void)sscanf(line, "voluntary_ctxt_switches: %llu", &count);
+        }
+        if (file)
+            fclose(file);
+        if (strcmp(name, thread) == 0)
+            sleeps = count;
+    }
+    closedir(folder);
+    return sleeps;
+}
+
+// With as much time as they may need, neither the loop nor who waits for an answer goes to sleep
+// between requests; and what is put otherwise (a model, the end) need not wait for them.
+static void a_loop_that_spins_does_not_sleep(void **state)
 {
     (void)state;
+    enum { COUNT = 500 };
     world_t world;
     call_t call;
+    struct rusage before, after;
     world_open(&world, rows_graph(),
         &(weir_scheduler_options_t){
-            .size = sizeof(weir_scheduler_options_t), .spin_ns = 50 * 1000});
+            .size = sizeof(weir_scheduler_options_t), .spin_ns = 100 * 1000 * WEIR_MS});
     world_add(&world, NULL);
-    for (uint32_t i = 0; i < 500; i++) {
+    uint64_t begin_ns = weir_now_ns(), loop_before = 0, slept = 0;
+    for (uint32_t i = 0; i < COUNT + 1; i++) {
         weir_request_t request = request_of(&call, i, 1);
+        if (i == 1) // the loop has been awake since the first one
+            loop_before = sleeps_of("weir-loop");
+        getrusage(RUSAGE_THREAD, &before);
         expect_ok(weir_submit(world.scheduler, &request, &call.ticket, NULL, NULL));
         expect_ok(weir_wait(world.scheduler, call.ticket, 0, NULL));
+        getrusage(RUSAGE_THREAD, &after);
+        slept += (uint64_t)(after.ru_nvcsw - before.ru_nvcsw);
         call.finals = 1;
         check_answer(&world, &call);
     }
+    // Not none: memory may be away, and a tool may have threads of its own.
+    assert_in_range(slept, 0, COUNT / 5);
+    assert_in_range(sleeps_of("weir-loop") - loop_before, 0, COUNT / 5);
     world_close(&world);
+    assert_true(weir_now_ns() - begin_ns < 100 * 1000 * WEIR_MS);
 }
 
 int main(void)
@@ -520,7 +560,7 @@ int main(void)
         cmocka_unit_test(a_drain_may_be_waited_for),
         cmocka_unit_test(freeing_ends_what_is_in_flight),
         cmocka_unit_test(a_loop_may_be_borrowed),
-        cmocka_unit_test(a_spinning_loop_answers),
+        cmocka_unit_test(a_loop_that_spins_does_not_sleep),
     };
     return cmocka_run_group_tests_name("loop_features", tests, NULL, NULL);
 }

@@ -44,13 +44,21 @@ static void more_models_than_memory(void **state)
         threads = threads ? threads : big_threads();
     }
     assert_int_equal(big_threads(), threads);
-    uint32_t instances, resident = big_settle(&world, each, &instances);
+    uint32_t instances, resident = big_settle(&world, &instances);
     assert_true(resident >= 3 && resident <= ROOM);
     assert_int_equal(instances, resident);
     // The engine holds what the books say.
     weir_engine_memory(world.engine, &after, &peak);
     assert_true(after - before >= big_books(&world) * (100 - PERCENT) / 100);
     assert_true(after - before <= big_books(&world) * (100 + PERCENT) / 100);
+    // Buffers for the rows that were run are in them, and all of it goes.
+    assert_true(big_books(&world) > resident * each);
+    for (uint32_t m = 0; m < MODELS; m++) {
+        char name[16];
+        snprintf(name, sizeof name, "m%u", m);
+        expect_ok(weir_scheduler_remove(world.scheduler, name, "1"));
+    }
+    big_await_books(&world, 0);
     weir_scheduler_free(world.scheduler);
     world.scheduler = NULL;
     world_close(&world);
@@ -155,6 +163,88 @@ static void what_is_too_large_is_refused(void **state)
     world_close(&world);
 }
 
+static void add_path(world_t *world, uint32_t model, const char *devices)
+{
+    char name[16], path[512];
+    snprintf(name, sizeof name, "m%u", model);
+    big_path(model, path, sizeof path);
+    expect_ok(weir_scheduler_add(world->scheduler, name, "1", NULL,
+        &(weir_serving_options_t){.size = sizeof(weir_serving_options_t),
+            .batching = WEIR_BATCHING_ON,
+            .path = path,
+            .devices = devices}));
+}
+
+// Models that are always there leave too little for one of the others: that one is told so at
+// once, with the numbers; nobody waits behind it, and nobody goes for it.
+static void what_can_never_fit_is_refused_at_once(void **state)
+{
+    (void)state;
+    enum { SMALL = MODELS };
+    world_t world;
+    char path[512];
+    static big_call_t large, small;
+    weir_model_t *fixed;
+    world_open(&world, rows_graph(), NULL);
+    uint64_t each = big_add(&world, 0, 1);
+    weir_scheduler_free(world.scheduler);
+    big_write(SMALL, SIDE / 4, SMALL + 1);
+    weir_scheduler_options_t options = {.size = sizeof options, .memory_bytes = each + each / 2};
+    expect_ok(weir_scheduler_create(world.engine, &options, &world.scheduler));
+    big_path(1, path, sizeof path);
+    expect_ok(weir_model_load(world.engine, path, NULL, &fixed));
+    add_path(&world, 0, NULL);
+    add_path(&world, SMALL, NULL);
+    big_submit(&world, &small, SIDE / 4, SMALL);
+    big_answer(&world, &small);
+    expect_ok(weir_scheduler_add(world.scheduler, "fixed", "1", fixed,
+        &(weir_serving_options_t){.size = sizeof(weir_serving_options_t), .max_batch = 4}));
+    big_submit(&world, &large, SIDE, 0);
+    big_submit(&world, &small, SIDE / 4, SMALL);
+    weir_event_t event;
+    expect_status(weir_wait(world.scheduler, large.call.ticket, 0, &event), WEIR_RESOURCE_EXHAUSTED,
+        "always there");
+    big_answer(&world, &small);
+    weir_served_t served = {.size = sizeof served};
+    for (uint32_t m = 0; weir_scheduler_served(world.scheduler, m, &served); m++)
+        assert_int_equal(served.resident, strcmp(served.name, "m0") != 0);
+    // With that one gone there is room.
+    expect_ok(weir_scheduler_remove(world.scheduler, "fixed", "1"));
+    big_settle(&world, &served.instances);
+    big_submit(&world, &large, SIDE, 0);
+    big_answer(&world, &large);
+    weir_model_free(fixed);
+    world_close(&world);
+}
+
+// A device that was away when the model was added: its weights there are in the books from when
+// it is used.
+static void a_device_that_comes_is_charged(void **state)
+{
+    (void)state;
+    world_t world = {0};
+    static big_call_t call;
+    weir_engine_options_t engine = {.size = sizeof engine,
+        .threads = 2,
+        .plugin_path = WEIR_TEST_CHAOS,
+        .plugin_options = "chaos.devices=1,chaos.faults=open:fail=9:1",
+        .cache_dir = ""};
+    expect_ok(weir_engine_create(&engine, &world.engine));
+    expect_ok(weir_scheduler_create(world.engine, NULL, &world.scheduler));
+    add_path(&world, 0, "chaos,cpu");
+    weir_served_t served = {.size = sizeof served};
+    assert_int_equal(1, weir_scheduler_served(world.scheduler, 0, &served));
+    uint64_t before = served.memory_bytes;
+    weir_event_t event;
+    do {
+        big_submit(&world, &call, SIDE, 0);
+        expect_ok(weir_wait(world.scheduler, call.call.ticket, 0, &event));
+        assert_true(call.y[0] == 3);
+    } while (strcmp(event.receipt.device, "chaos") != 0);
+    assert_true(big_books(&world) >= before + SIDE * SIDE * sizeof(float));
+    world_close(&world);
+}
+
 static void requests_for_models_that_wait_end_in_time(void **state)
 {
     (void)state;
@@ -195,6 +285,8 @@ int main(void)
         cmocka_unit_test(what_the_cache_holds_is_charged),
         cmocka_unit_test(models_do_without_a_device_that_is_away),
         cmocka_unit_test(what_is_too_large_is_refused),
+        cmocka_unit_test(what_can_never_fit_is_refused_at_once),
+        cmocka_unit_test(a_device_that_comes_is_charged),
         cmocka_unit_test(requests_for_models_that_wait_end_in_time),
     };
     return cmocka_run_group_tests_name("loop_ledger", tests, write_models, NULL);
