@@ -1,23 +1,27 @@
 // backends/cuda/conv.c: convolutions by cuDNN's backend API: an operation graph, an engine, a plan.
 //
-// The graph is conv, then + bias, then relu as far as they are asked for; what lies between is
-// virtual. Engines come from the heuristic in its order; strict f32 leaves out those whose notes
-// say tensor cores or rounded inputs. The first that makes a plan is taken, and its number kept, so
-// that the next time it is tried first. Must not be asked from a launch: making a plan takes
-// milliseconds.
+// The graph is one convolution of row-major tensors, which the library's compiled engines take in
+// each type. A bias or Relu in the graph would need an engine that is generated when it runs, and
+// these want channels last. Engines come from the heuristic in its order, then from the library's
+// fallback list; strict f32 leaves out those whose notes say tensor cores or rounded inputs. The
+// first that makes a plan is taken, and its number kept, so that the next time it is tried first.
+// Plans are shared by all that ask for the same convolution. Must not be asked for a new one from a
+// launch: making it takes milliseconds.
 #include "backends/cuda/cuda.h"
 
 #include <cudnn_graph.h>
 #include <stdio.h>
 #include <string.h>
 
-#define ENGINES_MAX 16
-#define WORKSPACE_MAX (256ll << 20)
-#define DESCRIPTORS_MAX 24
+#define ENGINES_MAX 16 // of each heuristic
+#define HEURISTICS 2
+#define DESCRIPTORS_MAX 16 // beside the engines
+#define ALIGNMENT 16       // of tensors, in bytes
 
 struct weir_cuda_convs {
     cudnnHandle_t handle;
-    pthread_mutex_t lock; // the handle's stream is set before each execution
+    pthread_mutex_t lock; // the handle's stream is set before each execution; and of the list
+    struct plan *plans;
     weir_cuda_device_t *device;
     __typeof__(cudnnGetVersion) *version;
     __typeof__(cudnnGetErrorString) *error_string;
@@ -49,16 +53,18 @@ static const struct {
     {"cudnnBackendExecute", offsetof(weir_cuda_convs_t, execute)},
 };
 
-enum { UID_X = 1, UID_W, UID_Y, UID_BIAS, UID_AFTER_CONV, UID_AFTER_BIAS };
+enum { UID_X = 1, UID_W, UID_Y };
 
 // The descriptors that the plan was made of live as long as it: nobody promises that it copied
 // them.
 typedef struct plan {
+    struct plan *next; // of the device's
+    weir_cuda_conv_t key;
+    uint32_t users;
     cudnnBackendDescriptor_t plan;
-    bool has_bias;
     uint64_t workspace_bytes;
     uint32_t made_count;
-    cudnnBackendDescriptor_t made[DESCRIPTORS_MAX + ENGINES_MAX];
+    cudnnBackendDescriptor_t made[DESCRIPTORS_MAX + HEURISTICS * ENGINES_MAX];
 } plan_t;
 
 // What is made on the way to a plan.
@@ -67,11 +73,17 @@ typedef struct maker {
     const weir_cuda_convs_t *lib;
     cudnnStatus_t status; // of the first call that failed
     const char *call;
-    cudnnBackendDescriptor_t made[DESCRIPTORS_MAX + ENGINES_MAX];
+    cudnnBackendDescriptor_t made[DESCRIPTORS_MAX + HEURISTICS * ENGINES_MAX];
     uint32_t made_count;
 } maker_t;
 
 // ---- The library --------------------------------------------------------------------------------
+
+static const char *name_of(const weir_cuda_convs_t *convs, cudnnStatus_t status)
+{
+    const char *name = convs->error_string(status);
+    return name ? name : "a status without a name";
+}
 
 static bool start(weir_cuda_convs_t *convs)
 {
@@ -81,7 +93,7 @@ static bool start(weir_cuda_convs_t *convs)
         return true;
     char text[WEIR_REASON_BYTES];
     snprintf(text, sizeof text, "cuda:%u: convolutions run on the own kernel: cudnnCreate: %s",
-        device->index, convs->error_string(status));
+        device->index, name_of(convs, status));
     device->host->log(device->host, 1, text);
     return false;
 }
@@ -94,6 +106,7 @@ weir_cuda_convs_t *weir_cuda_convs_open(weir_cuda_device_t *device)
     weir_cuda_convs_t *convs = host->alloc(host, sizeof *convs);
     if (!convs)
         return NULL;
+    memset(convs, 0, sizeof *convs);
     convs->device = device;
     pthread_mutex_lock(&state->lock);
     bool is_there = weir_cuda_library(state, WEIR_CUDA_LIBRARY_CUDNN) != NULL;
@@ -137,7 +150,7 @@ static weir_code_t refuse(
         code = WEIR_RESOURCE_EXHAUSTED;
     else if (status >= CUDNN_STATUS_EXECUTION_FAILED)
         code = WEIR_DEVICE_LOST;
-    return weir_cuda_library_failed(device, asked, code, call, device->convs->error_string(status));
+    return weir_cuda_library_failed(device, asked, code, call, name_of(device->convs, status));
 }
 
 // ---- Descriptors --------------------------------------------------------------------------------
@@ -188,7 +201,7 @@ static void finalize(maker_t *maker, cudnnBackendDescriptor_t made)
 
 // A row-major tensor. Convolutions of one spatial dim have a second one of 1, in front.
 static cudnnBackendDescriptor_t make_tensor(
-    maker_t *maker, cudnnDataType_t type, int64_t uid, const int64_t dims[4], bool is_virtual)
+    maker_t *maker, cudnnDataType_t type, int64_t uid, const int64_t dims[4])
 {
     int64_t strides[4] = {dims[1] * dims[2] * dims[3], dims[2] * dims[3], dims[3], 1};
     cudnnBackendDescriptor_t made = make(maker, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
@@ -196,9 +209,7 @@ static cudnnBackendDescriptor_t make_tensor(
     set(maker, made, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dims);
     set(maker, made, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, strides);
     set_number(maker, made, CUDNN_ATTR_TENSOR_UNIQUE_ID, uid);
-    set_number(maker, made, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, 16);
-    if (is_virtual)
-        set(maker, made, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &is_virtual);
+    set_number(maker, made, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, ALIGNMENT);
     finalize(maker, made);
     return made;
 }
@@ -237,25 +248,6 @@ static cudnnBackendDescriptor_t make_conv(maker_t *maker, const weir_cuda_conv_t
     return made;
 }
 
-// y = x + bias, or relu(x) without one.
-static cudnnBackendDescriptor_t make_pointwise(maker_t *maker, cudnnPointwiseMode_t mode,
-    cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t bias, cudnnBackendDescriptor_t y)
-{
-    cudnnDataType_t compute = CUDNN_DATA_FLOAT;
-    cudnnBackendDescriptor_t how = make(maker, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
-    set(maker, how, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
-    set(maker, how, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &compute);
-    finalize(maker, how);
-    cudnnBackendDescriptor_t made = make(maker, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-    set_descriptor(maker, made, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, how);
-    set_descriptor(maker, made, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x);
-    if (bias)
-        set_descriptor(maker, made, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, bias);
-    set_descriptor(maker, made, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y);
-    finalize(maker, made);
-    return made;
-}
-
 static void spread(const int64_t dims[4], uint32_t spatial_rank, int64_t out[4])
 {
     out[0] = dims[0];
@@ -264,53 +256,43 @@ static void spread(const int64_t dims[4], uint32_t spatial_rank, int64_t out[4])
     out[3] = spatial_rank == 1 ? dims[2] : dims[3];
 }
 
-static cudnnBackendDescriptor_t make_graph(
-    maker_t *maker, const weir_cuda_conv_t *conv, bool adds_bias, bool is_relu)
+static cudnnBackendDescriptor_t make_graph(maker_t *maker, const weir_cuda_conv_t *conv)
 {
     cudnnDataType_t type = conv->dtype == WEIR_F32    ? CUDNN_DATA_FLOAT
                            : conv->dtype == WEIR_BF16 ? CUDNN_DATA_BFLOAT16
                                                       : CUDNN_DATA_HALF;
-    cudnnBackendDescriptor_t operations[3];
-    int64_t x_dims[4], w_dims[4], y_dims[4], count = 0;
+    int64_t x_dims[4], w_dims[4], y_dims[4];
     spread(conv->x_dims, conv->spatial_rank, x_dims);
     spread(conv->w_dims, conv->spatial_rank, w_dims);
     spread(conv->y_dims, conv->spatial_rank, y_dims);
-    cudnnBackendDescriptor_t x = make_tensor(maker, type, UID_X, x_dims, false);
-    cudnnBackendDescriptor_t w = make_tensor(maker, type, UID_W, w_dims, false);
-    cudnnBackendDescriptor_t y = make_tensor(maker, type, UID_Y, y_dims, false), at = y;
-    if (adds_bias || is_relu)
-        at = make_tensor(maker, CUDNN_DATA_FLOAT, UID_AFTER_CONV, y_dims, true);
-    operations[count++] = make_conv(maker, conv, x, w, at);
-    if (adds_bias) {
-        const int64_t bias_dims[4] = {1, y_dims[1], 1, 1};
-        cudnnBackendDescriptor_t bias = make_tensor(maker, type, UID_BIAS, bias_dims, false);
-        cudnnBackendDescriptor_t next =
-            is_relu ? make_tensor(maker, CUDNN_DATA_FLOAT, UID_AFTER_BIAS, y_dims, true) : y;
-        operations[count++] = make_pointwise(maker, CUDNN_POINTWISE_ADD, at, bias, next);
-        at = next;
-    }
-    if (is_relu)
-        operations[count++] = make_pointwise(maker, CUDNN_POINTWISE_RELU_FWD, at, NULL, y);
+    cudnnBackendDescriptor_t x = make_tensor(maker, type, UID_X, x_dims);
+    cudnnBackendDescriptor_t w = make_tensor(maker, type, UID_W, w_dims);
+    cudnnBackendDescriptor_t y = make_tensor(maker, type, UID_Y, y_dims);
+    cudnnBackendDescriptor_t operation = make_conv(maker, conv, x, w, y);
     cudnnBackendDescriptor_t made = make(maker, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
     set(maker, made, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &maker->lib->handle);
-    set(maker, made, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count,
-        operations);
+    set_descriptor(maker, made, CUDNN_ATTR_OPERATIONGRAPH_OPS, operation);
     finalize(maker, made);
     return made;
 }
 
 // ---- Choosing an engine -------------------------------------------------------------------------
 
-// The engines for a graph, best first. The configurations are ours to destroy.
+// The engines of one heuristic, best first; how many. One that knows none may say that it is not
+// supported, which ends nothing: the other has its turn.
 static uint32_t list_engines(maker_t *maker, cudnnBackendDescriptor_t graph,
-    cudnnBackendDescriptor_t out_engines[ENGINES_MAX])
+    cudnnBackendHeurMode_t mode, cudnnBackendDescriptor_t out_engines[ENGINES_MAX])
 {
-    cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
     int64_t count = 0;
     cudnnBackendDescriptor_t heuristic = make(maker, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     set_descriptor(maker, heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
     set(maker, heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
-    finalize(maker, heuristic);
+    if (maker->status != CUDNN_STATUS_SUCCESS)
+        return 0;
+    cudnnStatus_t status = maker->lib->finalize(heuristic);
+    if (status >= CUDNN_STATUS_NOT_SUPPORTED && status < CUDNN_STATUS_INTERNAL_ERROR)
+        return 0;
+    note(maker, status, "cudnnBackendFinalize");
     for (uint32_t i = 0; i < ENGINES_MAX; i++)
         out_engines[i] = make(maker, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
     if (maker->status == CUDNN_STATUS_SUCCESS)
@@ -351,8 +333,8 @@ static int64_t engine_number(
 }
 
 // A plan of one engine; NULL: it makes none, or one that takes too much memory.
-static cudnnBackendDescriptor_t plan_of(
-    maker_t *maker, cudnnBackendDescriptor_t configuration, uint64_t *out_workspace_bytes)
+static cudnnBackendDescriptor_t plan_of(maker_t *maker, cudnnBackendDescriptor_t configuration,
+    uint64_t workspace_max, uint64_t *out_workspace_bytes)
 {
     const weir_cuda_convs_t *lib = maker->lib;
     cudnnBackendDescriptor_t plan = NULL;
@@ -369,7 +351,7 @@ static cudnnBackendDescriptor_t plan_of(
     if (status == CUDNN_STATUS_SUCCESS)
         status = lib->get(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1,
             &count, &workspace);
-    if (status != CUDNN_STATUS_SUCCESS || workspace < 0 || workspace > WORKSPACE_MAX) {
+    if (status != CUDNN_STATUS_SUCCESS || workspace < 0 || (uint64_t)workspace > workspace_max) {
         (void)lib->free(plan);
         return NULL;
     }
@@ -379,11 +361,11 @@ static cudnnBackendDescriptor_t plan_of(
 
 // The first engine that will do; the one that did before comes first.
 static cudnnBackendDescriptor_t choose(maker_t *maker, const weir_cuda_conv_t *key,
-    const cudnnBackendDescriptor_t engines[ENGINES_MAX], uint32_t count,
+    const cudnnBackendDescriptor_t *engines, uint32_t count, uint64_t workspace_max,
     uint64_t *out_workspace_bytes)
 {
     uint8_t choice[WEIR_CUDA_CHOICE_BYTES] = {0};
-    bool wants_strict = maker->device->facts.precision == WEIR_CUDA_F32 && key->dtype == WEIR_F32;
+    bool wants_strict = key->precision == WEIR_CUDA_F32 && key->dtype == WEIR_F32;
     bool is_known = weir_cuda_choice_get(maker->device, key, sizeof *key, choice);
     int64_t known = -1;
     if (is_known)
@@ -394,7 +376,8 @@ static cudnnBackendDescriptor_t choose(maker_t *maker, const weir_cuda_conv_t *k
             int64_t number = engine_number(maker, engines[i], &is_strict);
             if ((wants_strict && !is_strict) || (round == 0 && number != known))
                 continue;
-            cudnnBackendDescriptor_t plan = plan_of(maker, engines[i], out_workspace_bytes);
+            cudnnBackendDescriptor_t plan =
+                plan_of(maker, engines[i], workspace_max, out_workspace_bytes);
             if (plan && number != known) {
                 memset(choice, 0, sizeof choice);
                 memcpy(choice, &number, sizeof number);
@@ -409,15 +392,14 @@ static cudnnBackendDescriptor_t choose(maker_t *maker, const weir_cuda_conv_t *k
 // ---- Plans --------------------------------------------------------------------------------------
 
 // A copy that is the same for the same convolution: every byte of it is part of a key.
-static void copy_shape(
-    const weir_cuda_device_t *device, const weir_cuda_conv_t *conv, weir_cuda_conv_t *out)
+static void copy_shape(const weir_cuda_conv_t *conv, weir_cuda_conv_t *out)
 {
     uint32_t rank = conv->spatial_rank + 2;
     memset(out, 0, sizeof *out);
     out->dtype = conv->dtype;
+    out->precision = conv->precision;
     out->spatial_rank = conv->spatial_rank;
     out->groups = conv->groups;
-    out->epilogue = conv->epilogue;
     for (uint32_t i = 0; i < rank; i++) {
         out->x_dims[i] = conv->x_dims[i];
         out->w_dims[i] = conv->w_dims[i];
@@ -429,45 +411,98 @@ static void copy_shape(
         out->strides[i] = conv->strides[i];
         out->dilations[i] = conv->dilations[i];
     }
-    out->bias.index = device->facts.precision;
+}
+
+static void plan_free(weir_cuda_device_t *device, plan_t *plan)
+{
+    if (plan->plan)
+        (void)device->convs->free(plan->plan);
+    while (plan->made_count)
+        (void)device->convs->free(plan->made[--plan->made_count]);
+    device->host->free(device->host, plan);
+}
+
+// Why a convolution stays on the own kernel: nobody else would say so.
+static weir_code_t say_no_engine(weir_cuda_device_t *device, const weir_cuda_conv_t *conv)
+{
+    char text[WEIR_REASON_BYTES];
+    snprintf(text, sizeof text,
+        "cuda:%u: cuDNN has no engine for a convolution [%lld, %lld, %lld, %lld] by [%lld, %lld, "
+        "%lld, %lld]: own kernel",
+        device->index, (long long)conv->x_dims[0], (long long)conv->x_dims[1],
+        (long long)conv->x_dims[2], (long long)conv->x_dims[3], (long long)conv->w_dims[0],
+        (long long)conv->w_dims[1], (long long)conv->w_dims[2], (long long)conv->w_dims[3]);
+    device->host->log(device->host, 2, text);
+    return device->host->fail(device->host, WEIR_UNSUPPORTED, "%s", text);
+}
+
+static weir_code_t make_plan(weir_cuda_device_t *device, uint64_t workspace_max, plan_t *plan)
+{
+    const weir_cuda_conv_t *key = &plan->key;
+    cudnnBackendDescriptor_t engines[HEURISTICS * ENGINES_MAX];
+    maker_t maker = {.device = device, .lib = device->convs};
+    cudnnBackendDescriptor_t graph = make_graph(&maker, key);
+    uint32_t count = list_engines(&maker, graph, CUDNN_HEUR_MODE_A, engines);
+    count += list_engines(&maker, graph, CUDNN_HEUR_MODE_FALLBACK, engines + count);
+    if (maker.status == CUDNN_STATUS_SUCCESS)
+        plan->plan = choose(&maker, key, engines, count, workspace_max, &plan->workspace_bytes);
+    plan->made_count = maker.made_count;
+    memcpy(plan->made, maker.made, maker.made_count * sizeof *maker.made);
+    if (maker.status != CUDNN_STATUS_SUCCESS)
+        return refuse(device, maker.status, maker.call, WEIR_CUDA_ASKED_PLAN);
+    return plan->plan ? WEIR_OK : say_no_engine(device, key);
+}
+
+// The plan of this key, with one more user; under the lock.
+static plan_t *find_plan(weir_cuda_convs_t *convs, const weir_cuda_conv_t *key, uint64_t max)
+{
+    plan_t *plan = convs->plans;
+    while (plan && (plan->workspace_bytes > max || memcmp(&plan->key, key, sizeof *key) != 0))
+        plan = plan->next;
+    if (plan)
+        plan->users++;
+    return plan;
+}
+
+void *weir_cuda_conv_find(weir_cuda_device_t *device, const weir_cuda_conv_t *conv,
+    uint64_t workspace_max, uint64_t *out_workspace_bytes)
+{
+    weir_cuda_conv_t key;
+    if (!device->convs)
+        return NULL;
+    copy_shape(conv, &key);
+    pthread_mutex_lock(&device->convs->lock);
+    plan_t *plan = find_plan(device->convs, &key, workspace_max);
+    pthread_mutex_unlock(&device->convs->lock);
+    *out_workspace_bytes = plan ? plan->workspace_bytes : 0;
+    return plan;
 }
 
 weir_code_t weir_cuda_conv_plan(weir_cuda_device_t *device, const weir_cuda_conv_t *conv,
-    void **out_plan, uint64_t *out_workspace_bytes)
+    uint64_t workspace_max, void **out_plan, uint64_t *out_workspace_bytes)
 {
     const weir_host_t *host = device->host;
-    weir_cuda_epilogue_t epilogue = conv->epilogue;
-    bool adds_bias =
-        epilogue == WEIR_CUDA_EPILOGUE_BIAS || epilogue == WEIR_CUDA_EPILOGUE_BIAS_RELU;
-    bool is_relu = epilogue == WEIR_CUDA_EPILOGUE_RELU || epilogue == WEIR_CUDA_EPILOGUE_BIAS_RELU;
-    cudnnBackendDescriptor_t engines[ENGINES_MAX], made = NULL;
-    weir_cuda_conv_t key;
     *out_plan = NULL;
-    if (!device->convs || conv->spatial_rank < 1 || conv->spatial_rank > 2 ||
-        (epilogue && !adds_bias && !is_relu))
+    if (!device->convs || conv->spatial_rank < 1 || conv->spatial_rank > 2)
         return host->fail(host, WEIR_UNSUPPORTED, "cuDNN does not take this convolution");
+    *out_plan = weir_cuda_conv_find(device, conv, workspace_max, out_workspace_bytes);
+    if (*out_plan)
+        return WEIR_OK;
     plan_t *plan = host->alloc(host, sizeof *plan);
     if (!plan)
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a convolution");
-    *plan = (plan_t){.has_bias = adds_bias};
-    copy_shape(device, conv, &key);
-    maker_t maker = {.device = device, .lib = device->convs};
-    cudnnBackendDescriptor_t graph = make_graph(&maker, conv, adds_bias, is_relu);
-    uint32_t count = list_engines(&maker, graph, engines);
-    if (maker.status == CUDNN_STATUS_SUCCESS)
-        made = choose(&maker, &key, engines, count, &plan->workspace_bytes);
-    weir_code_t code = WEIR_OK;
-    if (maker.status != CUDNN_STATUS_SUCCESS)
-        code = refuse(device, maker.status, maker.call, WEIR_CUDA_ASKED_PLAN);
-    else if (!made)
-        code = host->fail(host, WEIR_UNSUPPORTED, "cuDNN has no engine for a convolution");
-    plan->plan = made;
-    plan->made_count = maker.made_count;
-    memcpy(plan->made, maker.made, maker.made_count * sizeof *maker.made);
+    *plan = (plan_t){.users = 1};
+    copy_shape(conv, &plan->key);
+    weir_code_t code = make_plan(device, workspace_max, plan);
     if (code != WEIR_OK) {
-        weir_cuda_conv_free(device, plan);
+        plan_free(device, plan);
         return code;
     }
+    // Another thread may have made the same one meanwhile: both are good.
+    pthread_mutex_lock(&device->convs->lock);
+    plan->next = device->convs->plans;
+    device->convs->plans = plan;
+    pthread_mutex_unlock(&device->convs->lock);
     *out_plan = plan;
     *out_workspace_bytes = plan->workspace_bytes;
     return WEIR_OK;
@@ -478,22 +513,26 @@ void weir_cuda_conv_free(weir_cuda_device_t *device, void *opaque)
     plan_t *plan = opaque;
     if (!plan)
         return;
-    if (plan->plan)
-        (void)device->convs->free(plan->plan);
-    while (plan->made_count)
-        (void)device->convs->free(plan->made[--plan->made_count]);
-    device->host->free(device->host, plan);
+    pthread_mutex_lock(&device->convs->lock);
+    const bool is_last = --plan->users == 0;
+    plan_t **link = &device->convs->plans;
+    while (is_last && *link != plan)
+        link = &(*link)->next;
+    if (is_last)
+        *link = plan->next;
+    pthread_mutex_unlock(&device->convs->lock);
+    if (is_last)
+        plan_free(device, plan);
 }
 
 // The library's pack of pointers, for one execution.
 static cudnnStatus_t pack(const weir_cuda_convs_t *lib, const plan_t *plan,
-    const CUdeviceptr addresses[4], CUdeviceptr workspace, cudnnBackendDescriptor_t *out_pack,
+    const CUdeviceptr addresses[3], CUdeviceptr workspace, cudnnBackendDescriptor_t *out_pack,
     const char **out_call)
 {
-    const int64_t uids[4] = {UID_X, UID_W, UID_Y, UID_BIAS};
-    void *pointers[4], *memory = (void *)(uintptr_t)workspace;
-    int64_t count = plan->has_bias ? 4 : 3;
-    for (uint32_t i = 0; i < 4; i++)
+    const int64_t uids[3] = {UID_X, UID_W, UID_Y};
+    void *pointers[3], *memory = plan->workspace_bytes ? (void *)(uintptr_t)workspace : NULL;
+    for (uint32_t i = 0; i < 3; i++)
         pointers[i] = (void *)(uintptr_t)addresses[i];
     *out_pack = NULL;
     *out_call = "cudnnBackendCreateDescriptor";
@@ -501,10 +540,10 @@ static cudnnStatus_t pack(const weir_cuda_convs_t *lib, const plan_t *plan,
     if (status != CUDNN_STATUS_SUCCESS)
         return status;
     *out_call = "cudnnBackendSetAttribute";
-    status = lib->set(*out_pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, uids);
+    status = lib->set(*out_pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, 3, uids);
     if (status == CUDNN_STATUS_SUCCESS)
         status = lib->set(
-            *out_pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointers);
+            *out_pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 3, pointers);
     if (status == CUDNN_STATUS_SUCCESS)
         status =
             lib->set(*out_pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &memory);
@@ -515,7 +554,7 @@ static cudnnStatus_t pack(const weir_cuda_convs_t *lib, const plan_t *plan,
 }
 
 weir_code_t weir_cuda_conv_enqueue(weir_cuda_device_t *device, const void *opaque,
-    const CUdeviceptr addresses[4], CUdeviceptr workspace, CUstream stream, weir_cuda_asked_t asked)
+    const CUdeviceptr addresses[3], CUdeviceptr workspace, CUstream stream, weir_cuda_asked_t asked)
 {
     weir_cuda_convs_t *lib = device->convs;
     const plan_t *plan = opaque;

@@ -132,8 +132,15 @@ typedef enum weir_cuda_asked {
 // over; the first is logged.
 weir_code_t weir_cuda_library_failed(weir_cuda_device_t *device, weir_cuda_asked_t asked,
     weir_code_t code, const char *call, const char *said);
-// The head of a call: makes the context current. DEVICE_LOST if it is lost.
+// The head of a call: the context becomes the thread's current one, until weir_cuda_leave(), which
+// each call that entered ends with: whatever was current before is so again. DEVICE_LOST if the
+// device is lost.
 weir_code_t weir_cuda_enter(weir_cuda_device_t *device);
+// The same for calls that only free, of a lost device, too. false: nothing to leave.
+bool weir_cuda_enter_to_free(weir_cuda_device_t *device);
+void weir_cuda_leave(weir_cuda_device_t *device);
+// What this thread's last failure said.
+void weir_cuda_failed_text(weir_cuda_device_t *device, char *out_text, size_t bytes);
 
 // ---- Memory (memory.c, pool.c) ------------------------------------------------------------------
 
@@ -143,6 +150,7 @@ typedef struct weir_cuda_buffer {
     CUdeviceptr address;
     void *host; // of a pinned one
     uint64_t bytes;
+    uint64_t cost_bytes;   // that the device has less: whole chunks or pages
     uint64_t mapped_bytes; // of the address range, if it is mapped; else 0
     CUmemGenericAllocationHandle *chunks;
     uint32_t chunk_count;
@@ -153,7 +161,7 @@ typedef struct weir_cuda_buffer {
 // Physical memory that no buffer has now.
 typedef struct weir_cuda_pool {
     bool is_on; // the device can map
-    uint64_t chunk_bytes;
+    uint64_t grain_bytes, chunk_bytes;
     CUmemGenericAllocationHandle *free;
     uint32_t free_count, free_capacity;
 } weir_cuda_pool_t;
@@ -180,8 +188,8 @@ void weir_cuda_memory_close(weir_cuda_device_t *device);
 // The address of a binding. false: it leaves its buffer, or is in host memory that is not pinned.
 bool weir_cuda_address(const weir_binding_t *binding, CUdeviceptr *out_address);
 
-// Words that kernels say errors in: pinned, mapped. NULL: all are taken.
-uint32_t *weir_cuda_word_take(weir_cuda_device_t *device);
+// Words that kernels say errors in: pinned, mapped; more of them are made when all are taken.
+weir_code_t weir_cuda_word_take(weir_cuda_device_t *device, uint32_t **out_word);
 void weir_cuda_word_give(weir_cuda_device_t *device, uint32_t *word);
 
 // ---- Queues (queue.c, reaper.c) -----------------------------------------------------------------
@@ -194,6 +202,10 @@ typedef struct weir_cuda_operation {
     weir_cuda_specialization_t *specialization; // NULL: a copy
     weir_cuda_recording_t *recording;           // NULL: enqueued
     uint32_t *word;                             // of the kernels' errors; NULL: none
+    // Something was enqueued, and then a call failed: that is said when the former has ended.
+    bool is_dirty, is_without_event; // the latter: the stream is asked
+    weir_code_t failure;
+    char failure_text[WEIR_REASON_BYTES];
     weir_timeline_point_t *signals;
     uint32_t signal_count, signal_capacity;
     // Of a profiled launch: an event before each node and one at the end.
@@ -227,9 +239,12 @@ weir_code_t weir_cuda_operation_new(weir_cuda_queue_t *queue, const weir_timelin
 // The stream waits for what signals these points, if that is still under way.
 weir_code_t weir_cuda_operation_wait(
     weir_cuda_queue_t *queue, const weir_timeline_point_t *waits, uint32_t wait_count);
-// Records its event behind all that the stream was given, and gives it to the reaper. On a failure
-// it is spare again.
+// Records its event behind all that the stream was given, and gives it to the reaper.
 weir_code_t weir_cuda_operation_begin(weir_cuda_operation_t *operation);
+// The end of a call that failed with `code`. If nothing was enqueued the operation is spare again.
+// Else what was enqueued still uses memory: the operation is under way until that has ended, then
+// its points fail; the call itself fails only if there are none.
+weir_code_t weir_cuda_operation_fail(weir_cuda_operation_t *operation, weir_code_t code);
 void weir_cuda_operation_drop(weir_cuda_operation_t *operation);
 // Destroys an operation's events and its memory.
 void weir_cuda_operation_free(weir_cuda_device_t *device, weir_cuda_operation_t *operation);
@@ -253,9 +268,10 @@ typedef struct weir_cuda_module {
     CUfunction function;
 } weir_cuda_module_t;
 
-// The kernel of the fatbin; loads the fatbin first. Under no lock. [A]
-weir_code_t weir_cuda_module_entry(
-    weir_cuda_device_t *device, const char *entry, CUfunction *out_function);
+// Loads the fatbin and looks up its kernels, once: programs do, so that specializations need not.
+weir_code_t weir_cuda_modules_prepare(weir_cuda_device_t *device);
+// A kernel of the fatbin; NULL: there is none of that name. No device call. [A]
+CUfunction weir_cuda_module_entry(const weir_cuda_device_t *device, const char *entry);
 // The module of a source that is there already, with one more user; NULL: none.
 weir_cuda_module_t *weir_cuda_module_find(weir_cuda_device_t *device, const uint64_t hash[2]);
 weir_code_t weir_cuda_module_load(weir_cuda_device_t *device, const uint64_t hash[2],
@@ -279,6 +295,10 @@ typedef struct weir_cuda_program {
     uint32_t node_count;
     uint32_t generated_count;
     weir_cuda_generated_t *generated;
+    // Of convolutions whose dims are known without a run: made with the program, shared by its
+    // specializations.
+    void **conv_plans;
+    uint32_t conv_count;
     const weir_cuda_row_t *rows[]; // [node_count]
 } weir_cuda_program_t;
 
@@ -314,9 +334,12 @@ typedef struct weir_cuda_command {
     weir_cuda_dim3_t grid, block;
     uint32_t shared_bytes, params_bytes;
     uint64_t params_at; // in the specialization's params
-    // MATMUL, CONV: of matmul.c, conv.c. Spots a, b, c, d, bias, or x, w, y, bias.
+    // MATMUL, CONV: of matmul.c, conv.c. Spots a, b, c, d, bias, or x, w, y. NULL: a convolution
+    // whose plan is still to be made, of `conv`.
     void *plan;
-    uint64_t workspace_offset;
+    const weir_cuda_conv_t *conv;
+    uint64_t workspace_offset, workspace_bytes;
+    bool is_early, is_late; // it runs before, and after the specialization is ready
     // COPY: from, to
     uint64_t copy_bytes;
     uint32_t first_spot, spot_count; // in the specialization's spots
@@ -329,6 +352,9 @@ struct weir_cuda_specialization {
     uint32_t command_count;
     uint64_t scratch_bytes;
     bool may_fail; // a kernel says errors
+    // Convolutions run on the own kernels until record(), in the background, has made the plans of
+    // the library that were not there: then it is ready.
+    atomic_bool is_ready;
     weir_cuda_command_t *commands;
     weir_cuda_spot_t *spots;
     uint64_t *params;
@@ -347,6 +373,9 @@ struct weir_cuda_recording {
 weir_code_t weir_cuda_specialize(
     weir_handle_t program, const weir_slice_t *slice, weir_specialized_t *out_specialized);
 void weir_cuda_specialization_release(weir_handle_t specialization);
+// Makes the plans that are still to be made, where the library can; the others' nodes stay on the
+// own kernels. [A+]
+void weir_cuda_specialization_ready(weir_cuda_specialization_t *specialization);
 weir_code_t weir_cuda_record(weir_handle_t specialization, const weir_binding_t *bindings,
     uint32_t binding_count, weir_handle_t *out_recording);
 void weir_cuda_recording_release(weir_handle_t recording);
@@ -374,12 +403,19 @@ weir_code_t weir_cuda_matmul_enqueue(weir_cuda_device_t *device, const void *pla
 
 weir_cuda_convs_t *weir_cuda_convs_open(weir_cuda_device_t *device);
 void weir_cuda_convs_close(weir_cuda_convs_t *convs);
+#define WEIR_CUDA_CONV_WORKSPACE (64ull << 20) // that a plan may need at most
+
+// The plan of a convolution, shared by all that ask for the same one. A new one takes milliseconds.
+// UNSUPPORTED: the library cannot, or not with so much workspace, which the log says.
 weir_code_t weir_cuda_conv_plan(weir_cuda_device_t *device, const weir_cuda_conv_t *conv,
-    void **out_plan, uint64_t *out_workspace_bytes);
+    uint64_t workspace_max, void **out_plan, uint64_t *out_workspace_bytes);
+// The same if it is there; NULL: it is not.
+void *weir_cuda_conv_find(weir_cuda_device_t *device, const weir_cuda_conv_t *conv,
+    uint64_t workspace_max, uint64_t *out_workspace_bytes);
 void weir_cuda_conv_free(weir_cuda_device_t *device, void *plan);
-// addresses: of x, w, y, bias.
+// addresses: of x, w, y.
 weir_code_t weir_cuda_conv_enqueue(weir_cuda_device_t *device, const void *plan,
-    const CUdeviceptr addresses[4], CUdeviceptr workspace, CUstream stream,
+    const CUdeviceptr addresses[3], CUdeviceptr workspace, CUstream stream,
     weir_cuda_asked_t asked);
 
 // ---- Ranges (range.c) ---------------------------------------------------------------------------
@@ -431,23 +467,23 @@ struct weir_cuda_device {
 
     pthread_mutex_t lock;
     pthread_cond_t changed; // for the reaper and who waits for it
-    char lost_text[WEIR_REASON_BYTES];
+    char lost_text[WEIR_REASON_BYTES], failed_text[WEIR_REASON_BYTES];
+    pthread_t failed_by; // whose text that is
     bool is_stopping;
     weir_cuda_queue_t *queues;
     weir_cuda_operation_t *finishing; // off its queue, and not signalled yet
     weir_cuda_buffer_t *buffers;
     uint64_t used_bytes;
     weir_cuda_pool_t pool;
-    uint32_t *words; // [WEIR_CUDA_WORDS]
-    uint64_t words_taken[16];
+    struct weir_cuda_words *words; // the newest block (memory.c)
     weir_cuda_recording_t *recordings;
     uint64_t launch_count;
     pthread_mutex_t module_lock; // of the modules alone
+    pthread_mutex_t ready_lock;  // of specializations that are made ready
     CUmodule fatbin;
+    CUfunction *entries; // by the rows of kernels/cuda/kernels.inc; NULL: not loaded yet
     weir_cuda_module_t *modules;
 };
-
-#define WEIR_CUDA_WORDS 1024
 
 weir_cuda_device_t *weir_cuda_device(weir_handle_t device);
 weir_code_t weir_cuda_enumerate(

@@ -126,7 +126,7 @@ static void learn_facts(weir_cuda_device_t *device)
     facts->precision = state->precision;
     facts->has_compiler = state->libraries[WEIR_CUDA_LIBRARY_NVRTC].handle != NULL;
     facts->has_matmul = device->matmuls != NULL;
-    facts->has_conv = facts->has_conv_epilogue = device->convs != NULL;
+    facts->has_conv = device->convs != NULL;
 }
 
 // One line of what there is, for --verbose.
@@ -150,14 +150,8 @@ static void say_libraries(weir_cuda_device_t *device)
 static weir_code_t furnish(weir_cuda_device_t *device)
 {
     const weir_cuda_driver_t *driver = &device->state->driver;
-    weir_code_t code = weir_cuda_enter(device);
-    if (code == WEIR_OK) // a context that an earlier error spoiled says so here
-        code = weir_cuda_check(device, driver->cuCtxSynchronize(), "cuCtxSynchronize");
-    if (code == WEIR_OK)
-        code = weir_cuda_check(device,
-            driver->cuMemHostAlloc((void **)&device->words, WEIR_CUDA_WORDS * sizeof(uint32_t),
-                CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP),
-            "cuMemHostAlloc");
+    // A context that an earlier error spoiled says so here.
+    weir_code_t code = weir_cuda_check(device, driver->cuCtxSynchronize(), "cuCtxSynchronize");
     if (code != WEIR_OK)
         return code;
     weir_cuda_pool_open(device);
@@ -165,6 +159,9 @@ static weir_code_t furnish(weir_cuda_device_t *device)
     device->convs = weir_cuda_convs_open(device);
     find_peers(device);
     learn_facts(device);
+    if (!device->facts.arch)
+        return device->host->fail(
+            device->host, WEIR_UNAVAILABLE, "the driver does not say what the device can do");
     say_libraries(device);
     weir_cuda_choices_open(device);
     return device->host->thread_start(
@@ -175,7 +172,7 @@ static void unfurnish(weir_cuda_device_t *device)
 {
     const weir_host_t *host = device->host;
     const weir_cuda_driver_t *driver = &device->state->driver;
-    (void)driver->cuCtxSetCurrent(device->context);
+    const bool is_in = weir_cuda_enter_to_free(device);
     // Nothing touches memory any more after this: a device may be lost with work under way.
     (void)driver->cuCtxSynchronize();
     while (device->queues) {
@@ -190,7 +187,10 @@ static void unfurnish(weir_cuda_device_t *device)
     weir_cuda_modules_close(device);
     weir_cuda_memory_close(device);
     weir_cuda_pool_close(device);
+    if (is_in)
+        weir_cuda_leave(device);
     (void)driver->cuDevicePrimaryCtxRelease(device->number);
+    pthread_mutex_destroy(&device->ready_lock);
     pthread_mutex_destroy(&device->module_lock);
     pthread_cond_destroy(&device->changed);
     pthread_mutex_destroy(&device->lock);
@@ -225,8 +225,13 @@ weir_code_t weir_cuda_open(const weir_host_t *host, uint32_t index, weir_handle_
     (void)state->driver.cuDeviceGetName(device->name, sizeof device->name, device->number);
     pthread_mutex_init(&device->lock, NULL);
     pthread_mutex_init(&device->module_lock, NULL);
+    pthread_mutex_init(&device->ready_lock, NULL);
     pthread_cond_init(&device->changed, NULL);
-    code = furnish(device);
+    code = weir_cuda_enter(device);
+    if (code == WEIR_OK) {
+        code = furnish(device);
+        weir_cuda_leave(device);
+    }
     if (code != WEIR_OK) {
         unfurnish(device);
         return code == WEIR_DEVICE_LOST ? WEIR_UNAVAILABLE : code;

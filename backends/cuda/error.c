@@ -53,20 +53,40 @@ static weir_code_t code_of(CUresult result)
     }
 }
 
+// The text of a failure is the engine's from here on; a launch that fails half-way needs it once
+// more, when what it had enqueued has ended.
+static weir_code_t fail(weir_cuda_device_t *device, weir_code_t code, const char *text)
+{
+    pthread_mutex_lock(&device->lock);
+    snprintf(device->failed_text, sizeof device->failed_text, "%s", text);
+    device->failed_by = pthread_self();
+    pthread_mutex_unlock(&device->lock);
+    return device->host->fail(device->host, code, "%s", text);
+}
+
+void weir_cuda_failed_text(weir_cuda_device_t *device, char *out_text, size_t bytes)
+{
+    pthread_mutex_lock(&device->lock);
+    const bool is_ours = pthread_equal(device->failed_by, pthread_self());
+    snprintf(out_text, bytes, "%s",
+        is_ours ? device->failed_text : "a call failed behind others that had been enqueued");
+    pthread_mutex_unlock(&device->lock);
+}
+
 weir_code_t weir_cuda_check(weir_cuda_device_t *device, CUresult result, const char *call)
 {
     if (result == CUDA_SUCCESS)
         return WEIR_OK;
     const char *name = NULL;
+    char text[WEIR_REASON_BYTES];
     if (device->state->driver.cuGetErrorName(result, &name) != CUDA_SUCCESS || !name)
         name = "an error that the driver does not name";
     weir_code_t code = code_of(result);
-    if (code == WEIR_DEVICE_LOST) {
-        char text[WEIR_REASON_BYTES];
-        snprintf(text, sizeof text, "%s: %s", call, name);
+    snprintf(text, sizeof text, "%s: %s", call, name);
+    if (code == WEIR_DEVICE_LOST)
         weir_cuda_lose(device, text);
-    }
-    return device->host->fail(device->host, code, "%s: %s (%d)", call, name, (int)result);
+    snprintf(text, sizeof text, "%s: %s (%d)", call, name, (int)result);
+    return fail(device, code, text);
 }
 
 void weir_cuda_lose(weir_cuda_device_t *device, const char *why)
@@ -84,7 +104,7 @@ weir_code_t weir_cuda_library_failed(weir_cuda_device_t *device, weir_cuda_asked
     weir_code_t code, const char *call, const char *said)
 {
     char text[WEIR_REASON_BYTES];
-    snprintf(text, sizeof text, "%s: %s", call, said);
+    snprintf(text, sizeof text, "%s: %s", call, said ? said : "a status without a name");
     if (asked == WEIR_CUDA_ASKED_CAPTURE) {
         code = WEIR_UNSUPPORTED; // nothing has run: launches enqueue as before
     } else if (asked == WEIR_CUDA_ASKED_PLAN && code == WEIR_INTERNAL) {
@@ -94,7 +114,7 @@ weir_code_t weir_cuda_library_failed(weir_cuda_device_t *device, weir_cuda_asked
     } else if (code == WEIR_DEVICE_LOST) {
         weir_cuda_lose(device, text);
     }
-    return device->host->fail(device->host, code, "%s", text);
+    return fail(device, code, text);
 }
 
 weir_code_t weir_cuda_enter(weir_cuda_device_t *device)
@@ -107,5 +127,16 @@ weir_code_t weir_cuda_enter(weir_cuda_device_t *device)
         return device->host->fail(device->host, WEIR_DEVICE_LOST, "%s", text);
     }
     return weir_cuda_check(
-        device, device->state->driver.cuCtxSetCurrent(device->context), "cuCtxSetCurrent");
+        device, device->state->driver.cuCtxPushCurrent(device->context), "cuCtxPushCurrent");
+}
+
+bool weir_cuda_enter_to_free(weir_cuda_device_t *device)
+{
+    return device->state->driver.cuCtxPushCurrent(device->context) == CUDA_SUCCESS;
+}
+
+void weir_cuda_leave(weir_cuda_device_t *device)
+{
+    CUcontext ours;
+    (void)device->state->driver.cuCtxPopCurrent(&ours);
 }

@@ -27,6 +27,8 @@ typedef struct run {
     uint32_t *word;
     CUstream stream;
     weir_cuda_asked_t asked;
+    weir_cuda_operation_t *operation; // NULL: a capture
+    bool is_ready;                    // the specialization, when the run began
 } run_t;
 
 static bool address_of(const run_t *run, const weir_cuda_spot_t *spot, CUdeviceptr *out_address)
@@ -76,6 +78,8 @@ static weir_code_t enqueue_command(const run_t *run, const weir_cuda_command_t *
     const weir_cuda_spot_t scratch = {
         .tensor = WEIR_CUDA_IS_SCRATCH, .offset = command->workspace_offset};
     CUdeviceptr addresses[5], workspace;
+    if (run->operation)
+        run->operation->is_dirty = true;
     if (command->kind == WEIR_CUDA_STEP_KERNEL)
         return enqueue_kernel(run, command);
     for (uint32_t i = 0; i < command->spot_count; i++)
@@ -111,16 +115,20 @@ static weir_code_t stamp(weir_cuda_operation_t *operation, uint32_t node, CUstre
     return code;
 }
 
-// operation NULL, or without stamps: not profiled.
-static weir_code_t enqueue(const run_t *run, weir_cuda_operation_t *operation)
+static weir_code_t enqueue(const run_t *run, bool wants_stamps)
 {
     const weir_cuda_specialization_t *of = run->specialization;
-    const bool is_profiled = operation && operation->stamp_capacity > of->command_count;
+    weir_cuda_operation_t *operation = run->operation;
+    const bool is_profiled = wants_stamps && operation->stamp_capacity > of->command_count;
+    uint32_t node = UINT32_MAX;
     weir_code_t code = WEIR_OK;
     for (uint32_t i = 0; i < of->command_count && code == WEIR_OK; i++) {
         const weir_cuda_command_t *command = &of->commands[i];
-        if (is_profiled && (i == 0 || command->node != of->commands[i - 1].node))
+        if (!(run->is_ready ? command->is_late : command->is_early))
+            continue;
+        if (is_profiled && command->node != node)
             code = stamp(operation, command->node, run->stream);
+        node = command->node;
         if (code == WEIR_OK)
             code = enqueue_command(run, command);
     }
@@ -177,8 +185,13 @@ static weir_code_t begin(
 {
     weir_cuda_device_t *device = queue->device;
     weir_cuda_specialization_t *specialization = specialization_of(launch->specialization);
-    run_t run = {
-        specialization, launch->bindings, queue->word, queue->stream, WEIR_CUDA_ASKED_LAUNCH};
+    const run_t run = {.specialization = specialization,
+        .bindings = launch->bindings,
+        .word = queue->word,
+        .stream = queue->stream,
+        .asked = WEIR_CUDA_ASKED_LAUNCH,
+        .operation = operation,
+        .is_ready = atomic_load_explicit(&specialization->is_ready, memory_order_acquire)};
     weir_code_t code = weir_cuda_operation_wait(queue, launch->waits, launch->wait_count);
     if (code != WEIR_OK)
         return code;
@@ -189,12 +202,14 @@ static weir_code_t begin(
                            : NULL;
     if (specialization->may_fail)
         operation->word = exec ? operation->recording->word : queue->word;
-    if (exec)
+    if (exec) {
+        operation->is_dirty = true;
         return weir_cuda_check(
             device, device->state->driver.cuGraphLaunch(exec, queue->stream), "cuGraphLaunch");
+    }
     if (launch->profiled)
         make_stamps(operation, specialization->command_count + 1);
-    return enqueue(&run, launch->profiled ? operation : NULL);
+    return enqueue(&run, launch->profiled);
 }
 
 weir_code_t weir_cuda_launch(weir_handle_t handle, const weir_launch_t *launch)
@@ -203,21 +218,22 @@ weir_code_t weir_cuda_launch(weir_handle_t handle, const weir_launch_t *launch)
     weir_cuda_device_t *device = queue->device;
     const weir_cuda_specialization_t *specialization = specialization_of(launch->specialization);
     weir_cuda_operation_t *operation;
-    weir_code_t code = weir_cuda_enter(device);
-    if (code == WEIR_OK && launch->binding_count != specialization->tensor_count + 1)
-        code = device->host->fail(device->host, WEIR_INVALID_ARGUMENT,
+    if (launch->binding_count != specialization->tensor_count + 1)
+        return device->host->fail(device->host, WEIR_INVALID_ARGUMENT,
             "%u bindings for %u tensors and the scratch", launch->binding_count,
             specialization->tensor_count);
-    if (code == WEIR_OK)
-        code = weir_cuda_operation_new(queue, launch->signals, launch->signal_count, &operation);
+    weir_code_t code = weir_cuda_enter(device);
     if (code != WEIR_OK)
         return code;
-    weir_cuda_range_push(device, launch->recording ? "weir launch (graph)" : "weir launch");
-    code = begin(queue, launch, operation);
-    weir_cuda_range_pop(device);
-    if (code == WEIR_OK)
-        return weir_cuda_operation_begin(operation);
-    weir_cuda_operation_drop(operation);
+    code = weir_cuda_operation_new(queue, launch->signals, launch->signal_count, &operation);
+    if (code == WEIR_OK) {
+        weir_cuda_range_push(device, launch->recording ? "weir launch (graph)" : "weir launch");
+        code = begin(queue, launch, operation);
+        weir_cuda_range_pop(device);
+        code = code == WEIR_OK ? weir_cuda_operation_begin(operation)
+                               : weir_cuda_operation_fail(operation, code);
+    }
+    weir_cuda_leave(device);
     return code;
 }
 
@@ -233,7 +249,7 @@ static weir_code_t capture(weir_cuda_device_t *device, const run_t *run, CUgraph
         "cuStreamBeginCapture");
     if (code != WEIR_OK)
         return code;
-    code = enqueue(run, NULL);
+    code = enqueue(run, false);
     CUresult result = driver->cuStreamEndCapture(run->stream, out_graph);
     if (code == WEIR_OK)
         code = weir_cuda_check(device, result, "cuStreamEndCapture");
@@ -246,8 +262,12 @@ static weir_code_t make_graph(weir_cuda_recording_t *recording, const weir_bindi
 {
     weir_cuda_device_t *device = recording->device;
     const weir_cuda_driver_t *driver = &device->state->driver;
-    run_t run = {
-        recording->specialization, bindings, recording->word, NULL, WEIR_CUDA_ASKED_CAPTURE};
+    run_t run = {.specialization = recording->specialization,
+        .bindings = bindings,
+        .word = recording->word,
+        .asked = WEIR_CUDA_ASKED_CAPTURE,
+        .is_ready =
+            atomic_load_explicit(&recording->specialization->is_ready, memory_order_acquire)};
     CUgraph graph = NULL;
     weir_code_t code = weir_cuda_check(
         device, driver->cuStreamCreate(&run.stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
@@ -276,34 +296,44 @@ static void enlist(weir_cuda_recording_t *recording)
     pthread_mutex_unlock(&device->lock);
 }
 
+// This is a thread of the background: what a launch must not wait for is made here.
+static weir_code_t furnish(weir_cuda_recording_t *recording, const weir_binding_t *bindings)
+{
+    weir_cuda_device_t *device = recording->device;
+    weir_code_t code = weir_cuda_word_take(device, &recording->word);
+    if (code != WEIR_OK)
+        return code;
+    weir_cuda_specialization_ready(recording->specialization);
+    // What enqueues nothing has no graph: its launches enqueue nothing.
+    if (recording->specialization->command_count)
+        code = make_graph(recording, bindings);
+    if (code == WEIR_OK)
+        weir_cuda_recordings_drop(device, device->state->graphs_max - 1);
+    return code;
+}
+
 weir_code_t weir_cuda_record(weir_handle_t handle, const weir_binding_t *bindings,
     uint32_t binding_count, weir_handle_t *out_recording)
 {
     weir_cuda_specialization_t *specialization = specialization_of(handle);
     weir_cuda_device_t *device = specialization->device;
     const weir_host_t *host = device->host;
-    weir_code_t code = weir_cuda_enter(device);
-    if (code != WEIR_OK)
-        return code;
     if (!device->state->graphs_max || binding_count != specialization->tensor_count + 1)
         return host->fail(host, WEIR_UNSUPPORTED, "this is not recorded");
     weir_cuda_recording_t *recording = host->alloc(host, sizeof *recording);
     if (!recording)
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a recording");
     *recording = (weir_cuda_recording_t){.device = device, .specialization = specialization};
-    recording->word = weir_cuda_word_take(device);
-    if (!recording->word)
-        code = host->fail(
-            host, WEIR_RESOURCE_EXHAUSTED, "more than %d queues and graphs", WEIR_CUDA_WORDS);
-    // What enqueues nothing has no graph: its launches enqueue nothing.
-    if (code == WEIR_OK && specialization->command_count)
-        code = make_graph(recording, bindings);
+    weir_code_t code = weir_cuda_enter(device);
+    if (code == WEIR_OK) {
+        code = furnish(recording, bindings);
+        weir_cuda_leave(device);
+    }
     if (code != WEIR_OK) {
         weir_cuda_word_give(device, recording->word);
         host->free(host, recording);
         return code;
     }
-    weir_cuda_recordings_drop(device, device->state->graphs_max - 1);
     enlist(recording);
     *out_recording = (weir_handle_t)(uintptr_t)recording;
     return WEIR_OK;
@@ -322,14 +352,16 @@ void weir_cuda_recording_release(weir_handle_t handle)
 {
     weir_cuda_recording_t *recording = recording_of(handle);
     weir_cuda_device_t *device = recording->device;
-    (void)device->state->driver.cuCtxSetCurrent(device->context);
     weir_cuda_reaper_wait(device, NULL, recording, NULL);
     pthread_mutex_lock(&device->lock);
     *recording->from = recording->next;
     if (recording->next)
         recording->next->from = recording->from;
     pthread_mutex_unlock(&device->lock);
+    const bool is_in = weir_cuda_enter_to_free(device);
     recording_free(recording);
+    if (is_in)
+        weir_cuda_leave(device);
 }
 
 void weir_cuda_recordings_drop(weir_cuda_device_t *device, uint32_t keep)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define WORKSPACE_MAX (32u << 20)
+#define SOME_ADDRESS 0x10000 // of a bias that nobody reads
 
 _Static_assert(sizeof(cublasLtMatmulAlgo_t) <= WEIR_CUDA_CHOICE_BYTES, "a choice holds it");
 
@@ -63,6 +64,12 @@ typedef struct plan {
 
 // ---- The library --------------------------------------------------------------------------------
 
+static const char *name_of(const weir_cuda_matmuls_t *matmuls, cublasStatus_t status)
+{
+    const char *name = matmuls->status_name(status);
+    return name ? name : "a status without a name";
+}
+
 weir_cuda_matmuls_t *weir_cuda_matmuls_open(weir_cuda_device_t *device)
 {
     weir_cuda_state_t *state = device->state;
@@ -92,7 +99,7 @@ weir_cuda_matmuls_t *weir_cuda_matmuls_open(weir_cuda_device_t *device)
             char text[WEIR_REASON_BYTES];
             snprintf(text, sizeof text,
                 "cuda:%u: products run on the own kernel: cublasLtCreate: %s", device->index,
-                matmuls->status_name(status));
+                name_of(matmuls, status));
             host->log(host, 1, text);
         }
     }
@@ -123,8 +130,7 @@ static weir_code_t checked(
         code = WEIR_RESOURCE_EXHAUSTED;
     else if (status == CUBLAS_STATUS_EXECUTION_FAILED) // the context is spoiled
         code = WEIR_DEVICE_LOST;
-    return weir_cuda_library_failed(
-        device, asked, code, call, device->matmuls->status_name(status));
+    return weir_cuda_library_failed(device, asked, code, call, name_of(device->matmuls, status));
 }
 
 // ---- Descriptors --------------------------------------------------------------------------------
@@ -248,7 +254,8 @@ static weir_code_t choose(
     cublasLtMatmulHeuristicResult_t result;
     uint8_t choice[WEIR_CUDA_CHOICE_BYTES] = {0};
     int count = 0;
-    weir_code_t code = fill_desc(device, plan, 0, WEIR_CUDA_ASKED_PLAN, &desc);
+    // Nothing says that an algorithm can be asked for without the bias being somewhere.
+    weir_code_t code = fill_desc(device, plan, SOME_ADDRESS, WEIR_CUDA_ASKED_PLAN, &desc);
     if (code != WEIR_OK)
         return code;
     if (weir_cuda_choice_get(device, &plan->shape, sizeof plan->shape, choice)) {
@@ -298,14 +305,14 @@ static cublasComputeType_t compute_of(weir_cuda_precision_t precision)
 }
 
 // A copy that is the same for the same product: every byte of it is part of a key.
-static void copy_shape(
-    const weir_cuda_device_t *device, const weir_cuda_matmul_t *matmul, weir_cuda_matmul_t *out)
+static void copy_shape(const weir_cuda_matmul_t *matmul, weir_cuda_matmul_t *out)
 {
     const weir_cuda_place_t *from[5] = {
         &matmul->a, &matmul->b, &matmul->c, &matmul->d, &matmul->bias};
     weir_cuda_place_t *to[5] = {&out->a, &out->b, &out->c, &out->d, &out->bias};
     memset(out, 0, sizeof *out);
     out->dtype = matmul->dtype;
+    out->precision = matmul->precision;
     out->m = matmul->m;
     out->n = matmul->n;
     out->k = matmul->k;
@@ -325,7 +332,6 @@ static void copy_shape(
     out->epilogue = matmul->epilogue;
     for (uint32_t i = 0; i < 5; i++)
         to[i]->offset = alignment_of(from[i]);
-    out->bias.index = device->facts.precision;
 }
 
 weir_code_t weir_cuda_matmul_plan(weir_cuda_device_t *device, const weir_cuda_matmul_t *matmul,
@@ -339,8 +345,8 @@ weir_code_t weir_cuda_matmul_plan(weir_cuda_device_t *device, const weir_cuda_ma
     if (!plan)
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a product");
     memset(plan, 0, sizeof *plan);
-    copy_shape(device, matmul, &plan->shape);
-    plan->compute = compute_of(device->facts.precision);
+    copy_shape(matmul, &plan->shape);
+    plan->compute = compute_of(matmul->precision);
     plan->type = CUDA_R_32F;
     if (matmul->dtype != WEIR_F32) { // what is stored in 16 bits is multiplied in 16 bits
         plan->type = matmul->dtype == WEIR_BF16 ? CUDA_R_16BF : CUDA_R_16F;

@@ -8,6 +8,9 @@
 #include <string.h>
 
 #define PINNED_FLAGS (CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP)
+#define LEAST_BYTES 512         // an allocation of the driver takes at least
+#define WORDS 1024              // of a block
+#define WORDS_OF_ALL (1u << 20) // a device whose graphs and queues are more has a leak
 
 static weir_cuda_buffer_t *buffer_of(weir_handle_t handle)
 {
@@ -47,24 +50,43 @@ static void strike(weir_cuda_buffer_t *buffer)
     if (buffer->next)
         buffer->next->from = buffer->from;
     if (buffer->kind == WEIR_MEMORY_DEVICE)
-        device->used_bytes -= buffer->bytes;
+        device->used_bytes -= buffer->cost_bytes;
     pthread_mutex_unlock(&device->lock);
 }
 
 // ---- Device memory ------------------------------------------------------------------------------
 
-// Books the bytes against the budget; kept chunks count, too, and make way.
-static bool book(weir_cuda_device_t *device, uint64_t bytes)
+static bool is_mapped(const weir_cuda_device_t *device, uint64_t bytes)
 {
-    uint64_t budget = device->state->budget_bytes;
+    return device->pool.is_on && bytes >= device->pool.chunk_bytes / 2;
+}
+
+// What a buffer takes of the device, which gives memory in chunks here and in pages else; false:
+// more than can be counted.
+static bool find_cost(const weir_cuda_device_t *device, uint64_t bytes, uint64_t *out_bytes)
+{
+    const weir_cuda_pool_t *pool = &device->pool;
+    const uint64_t unit = is_mapped(device, bytes)    ? pool->chunk_bytes
+                          : bytes > pool->grain_bytes ? pool->grain_bytes
+                                                      : LEAST_BYTES;
+    if (bytes > UINT64_MAX - unit)
+        return false;
+    *out_bytes = (bytes + unit - 1) / unit * unit;
+    return true;
+}
+
+// Books a buffer against the budget; kept chunks count, too, and make way.
+static bool book(weir_cuda_device_t *device, const weir_cuda_buffer_t *buffer)
+{
+    const uint64_t budget = device->state->budget_bytes, cost = buffer->cost_bytes;
     pthread_mutex_lock(&device->lock);
-    bool fits = !budget || (bytes <= budget && device->used_bytes <= budget - bytes);
+    bool fits = !budget || (cost <= budget && device->used_bytes <= budget - cost);
     if (fits)
-        device->used_bytes += bytes;
+        device->used_bytes += cost;
     uint64_t left = budget - device->used_bytes;
     pthread_mutex_unlock(&device->lock);
     if (fits && budget)
-        weir_cuda_pool_trim(device, left + (device->pool.is_on ? bytes : 0));
+        weir_cuda_pool_trim(device, left + (is_mapped(device, buffer->bytes) ? cost : 0));
     return fits;
 }
 
@@ -81,7 +103,7 @@ static weir_code_t allocate(weir_cuda_device_t *device, weir_cuda_buffer_t *buff
     if (buffer->kind == WEIR_MEMORY_PINNED)
         return weir_cuda_check(device,
             driver->cuMemHostAlloc(&buffer->host, buffer->bytes, PINNED_FLAGS), "cuMemHostAlloc");
-    if (device->pool.is_on && buffer->bytes >= device->pool.chunk_bytes / 2)
+    if (is_mapped(device, buffer->bytes))
         return weir_cuda_pool_map(device, buffer);
     return weir_cuda_check(
         device, driver->cuMemAlloc(&buffer->address, buffer->bytes), "cuMemAlloc");
@@ -109,23 +131,25 @@ weir_code_t weir_cuda_alloc(
     const weir_host_t *host = device->host;
     if (kind != WEIR_MEMORY_DEVICE && kind != WEIR_MEMORY_PINNED)
         return host->fail(host, WEIR_UNSUPPORTED, "memory of kind %u is not offered", kind);
-    weir_code_t code = weir_cuda_enter(device);
-    if (code != WEIR_OK)
-        return code;
     weir_cuda_buffer_t *buffer = new_buffer(device, kind, bytes ? bytes : 256);
     if (!buffer)
         return WEIR_RESOURCE_EXHAUSTED;
     bool is_device = kind == WEIR_MEMORY_DEVICE;
-    if (is_device && !book(device, buffer->bytes)) {
+    if (is_device &&
+        (!find_cost(device, buffer->bytes, &buffer->cost_bytes) || !book(device, buffer))) {
         host->free(host, buffer);
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED,
             "%llu bytes are over the budget of %llu (option budget_mib)", (unsigned long long)bytes,
             (unsigned long long)device->state->budget_bytes);
     }
-    code = allocate_by_all_means(device, buffer);
+    weir_code_t code = weir_cuda_enter(device);
+    if (code == WEIR_OK) {
+        code = allocate_by_all_means(device, buffer);
+        weir_cuda_leave(device);
+    }
     if (code != WEIR_OK) {
         if (is_device)
-            unbook(device, buffer->bytes);
+            unbook(device, buffer->cost_bytes);
         host->free(host, buffer);
         return code;
     }
@@ -135,6 +159,95 @@ weir_code_t weir_cuda_alloc(
     *out_buffer = (weir_handle_t)(uintptr_t)buffer;
     return WEIR_OK;
 }
+
+// ---- Words --------------------------------------------------------------------------------------
+
+typedef struct weir_cuda_words {
+    struct weir_cuda_words *next;
+    uint32_t *words; // [WORDS] pinned
+    uint64_t taken[WORDS / 64];
+} words_t;
+
+static void close_words(weir_cuda_device_t *device)
+{
+    while (device->words) {
+        words_t *block = device->words;
+        device->words = block->next;
+        (void)device->state->driver.cuMemFreeHost(block->words);
+        device->host->free(device->host, block);
+    }
+}
+
+// A word of the blocks that are there; NULL: all are taken. out_count: how many words there are.
+static uint32_t *find_word(weir_cuda_device_t *device, uint32_t *out_count)
+{
+    uint32_t *word = NULL;
+    *out_count = 0;
+    pthread_mutex_lock(&device->lock);
+    for (words_t *block = device->words; block && !word; block = block->next) {
+        *out_count += WORDS;
+        for (uint32_t i = 0; i < WORDS && !word; i++)
+            if (!(block->taken[i / 64] >> (i % 64) & 1)) {
+                block->taken[i / 64] |= 1ull << (i % 64);
+                word = &block->words[i];
+                *word = 0;
+            }
+    }
+    pthread_mutex_unlock(&device->lock);
+    return word;
+}
+
+static weir_code_t add_words(weir_cuda_device_t *device)
+{
+    const weir_host_t *host = device->host;
+    words_t *block = host->alloc(host, sizeof *block);
+    if (!block)
+        return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for words of errors");
+    memset(block, 0, sizeof *block);
+    weir_code_t code = weir_cuda_check(device,
+        device->state->driver.cuMemHostAlloc(
+            (void **)&block->words, WORDS * sizeof *block->words, PINNED_FLAGS),
+        "cuMemHostAlloc");
+    if (code != WEIR_OK) {
+        host->free(host, block);
+        return code;
+    }
+    pthread_mutex_lock(&device->lock);
+    block->next = device->words;
+    device->words = block;
+    pthread_mutex_unlock(&device->lock);
+    return WEIR_OK;
+}
+
+weir_code_t weir_cuda_word_take(weir_cuda_device_t *device, uint32_t **out_word)
+{
+    uint32_t count;
+    while (!(*out_word = find_word(device, &count))) {
+        if (count >= WORDS_OF_ALL)
+            return device->host->fail(device->host, WEIR_RESOURCE_EXHAUSTED,
+                "a device has at most %u queues and graphs", WORDS_OF_ALL);
+        weir_code_t code = add_words(device);
+        if (code != WEIR_OK)
+            return code;
+    }
+    return WEIR_OK;
+}
+
+void weir_cuda_word_give(weir_cuda_device_t *device, uint32_t *word)
+{
+    if (!word)
+        return;
+    pthread_mutex_lock(&device->lock);
+    for (words_t *block = device->words; block; block = block->next)
+        if (word >= block->words && word < block->words + WORDS) {
+            const uint32_t i = (uint32_t)(word - block->words);
+            block->taken[i / 64] &= ~(1ull << (i % 64));
+        }
+    pthread_mutex_unlock(&device->lock);
+}
+
+// ---- Giving back
+// ---------------------------------------------------------------------------------
 
 static void release(weir_cuda_buffer_t *buffer)
 {
@@ -155,9 +268,11 @@ void weir_cuda_free(weir_handle_t handle, weir_handle_t number)
 {
     weir_cuda_device_t *device = weir_cuda_device(handle);
     // Of a lost device too: it frees nothing then, and close() takes the context with all in it.
-    (void)device->state->driver.cuCtxSetCurrent(device->context);
+    const bool is_in = weir_cuda_enter_to_free(device);
     strike(buffer_of(number));
     release(buffer_of(number));
+    if (is_in)
+        weir_cuda_leave(device);
 }
 
 void weir_cuda_memory_close(weir_cuda_device_t *device)
@@ -167,8 +282,7 @@ void weir_cuda_memory_close(weir_cuda_device_t *device)
         strike(buffer);
         release(buffer);
     }
-    if (device->words)
-        (void)device->state->driver.cuMemFreeHost(device->words);
+    close_words(device);
 }
 
 // ---- Host memory --------------------------------------------------------------------------------
@@ -197,20 +311,23 @@ weir_code_t weir_cuda_wrap_host(
     const weir_host_t *host = device->host;
     if (!memory || !bytes)
         return host->fail(host, WEIR_UNSUPPORTED, "there is nothing to wrap");
-    weir_code_t code = weir_cuda_enter(device);
-    if (code != WEIR_OK)
-        return code;
     weir_cuda_buffer_t *buffer = new_buffer(device, WEIR_MEMORY_PINNED, bytes);
     if (!buffer)
         return WEIR_RESOURCE_EXHAUSTED;
-    CUresult result = device->state->driver.cuMemHostRegister(
-        memory, bytes, CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP);
-    if (result != CUDA_SUCCESS) {
-        host->free(host, buffer);
-        if (result == CUDA_ERROR_INVALID_VALUE ||
+    weir_code_t code = weir_cuda_enter(device);
+    if (code == WEIR_OK) {
+        CUresult result = device->state->driver.cuMemHostRegister(
+            memory, bytes, CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP);
+        if (result == CUDA_ERROR_INVALID_VALUE || result == CUDA_ERROR_OPERATING_SYSTEM ||
             result == CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED)
-            return host->fail(host, WEIR_UNSUPPORTED, "this memory cannot be pinned");
-        return weir_cuda_check(device, result, "cuMemHostRegister");
+            code = host->fail(host, WEIR_UNSUPPORTED, "this memory cannot be pinned");
+        else
+            code = weir_cuda_check(device, result, "cuMemHostRegister");
+        weir_cuda_leave(device);
+    }
+    if (code != WEIR_OK) {
+        host->free(host, buffer);
+        return code;
     }
     buffer->host = memory;
     buffer->address = (CUdeviceptr)(uintptr_t)memory;
@@ -225,9 +342,11 @@ weir_code_t weir_cuda_memory_info(weir_handle_t handle, uint64_t *out_used, uint
     weir_cuda_device_t *device = weir_cuda_device(handle);
     size_t free_bytes = 0, total_bytes = 0;
     weir_code_t code = weir_cuda_enter(device);
-    if (code == WEIR_OK)
-        code = weir_cuda_check(
-            device, device->state->driver.cuMemGetInfo(&free_bytes, &total_bytes), "cuMemGetInfo");
+    if (code != WEIR_OK)
+        return code;
+    code = weir_cuda_check(
+        device, device->state->driver.cuMemGetInfo(&free_bytes, &total_bytes), "cuMemGetInfo");
+    weir_cuda_leave(device);
     if (code != WEIR_OK)
         return code;
     pthread_mutex_lock(&device->lock);
@@ -252,30 +371,4 @@ bool weir_cuda_address(const weir_binding_t *binding, CUdeviceptr *out_address)
         return false;
     *out_address = buffer->address + binding->offset;
     return true;
-}
-
-// ---- Words --------------------------------------------------------------------------------------
-
-uint32_t *weir_cuda_word_take(weir_cuda_device_t *device)
-{
-    uint32_t *word = NULL;
-    pthread_mutex_lock(&device->lock);
-    for (uint32_t i = 0; i < WEIR_CUDA_WORDS && !word; i++)
-        if (!(device->words_taken[i / 64] >> (i % 64) & 1)) {
-            device->words_taken[i / 64] |= 1ull << (i % 64);
-            word = &device->words[i];
-            *word = 0;
-        }
-    pthread_mutex_unlock(&device->lock);
-    return word;
-}
-
-void weir_cuda_word_give(weir_cuda_device_t *device, uint32_t *word)
-{
-    if (!word)
-        return;
-    uint32_t i = (uint32_t)(word - device->words);
-    pthread_mutex_lock(&device->lock);
-    device->words_taken[i / 64] &= ~(1ull << (i % 64));
-    pthread_mutex_unlock(&device->lock);
 }

@@ -1,28 +1,59 @@
 // backends/cuda/module.c: kernels on the device: those of the embedded fatbin, and generated ones.
 //
-// The fatbin is loaded with the first kernel of it; a generated image once for each source, however
-// many programs use it. Must not unload what a launch under way may still run: programs are
+// The fatbin is loaded with the first program, whole; a generated image once for each source,
+// however many programs use it. Must not unload what a launch under way may still run: programs are
 // released after their launches have ended.
 #include "backends/cuda/cuda.h"
 #include "kernels/cuda/fatbin.h"
 
 #include <string.h>
 
-weir_code_t weir_cuda_module_entry(
-    weir_cuda_device_t *device, const char *entry, CUfunction *out_function)
+static const char *const entries[] = {
+#define WEIR_CUDA_KERNEL(name, params, shared, threads, syncs) #name,
+#include "kernels/cuda/kernels.inc"
+#undef WEIR_CUDA_KERNEL
+};
+#define ENTRIES (sizeof entries / sizeof entries[0])
+
+// Under the lock.
+static weir_code_t load_entries(weir_cuda_device_t *device, CUfunction *functions)
 {
     const weir_cuda_driver_t *driver = &device->state->driver;
     weir_code_t code = WEIR_OK;
-    pthread_mutex_lock(&device->module_lock);
     if (!device->fatbin)
         code =
             weir_cuda_check(device, driver->cuModuleLoadData(&device->fatbin, weir_k_cuda_fatbin),
                 "cuModuleLoadData of the own kernels");
-    if (code == WEIR_OK)
-        code = weir_cuda_check(
-            device, driver->cuModuleGetFunction(out_function, device->fatbin, entry), entry);
+    for (uint32_t i = 0; i < ENTRIES && code == WEIR_OK; i++)
+        code = weir_cuda_check(device,
+            driver->cuModuleGetFunction(&functions[i], device->fatbin, entries[i]), entries[i]);
+    return code;
+}
+
+weir_code_t weir_cuda_modules_prepare(weir_cuda_device_t *device)
+{
+    const weir_host_t *host = device->host;
+    weir_code_t code = WEIR_OK;
+    pthread_mutex_lock(&device->module_lock);
+    if (!device->entries) {
+        CUfunction *functions = host->alloc(host, sizeof *functions * ENTRIES);
+        code = functions ? load_entries(device, functions)
+                         : host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for kernels");
+        if (code == WEIR_OK)
+            device->entries = functions;
+        else
+            host->free(host, functions);
+    }
     pthread_mutex_unlock(&device->module_lock);
     return code;
+}
+
+CUfunction weir_cuda_module_entry(const weir_cuda_device_t *device, const char *entry)
+{
+    for (uint32_t i = 0; i < ENTRIES; i++)
+        if (strcmp(entries[i], entry) == 0)
+            return device->entries[i];
+    return NULL;
 }
 
 // Under the lock.
@@ -112,6 +143,8 @@ void weir_cuda_modules_close(weir_cuda_device_t *device)
         (void)driver->cuModuleUnload(module->module);
         device->host->free(device->host, module);
     }
+    device->host->free(device->host, device->entries);
+    device->entries = NULL;
     if (device->fatbin)
         (void)driver->cuModuleUnload(device->fatbin);
     device->fatbin = NULL;

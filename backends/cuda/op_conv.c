@@ -1,5 +1,5 @@
-// backends/cuda/op_conv.c: Conv over one or two axes: cuDNN, or the own kernels where it is
-// missing.
+// backends/cuda/op_conv.c: Conv over one or two axes: cuDNN and a step for bias and Relu behind it,
+// or the own kernels, which do both themselves, where it is missing.
 #include "backends/cuda/op_common.h"
 
 #include <string.h>
@@ -24,29 +24,54 @@ static weir_cuda_fusion_t fusion_of(const weir_node_t *node)
     return weir_cuda_fusion(node, false, false);
 }
 
+static weir_code_t supports_bf16(const weir_node_t *node, weir_support_t *out_support)
+{
+    if (node->inputs[0].dtype != WEIR_F32)
+        return weir_cuda_refuse(out_support, "it rounds f32 only");
+    return supports(node, out_support);
+}
+
 static weir_code_t build(const weir_node_t *node, weir_cuda_build_t *out_build)
 {
     const weir_cuda_fusion_t fusion = fusion_of(node);
     return weir_cuda_anchor_build(node, &fusion, out_build);
 }
 
+// y = finish(y + bias), where there is anything to do.
+static weir_code_t finish_in_place(const weir_node_t *node, const weir_cuda_fusion_t *fusion,
+    weir_cuda_place_t at, weir_cuda_recipe_t *recipe)
+{
+    static const char *const entries[3] = WEIR_CUDA_ENTRIES_FLOAT("finish");
+    const weir_tensor_t *y = &node->outputs[0];
+    const weir_cuda_finish_params_t params = {.count = (uint32_t)y->element_count,
+        .finish = fusion->has_relu ? WEIR_CUDA_FINISH_RELU : WEIR_CUDA_FINISH_NONE,
+        .inner = weir_cuda_divide_by((uint32_t)weir_cuda_product(y, 2, y->rank)),
+        .channels = weir_cuda_divide_by((uint32_t)y->dims[1])};
+    if (!weir_cuda_owns(node, 2) && !fusion->has_relu)
+        return WEIR_OK;
+    weir_cuda_kernel_step_t *step =
+        weir_cuda_launch_each(recipe, weir_cuda_entry_float(entries, node->inputs[0].dtype),
+            WEIR_DIV_UP(params.count, (uint32_t)WEIR_CUDA_FINISH_EACH), &params, sizeof params);
+    if (!step)
+        return WEIR_INTERNAL;
+    weir_cuda_step_pointer(step, WEIR_CUDA_AT(weir_cuda_finish_params_t, y), at);
+    if (weir_cuda_owns(node, 2))
+        weir_cuda_step_pointer(
+            step, WEIR_CUDA_AT(weir_cuda_finish_params_t, bias), weir_cuda_input(2));
+    return WEIR_OK;
+}
+
 static weir_code_t plan_library(const weir_node_t *node, const weir_cuda_window_t *window,
     const weir_cuda_fusion_t *fusion, weir_cuda_place_t to, weir_cuda_recipe_t *recipe)
 {
     const weir_tensor_t *x = &node->inputs[0], *w = &node->inputs[1], *y = &node->outputs[0];
-    const bool adds = weir_cuda_owns(node, 2);
     weir_cuda_conv_t conv = {.dtype = x->dtype,
+        .precision = recipe->precision,
         .spatial_rank = x->rank - 2,
         .groups = (uint32_t)weir_node_int(node, "group", 1),
-        .epilogue = adds && fusion->has_relu ? WEIR_CUDA_EPILOGUE_BIAS_RELU
-                    : adds                   ? WEIR_CUDA_EPILOGUE_BIAS
-                    : fusion->has_relu       ? WEIR_CUDA_EPILOGUE_RELU
-                                             : WEIR_CUDA_EPILOGUE_NONE,
         .x = weir_cuda_input(0),
         .w = weir_cuda_input(1),
         .y = to};
-    if (adds)
-        conv.bias = weir_cuda_input(2);
     memcpy(conv.x_dims, x->dims, x->rank * sizeof *x->dims);
     memcpy(conv.w_dims, w->dims, w->rank * sizeof *w->dims);
     memcpy(conv.y_dims, y->dims, y->rank * sizeof *y->dims);
@@ -61,7 +86,8 @@ static weir_code_t plan_library(const weir_node_t *node, const weir_cuda_window_
         conv.strides[d] = strides[side];
         conv.dilations[d] = dilations[side];
     }
-    return weir_cuda_recipe_conv(recipe, &conv);
+    const weir_code_t code = weir_cuda_recipe_conv(recipe, &conv);
+    return code == WEIR_OK ? finish_in_place(node, fusion, to, recipe) : code;
 }
 
 static weir_code_t plan_own(const weir_node_t *node, const weir_cuda_window_t *window,
@@ -124,14 +150,19 @@ static weir_code_t plan(const weir_node_t *node, weir_cuda_recipe_t *recipe)
     return code == WEIR_OK ? weir_cuda_anchor_end(node, &fusion, to, recipe) : code;
 }
 
+#define ROW(kernel_name, extra_flags, can)                                                         \
+    {                                                                                              \
+        .kernel = {.head = {sizeof(weir_kernel_t), WEIR_KERNEL_EPILOGUE | (extra_flags)},          \
+            .op = "Conv",                                                                          \
+            .name = kernel_name,                                                                   \
+            .revision = 1,                                                                         \
+            .supports = can},                                                                      \
+        .build = build, .plan = plan                                                               \
+    }
+
 static const weir_cuda_row_t rows[] = {
-    {.kernel = {.head = {sizeof(weir_kernel_t), WEIR_KERNEL_EPILOGUE},
-         .op = "Conv",
-         .name = "cuda_conv",
-         .revision = 1,
-         .supports = supports},
-        .build = build,
-        .plan = plan},
+    ROW("cuda_conv_bf16", WEIR_KERNEL_BF16, supports_bf16),
+    ROW("cuda_conv", 0, supports),
 };
 
-const weir_cuda_family_t weir_cuda_family_conv = {rows, 1};
+const weir_cuda_family_t weir_cuda_family_conv = {rows, sizeof rows / sizeof rows[0]};

@@ -32,6 +32,13 @@ static weir_code_t supports(const weir_node_t *node, weir_support_t *out_support
     return weir_cuda_anchor_supports(node, out_support);
 }
 
+static weir_code_t supports_bf16(const weir_node_t *node, weir_support_t *out_support)
+{
+    if (node->inputs[0].dtype != WEIR_F32)
+        return weir_cuda_refuse(out_support, "it rounds f32 only");
+    return supports(node, out_support);
+}
+
 static weir_cuda_fusion_t fusion_of(const weir_node_t *node)
 {
     const bool is_free = !has_own_c(node);
@@ -199,6 +206,7 @@ static weir_code_t plan_library(const weir_node_t *node, const product_t *p,
     const bool walks = p->batch > 1;
     bool is_bias = false;
     weir_cuda_matmul_t matmul = {.dtype = node->inputs[0].dtype,
+        .precision = recipe->precision,
         .m = p->m,
         .n = p->n,
         .k = p->k,
@@ -255,16 +263,21 @@ static weir_code_t plan(const weir_node_t *node, weir_cuda_recipe_t *recipe)
     return code == WEIR_OK ? weir_cuda_anchor_end(node, &fusion, to, recipe) : code;
 }
 
-#define ROW(operator, kernel_name)                                                                 \
+#define ROW(operator, kernel_name, extra_flags, can)                                               \
     {                                                                                              \
-        .kernel = {.head = {sizeof(weir_kernel_t), WEIR_KERNEL_EPILOGUE},                          \
+        .kernel = {.head = {sizeof(weir_kernel_t), WEIR_KERNEL_EPILOGUE | (extra_flags)},          \
             .op = operator,                                                                        \
             .name = kernel_name,                                                                   \
             .revision = 1,                                                                         \
-            .supports = supports},                                                                 \
+            .supports = can},                                                                      \
         .build = build, .plan = plan                                                               \
     }
 
-static const weir_cuda_row_t rows[] = {ROW("MatMul", "cuda_matmul"), ROW("Gemm", "cuda_gemm")};
+static const weir_cuda_row_t rows[] = {
+    ROW("MatMul", "cuda_matmul_bf16", WEIR_KERNEL_BF16, supports_bf16),
+    ROW("Gemm", "cuda_gemm_bf16", WEIR_KERNEL_BF16, supports_bf16),
+    ROW("MatMul", "cuda_matmul", 0, supports),
+    ROW("Gemm", "cuda_gemm", 0, supports),
+};
 
-const weir_cuda_family_t weir_cuda_family_matmul = {rows, 2};
+const weir_cuda_family_t weir_cuda_family_matmul = {rows, sizeof rows / sizeof rows[0]};

@@ -26,7 +26,8 @@
     }
 
 static const weir_option_t options[] = {
-    TEXT("precision", "f32", "what products and convolutions round to: f32, tf32, bf16 or f16"),
+    TEXT(
+        "precision", "f32", "what products of f32 may round to: f32, tf32, f16 (bf16: the plan's)"),
     NUMBER("budget_mib", "0", 0, 1 << 24, "device memory that it may take; 0: what there is"),
     NUMBER("keep_mib", "1024", 0, 1 << 24, "freed device memory that is kept for the next buffer"),
     NUMBER("chunk_mib", "16", 2, 4096, "the unit in which device memory is mapped"),
@@ -51,15 +52,18 @@ static uint64_t number_option(const weir_host_t *host, const char *name, uint64_
 
 static bool read_precision(weir_cuda_state_t *state, char *out_reason)
 {
-    static const char *const names[] = {"f32", "tf32", "bf16", "f16"}; // weir_cuda_precision_t
+    static const struct {
+        const char *name;
+        weir_cuda_precision_t precision;
+    } known[] = {{"f32", WEIR_CUDA_F32}, {"tf32", WEIR_CUDA_TF32}, {"f16", WEIR_CUDA_F16}};
     const char *text = state->host->option(state->host, "precision");
-    for (uint32_t i = 0; i < 4; i++)
-        if (!text || !*text || strcmp(text, names[i]) == 0) {
-            state->precision = (weir_cuda_precision_t)i;
+    for (uint32_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (!text || !*text || strcmp(text, known[i].name) == 0) {
+            state->precision = known[i].precision;
             return true;
         }
-    snprintf(out_reason, WEIR_REASON_BYTES, "option precision=%.40s: expected f32, tf32, bf16, f16",
-        text);
+    snprintf(out_reason, WEIR_REASON_BYTES,
+        "option precision=%.40s: expected f32, tf32, f16 (bf16 is a plan's)", text);
     return false;
 }
 

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#define PAGE_BYTES (2ull << 20) // where the driver does not say of how much it gives memory
+
 static CUmemAllocationProp properties_of(const weir_cuda_device_t *device)
 {
     return (CUmemAllocationProp){.type = CU_MEM_ALLOCATION_TYPE_PINNED,
@@ -20,6 +22,7 @@ void weir_cuda_pool_open(weir_cuda_device_t *device)
     weir_cuda_pool_t *pool = &device->pool;
     int can_map = 0;
     size_t grain = 0;
+    pool->grain_bytes = PAGE_BYTES;
     if (!device->state->uses_mapping)
         return;
     CUmemAllocationProp properties = properties_of(device);
@@ -31,6 +34,7 @@ void weir_cuda_pool_open(weir_cuda_device_t *device)
             &grain, &properties, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED) != CUDA_SUCCESS ||
         !grain)
         return;
+    pool->grain_bytes = grain;
     pool->chunk_bytes = (device->state->chunk_bytes + grain - 1) / grain * grain;
     pool->is_on = true;
 }

@@ -79,6 +79,9 @@ static uint64_t digest_of(const weir_slice_t *slice)
 static void program_free(weir_cuda_program_t *program)
 {
     const weir_host_t *host = program->device->host;
+    while (program->conv_count)
+        weir_cuda_conv_free(program->device, program->conv_plans[--program->conv_count]);
+    host->free(host, program->conv_plans);
     for (uint32_t i = 0; i < program->generated_count; i++) {
         weir_cuda_module_release(program->device, program->generated[i].module);
         host->free(host, program->generated[i].image);
@@ -226,7 +229,7 @@ static weir_code_t compile_one(void *user, uint64_t i)
 
 static weir_code_t load_modules(weir_cuda_program_t *program)
 {
-    weir_code_t code = WEIR_OK;
+    weir_code_t code = weir_cuda_modules_prepare(program->device);
     for (uint32_t i = 0; i < program->generated_count && code == WEIR_OK; i++) {
         weir_cuda_generated_t *generated = &program->generated[i];
         generated->module = weir_cuda_module_find(program->device, generated->hash);
@@ -237,14 +240,65 @@ static weir_code_t load_modules(weir_cuda_program_t *program)
     return code;
 }
 
-weir_code_t weir_cuda_compile(
-    weir_handle_t handle, const weir_slice_t *slice, weir_handle_t *out_program)
+// ---- Convolutions -------------------------------------------------------------------------------
+
+static bool has_known_dims(const weir_node_t *node)
 {
-    weir_cuda_device_t *device = weir_cuda_device(handle);
+    for (uint32_t i = 0; i < node->input_count + node->output_count; i++) {
+        const weir_tensor_t *tensor =
+            i < node->input_count ? &node->inputs[i] : &node->outputs[i - node->input_count];
+        for (uint32_t d = 0; d < tensor->rank; d++)
+            if (tensor->dims[d] <= 0)
+                return false;
+    }
+    return true;
+}
+
+static void keep_conv(weir_cuda_program_t *program, const weir_cuda_conv_t *conv)
+{
+    void *plan;
+    uint64_t bytes;
+    if (weir_cuda_conv_plan(program->device, conv, WEIR_CUDA_CONV_WORKSPACE, &plan, &bytes) ==
+        WEIR_OK)
+        program->conv_plans[program->conv_count++] = plan;
+}
+
+// Plans of the library that need no run to know their dims. What it cannot plan is no failure here:
+// specializations then have it on the own kernels.
+static weir_code_t plan_convs(weir_cuda_program_t *program, const weir_slice_t *slice)
+{
+    weir_cuda_device_t *device = program->device;
     const weir_host_t *host = device->host;
-    weir_code_t code = weir_cuda_enter(device);
-    if (code != WEIR_OK)
-        return code;
+    if (!device->facts.has_conv)
+        return WEIR_OK;
+    weir_cuda_recipe_t *recipe = host->alloc(host, sizeof *recipe);
+    program->conv_plans =
+        host->alloc(host, (slice->node_count + 1ull) * sizeof *program->conv_plans);
+    if (!recipe || !program->conv_plans) {
+        host->free(host, recipe);
+        return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a program");
+    }
+    for (uint32_t i = 0; i < slice->node_count; i++) {
+        const weir_cuda_row_t *row = program->rows[i];
+        weir_node_t node = slice->nodes[i].node;
+        if (strcmp(node.op, "Conv") != 0 || !has_known_dims(&node))
+            continue;
+        weir_cuda_recipe_begin(recipe, host, &device->facts, row);
+        if (row->plan(&node, recipe) == WEIR_OK && recipe->step_count &&
+            recipe->steps[0].kind == WEIR_CUDA_STEP_CONV)
+            keep_conv(program, &recipe->steps[0].conv);
+    }
+    host->free(host, recipe);
+    return atomic_load(&device->is_lost) ? WEIR_DEVICE_LOST : WEIR_OK;
+}
+
+// ---- The call -----------------------------------------------------------------------------------
+
+static weir_code_t compile(
+    weir_cuda_device_t *device, const weir_slice_t *slice, weir_handle_t *out_program)
+{
+    const weir_host_t *host = device->host;
+    weir_code_t code;
     weir_cuda_program_t *program = program_new(device, slice);
     char *text = program ? host->alloc(host, TEXT_BYTES) : NULL;
     job_t job = {.program = program, .lock = PTHREAD_MUTEX_INITIALIZER};
@@ -257,9 +311,9 @@ weir_code_t weir_cuda_compile(
     if (job.reason[0])
         host->fail(host, code, "%s", job.reason);
     if (code == WEIR_OK)
-        code = weir_cuda_enter(device); // the team may have called here, too
-    if (code == WEIR_OK)
         code = load_modules(program);
+    if (code == WEIR_OK)
+        code = plan_convs(program, slice);
     for (uint32_t i = 0; program && i < program->generated_count && job.sources; i++)
         host->free(host, job.sources[i]);
     host->free(host, job.sources);
@@ -271,12 +325,27 @@ weir_code_t weir_cuda_compile(
     return code;
 }
 
+weir_code_t weir_cuda_compile(
+    weir_handle_t handle, const weir_slice_t *slice, weir_handle_t *out_program)
+{
+    weir_cuda_device_t *device = weir_cuda_device(handle);
+    weir_code_t code = weir_cuda_enter(device);
+    if (code != WEIR_OK)
+        return code;
+    code = compile(device, slice, out_program);
+    weir_cuda_leave(device);
+    return code;
+}
+
 void weir_cuda_program_release(weir_handle_t handle)
 {
     weir_cuda_program_t *program = program_of(handle);
-    (void)program->device->state->driver.cuCtxSetCurrent(program->device->context);
-    weir_cuda_choices_save(program->device);
+    weir_cuda_device_t *device = program->device;
+    weir_cuda_choices_save(device);
+    const bool is_in = weir_cuda_enter_to_free(device);
     program_free(program);
+    if (is_in)
+        weir_cuda_leave(device);
 }
 
 weir_code_t weir_cuda_program_info(weir_handle_t handle, weir_program_info_t *out_info)
@@ -394,28 +463,37 @@ static weir_code_t take_parts(weir_cuda_program_t *program, const artifact_t *ar
     return WEIR_OK;
 }
 
-weir_code_t weir_cuda_program_load(weir_handle_t handle, const weir_slice_t *slice,
-    const void *data, uint64_t bytes, weir_handle_t *out_program)
+static weir_code_t load(weir_cuda_device_t *device, const weir_slice_t *slice,
+    const artifact_t *artifact, weir_handle_t *out_program)
 {
-    weir_cuda_device_t *device = weir_cuda_device(handle);
     const weir_host_t *host = device->host;
-    const artifact_t *artifact = data;
-    weir_code_t code = weir_cuda_enter(device);
-    if (code == WEIR_OK)
-        code = weir_cuda_artifact_check(handle, data, bytes);
-    if (code != WEIR_OK)
-        return code;
     weir_cuda_program_t *program = program_new(device, slice);
     if (!program)
         return WEIR_RESOURCE_EXHAUSTED;
-    code = artifact->digest == program->digest
-               ? take_parts(program, artifact)
-               : host->fail(host, WEIR_DATA_LOSS, "an artifact of another slice");
+    weir_code_t code = artifact->digest == program->digest
+                           ? take_parts(program, artifact)
+                           : host->fail(host, WEIR_DATA_LOSS, "an artifact of another slice");
     if (code == WEIR_OK)
         code = load_modules(program);
+    if (code == WEIR_OK)
+        code = plan_convs(program, slice);
     if (code != WEIR_OK)
         program_free(program);
     else
         *out_program = (weir_handle_t)(uintptr_t)program;
+    return code;
+}
+
+weir_code_t weir_cuda_program_load(weir_handle_t handle, const weir_slice_t *slice,
+    const void *data, uint64_t bytes, weir_handle_t *out_program)
+{
+    weir_cuda_device_t *device = weir_cuda_device(handle);
+    weir_code_t code = weir_cuda_artifact_check(handle, data, bytes);
+    if (code == WEIR_OK)
+        code = weir_cuda_enter(device);
+    if (code != WEIR_OK)
+        return code;
+    code = load(device, slice, data, out_program);
+    weir_cuda_leave(device);
     return code;
 }

@@ -15,25 +15,32 @@ static weir_cuda_queue_t *queue_of(weir_handle_t handle)
 
 // ---- Life ---------------------------------------------------------------------------------------
 
+static weir_code_t make_stream(weir_cuda_device_t *device, weir_cuda_queue_t *queue)
+{
+    const weir_cuda_driver_t *driver = &device->state->driver;
+    weir_code_t code = weir_cuda_check(
+        device, driver->cuStreamCreate(&queue->stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
+    if (code != WEIR_OK)
+        return code;
+    code = weir_cuda_word_take(device, &queue->word);
+    if (code != WEIR_OK)
+        (void)driver->cuStreamDestroy(queue->stream);
+    return code;
+}
+
 weir_code_t weir_cuda_queue_create(weir_handle_t handle, weir_handle_t *out_queue)
 {
     weir_cuda_device_t *device = weir_cuda_device(handle);
     const weir_host_t *host = device->host;
-    weir_code_t code = weir_cuda_enter(device);
-    if (code != WEIR_OK)
-        return code;
     weir_cuda_queue_t *queue = host->alloc(host, sizeof *queue);
     if (!queue)
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a queue");
     *queue = (weir_cuda_queue_t){.device = device};
     queue->last = &queue->first;
-    code = weir_cuda_check(device,
-        device->state->driver.cuStreamCreate(&queue->stream, CU_STREAM_NON_BLOCKING),
-        "cuStreamCreate");
-    if (code == WEIR_OK && !(queue->word = weir_cuda_word_take(device))) {
-        (void)device->state->driver.cuStreamDestroy(queue->stream);
-        code = host->fail(
-            host, WEIR_RESOURCE_EXHAUSTED, "more than %d queues and graphs", WEIR_CUDA_WORDS);
+    weir_code_t code = weir_cuda_enter(device);
+    if (code == WEIR_OK) {
+        code = make_stream(device, queue);
+        weir_cuda_leave(device);
     }
     if (code != WEIR_OK) {
         host->free(host, queue);
@@ -65,7 +72,6 @@ void weir_cuda_queue_destroy(weir_handle_t handle, weir_handle_t number)
 {
     weir_cuda_device_t *device = weir_cuda_device(handle);
     weir_cuda_queue_t *queue = queue_of(number);
-    (void)device->state->driver.cuCtxSetCurrent(device->context);
     weir_cuda_reaper_wait(device, NULL, NULL, queue);
     pthread_mutex_lock(&device->lock);
     weir_cuda_queue_t **link = &device->queues;
@@ -73,7 +79,10 @@ void weir_cuda_queue_destroy(weir_handle_t handle, weir_handle_t number)
         link = &(*link)->next;
     *link = queue->next;
     pthread_mutex_unlock(&device->lock);
+    const bool is_in = weir_cuda_enter_to_free(device);
     weir_cuda_queue_free(queue);
+    if (is_in)
+        weir_cuda_leave(device);
 }
 
 // ---- Operations ---------------------------------------------------------------------------------
@@ -145,6 +154,8 @@ weir_code_t weir_cuda_operation_new(weir_cuda_queue_t *queue, const weir_timelin
     operation->specialization = NULL;
     operation->recording = NULL;
     operation->word = NULL;
+    operation->is_dirty = operation->is_without_event = false;
+    operation->failure = WEIR_OK;
     operation->stamp_count = 0;
     *out_operation = operation;
     if (set_signals(device->host, operation, signals, signal_count))
@@ -170,22 +181,50 @@ void weir_cuda_operation_drop(weir_cuda_operation_t *operation)
     pthread_mutex_unlock(&queue->device->lock);
 }
 
-weir_code_t weir_cuda_operation_begin(weir_cuda_operation_t *operation)
+static void put_under_way(weir_cuda_operation_t *operation)
 {
     weir_cuda_queue_t *queue = operation->queue;
     weir_cuda_device_t *device = queue->device;
-    weir_code_t code = weir_cuda_check(device,
-        device->state->driver.cuEventRecord(operation->event, queue->stream), "cuEventRecord");
-    if (code != WEIR_OK) {
-        weir_cuda_operation_drop(operation);
-        return code;
-    }
     pthread_mutex_lock(&device->lock);
     *queue->last = operation;
     queue->last = &operation->next;
     pthread_cond_broadcast(&device->changed);
     pthread_mutex_unlock(&device->lock);
+}
+
+static weir_code_t record_event(weir_cuda_operation_t *operation)
+{
+    weir_cuda_queue_t *queue = operation->queue;
+    return weir_cuda_check(queue->device,
+        queue->device->state->driver.cuEventRecord(operation->event, queue->stream),
+        "cuEventRecord");
+}
+
+weir_code_t weir_cuda_operation_begin(weir_cuda_operation_t *operation)
+{
+    weir_code_t code = record_event(operation);
+    if (code != WEIR_OK) {
+        operation->is_without_event = true;
+        return weir_cuda_operation_fail(operation, code);
+    }
+    put_under_way(operation);
     return WEIR_OK;
+}
+
+weir_code_t weir_cuda_operation_fail(weir_cuda_operation_t *operation, weir_code_t code)
+{
+    weir_cuda_device_t *device = operation->queue->device;
+    if (!operation->is_dirty || atomic_load(&device->is_lost)) {
+        weir_cuda_operation_drop(operation);
+        return code;
+    }
+    const bool is_heard = operation->signal_count > 0;
+    operation->failure = code;
+    weir_cuda_failed_text(device, operation->failure_text, sizeof operation->failure_text);
+    if (!operation->is_without_event)
+        operation->is_without_event = record_event(operation) != WEIR_OK;
+    put_under_way(operation);
+    return is_heard ? WEIR_OK : code;
 }
 
 // Does it signal this point, or a later one of the same timeline?
@@ -199,26 +238,44 @@ static bool signals_point(
     return false;
 }
 
+// The operation under way in another queue that signals the point; NULL: none does any more.
+static weir_cuda_operation_t *find_signaller(
+    const weir_cuda_queue_t *other, const weir_timeline_point_t *point)
+{
+    weir_cuda_operation_t *operation = other->first;
+    while (operation && !signals_point(operation, point))
+        operation = operation->next;
+    return operation;
+}
+
 // What is waited for in the queue itself comes before it anyway. The events are waited for under
-// the lock, so that none is recorded anew meanwhile.
+// the lock, so that none is recorded anew meanwhile. What waits for an operation that failed fails
+// with it.
 weir_code_t weir_cuda_operation_wait(
     weir_cuda_queue_t *queue, const weir_timeline_point_t *waits, uint32_t wait_count)
 {
     weir_cuda_device_t *device = queue->device;
     CUresult result = CUDA_SUCCESS;
+    weir_code_t code = WEIR_OK;
+    char text[WEIR_REASON_BYTES];
     if (!wait_count)
         return WEIR_OK;
     pthread_mutex_lock(&device->lock);
     for (uint32_t w = 0; w < wait_count; w++)
         for (weir_cuda_queue_t *other = device->queues; other; other = other->next) {
-            weir_cuda_operation_t *operation = other == queue ? NULL : other->first;
-            while (operation && !signals_point(operation, &waits[w]))
-                operation = operation->next;
-            if (operation && result == CUDA_SUCCESS)
+            const weir_cuda_operation_t *operation =
+                other == queue ? NULL : find_signaller(other, &waits[w]);
+            if (operation && operation->failure != WEIR_OK) {
+                code = operation->failure;
+                memcpy(text, operation->failure_text, sizeof text);
+            } else if (operation && result == CUDA_SUCCESS) {
                 result = device->state->driver.cuStreamWaitEvent(
                     queue->stream, operation->event, CU_EVENT_WAIT_DEFAULT);
+            }
         }
     pthread_mutex_unlock(&device->lock);
+    if (code != WEIR_OK)
+        return device->host->fail(device->host, code, "%s", text);
     return weir_cuda_check(device, result, "cuStreamWaitEvent");
 }
 
@@ -236,7 +293,8 @@ static bool end_of(
     return binding->pointer || !binding->bytes;
 }
 
-static weir_code_t copy_region(weir_cuda_queue_t *queue, const weir_copy_region_t *region)
+static weir_code_t copy_region(
+    weir_cuda_queue_t *queue, const weir_copy_region_t *region, weir_cuda_operation_t *operation)
 {
     const weir_cuda_driver_t *driver = &queue->device->state->driver;
     weir_cuda_device_t *from_device, *to_device;
@@ -247,6 +305,7 @@ static weir_code_t copy_region(weir_cuda_queue_t *queue, const weir_copy_region_
             "a copy of unequal ends, or one that leaves its buffer");
     if (!region->from.bytes)
         return WEIR_OK;
+    operation->is_dirty = true;
     if (from_device && to_device && from_device != to_device)
         return weir_cuda_check(queue->device,
             driver->cuMemcpyPeerAsync(to, to_device->context, from, from_device->context,
@@ -263,16 +322,17 @@ weir_code_t weir_cuda_copy(weir_handle_t handle, const weir_copy_region_t *regio
     weir_cuda_queue_t *queue = queue_of(handle);
     weir_cuda_operation_t *operation;
     weir_code_t code = weir_cuda_enter(queue->device);
-    if (code == WEIR_OK)
-        code = weir_cuda_operation_new(queue, signals, signal_count, &operation);
     if (code != WEIR_OK)
         return code;
-    code = weir_cuda_operation_wait(queue, waits, wait_count);
-    for (uint32_t i = 0; i < region_count && code == WEIR_OK; i++)
-        code = copy_region(queue, &regions[i]);
-    if (code == WEIR_OK)
-        return weir_cuda_operation_begin(operation);
-    weir_cuda_operation_drop(operation);
+    code = weir_cuda_operation_new(queue, signals, signal_count, &operation);
+    if (code == WEIR_OK) {
+        code = weir_cuda_operation_wait(queue, waits, wait_count);
+        for (uint32_t i = 0; i < region_count && code == WEIR_OK; i++)
+            code = copy_region(queue, &regions[i], operation);
+        code = code == WEIR_OK ? weir_cuda_operation_begin(operation)
+                               : weir_cuda_operation_fail(operation, code);
+    }
+    weir_cuda_leave(queue->device);
     return code;
 }
 
@@ -280,5 +340,8 @@ weir_code_t weir_cuda_wait_idle(weir_handle_t handle)
 {
     weir_cuda_device_t *device = weir_cuda_device(handle);
     weir_cuda_reaper_wait(device, NULL, NULL, NULL);
-    return weir_cuda_enter(device);
+    weir_code_t code = weir_cuda_enter(device); // it says whether the device is lost
+    if (code == WEIR_OK)
+        weir_cuda_leave(device);
+    return code;
 }

@@ -77,6 +77,10 @@ static void announce(
 // An operation that is off its queue.
 static void finish(weir_cuda_device_t *device, weir_cuda_operation_t *operation, ended_t *ended)
 {
+    if (operation->failure != WEIR_OK && ended->code == WEIR_OK) {
+        ended->code = operation->failure;
+        memcpy(ended->text, operation->failure_text, sizeof ended->text);
+    }
     read_word(operation, ended);
     if (ended->code == WEIR_OK && operation->stamp_count > 1 && device->host->trace)
         trace(device, operation);
@@ -115,7 +119,10 @@ static bool has_ended(
     const weir_cuda_driver_t *driver = &device->state->driver;
     *out_ended = (ended_t){.code = WEIR_OK};
     if (!atomic_load(&device->is_lost)) {
-        CUresult result = driver->cuEventQuery(operation->event);
+        const bool is_by_stream = operation->is_without_event;
+        const char *call = is_by_stream ? "cuStreamQuery" : "cuEventQuery";
+        CUresult result = is_by_stream ? driver->cuStreamQuery(operation->queue->stream)
+                                       : driver->cuEventQuery(operation->event);
         if (result == CUDA_ERROR_NOT_READY)
             return false;
         const char *name = NULL;
@@ -123,9 +130,9 @@ static bool has_ended(
             (void)driver->cuGetErrorName(result, &name);
         // What cannot be asked may still run, in memory that the engine would give away: the device
         // is lost, whatever the error.
-        if (weir_cuda_check(device, result, "cuEventQuery") != WEIR_OK) {
+        if (weir_cuda_check(device, result, call) != WEIR_OK) {
             char text[WEIR_REASON_BYTES];
-            snprintf(text, sizeof text, "cuEventQuery: %s", name ? name : "");
+            snprintf(text, sizeof text, "%s: %s", call, name ? name : "");
             weir_cuda_lose(device, text);
         }
     }
@@ -153,10 +160,13 @@ void weir_cuda_reaper_main(void *user)
     weir_cuda_operation_t *heads[HEADS_MAX];
     uint32_t rounds = 0;
     ended_t ended;
+    // Somebody else's capture may forbid other threads to ask for events; this one never captures.
+    CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
     // Without its context the thread cannot ask for anything.
-    CUresult result = device->state->driver.cuCtxSetCurrent(device->context);
-    if (weir_cuda_check(device, result, "cuCtxSetCurrent") != WEIR_OK)
+    CUresult result = device->state->driver.cuCtxPushCurrent(device->context);
+    if (weir_cuda_check(device, result, "cuCtxPushCurrent") != WEIR_OK)
         weir_cuda_lose(device, "the reaper's thread has no context");
+    (void)device->state->driver.cuThreadExchangeStreamCaptureMode(&mode);
     pthread_mutex_lock(&device->lock);
     while (!device->is_stopping) {
         uint32_t count = list_heads(device, heads), ends = 0;

@@ -3,6 +3,17 @@
 
 #include <string.h>
 
+void weir_cuda_recipe_begin(weir_cuda_recipe_t *recipe, const weir_host_t *host,
+    const weir_cuda_facts_t *facts, const weir_cuda_row_t *row)
+{
+    recipe->host = host;
+    recipe->facts = facts;
+    recipe->precision =
+        row->kernel.head.flags & WEIR_KERNEL_BF16 ? WEIR_CUDA_BF16 : facts->precision;
+    recipe->scratch_bytes = 0;
+    recipe->step_count = 0;
+}
+
 uint64_t weir_cuda_recipe_scratch(weir_cuda_recipe_t *recipe, uint64_t bytes)
 {
     uint64_t offset = recipe->scratch_bytes;

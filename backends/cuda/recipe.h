@@ -22,7 +22,9 @@
 #define WEIR_CUDA_SOURCES_MAX 4   // generated kernels of one node
 #define WEIR_CUDA_ENTRY_BYTES 64
 
-// What matrix products and convolutions may round to. Storage stays f32.
+// What matrix products and convolutions of f32 may round their operands to. Storage stays f32. A
+// plan of precision bf16 is made of kernels of that flag, which wins; else the option of that name
+// says it.
 typedef enum weir_cuda_precision {
     WEIR_CUDA_F32, // strict: TF32 is off
     WEIR_CUDA_TF32,
@@ -37,10 +39,9 @@ typedef struct weir_cuda_facts {
     uint32_t shared_bytes; // that a block may have without asking, 49152
     uint32_t threads_per_block;
     weir_cuda_precision_t precision;
-    bool has_matmul;        // cuBLASLt is there; else the own product
-    bool has_conv;          // cuDNN is there; else the own convolution
-    bool has_conv_epilogue; // cuDNN may fuse one; where it cannot, the node is planned without
-    bool has_compiler;      // NVRTC is there; without it no node that generates source is taken
+    bool has_matmul;   // cuBLASLt is there; else the own product
+    bool has_conv;     // cuDNN is there; else the own convolution
+    bool has_compiler; // NVRTC is there; without it no node that generates source is taken
 } weir_cuda_facts_t;
 
 // ---- Places: what a pointer will point at -------------------------------------------------------
@@ -108,11 +109,11 @@ typedef struct weir_cuda_kernel_step {
 
 typedef enum weir_cuda_epilogue {
     WEIR_CUDA_EPILOGUE_NONE,
-    WEIR_CUDA_EPILOGUE_BIAS, // a vector of n (matmul) or of channels (conv)
+    WEIR_CUDA_EPILOGUE_BIAS, // a vector of n
     WEIR_CUDA_EPILOGUE_RELU,
     WEIR_CUDA_EPILOGUE_BIAS_RELU,
-    WEIR_CUDA_EPILOGUE_GELU_TANH,      // matmul only
-    WEIR_CUDA_EPILOGUE_BIAS_GELU_TANH, // matmul only
+    WEIR_CUDA_EPILOGUE_GELU_TANH,
+    WEIR_CUDA_EPILOGUE_BIAS_GELU_TANH,
 } weir_cuda_epilogue_t;
 
 // d[b] = epilogue(alpha op(a[b]) op(b[b]) + beta c[b]), all row-major: op(a) is m x k, op(b) k x n,
@@ -120,6 +121,7 @@ typedef enum weir_cuda_epilogue {
 // matrices (0: the same one for all), both in elements. All of one dtype: F32, F16 or BF16.
 typedef struct weir_cuda_matmul {
     weir_dtype_t dtype;
+    weir_cuda_precision_t precision; // of f32
     uint64_t m, n, k, batch;
     bool transpose_a, transpose_b; // a lies as k x m, b as n x k
     uint64_t lda, ldb, ldc, ldd;
@@ -129,16 +131,16 @@ typedef struct weir_cuda_matmul {
     weir_cuda_place_t a, b, c, d, bias; // bias [n]
 } weir_cuda_matmul_t;
 
-// y = epilogue(x * w): x [n, c, spatial…], w [k, c / groups, window…], y [n, k, spatial…],
-// row-major.
+// y = x * w: x [n, c, spatial…], w [k, c / groups, window…], y [n, k, spatial…], row-major. The
+// library fuses nothing behind it in this layout: a bias and Relu are a step of their own.
 typedef struct weir_cuda_conv {
     weir_dtype_t dtype;
-    uint32_t spatial_rank; // 1 or 2
+    weir_cuda_precision_t precision; // of f32; bf16 and f16: as tf32
+    uint32_t spatial_rank;           // 1 or 2
     uint32_t groups;
     int64_t x_dims[4], w_dims[4], y_dims[4]; // [2 + spatial_rank]
     int64_t pads_before[2], pads_after[2], strides[2], dilations[2];
-    weir_cuda_epilogue_t epilogue;
-    weir_cuda_place_t x, w, y, bias; // bias [k]
+    weir_cuda_place_t x, w, y;
 } weir_cuda_conv_t;
 
 typedef struct weir_cuda_copy_step {
@@ -163,10 +165,11 @@ typedef struct weir_cuda_step {
     };
 } weir_cuda_step_t;
 
-// What plan() fills; `host` (for fail()) and `facts` are set.
+// What plan() fills; `host` (for fail()), `facts` and `precision` are set.
 typedef struct weir_cuda_recipe {
     const weir_host_t *host;
     const weir_cuda_facts_t *facts;
+    weir_cuda_precision_t precision; // what f32 may be rounded to in products and convolutions
     uint64_t scratch_bytes;
     uint32_t step_count;
     weir_cuda_step_t steps[WEIR_CUDA_STEPS_MAX];
@@ -218,6 +221,10 @@ typedef struct weir_cuda_row {
     // other rows the flags EPILOGUE and PROLOGUE are not.
     bool always_builds;
 } weir_cuda_row_t;
+
+// An empty recipe for a node of this row.
+void weir_cuda_recipe_begin(weir_cuda_recipe_t *recipe, const weir_host_t *host,
+    const weir_cuda_facts_t *facts, const weir_cuda_row_t *row);
 
 // A file of rows. families.inc lists them in order of preference: WEIR_CUDA_FAMILY(name) stands for
 // weir_cuda_family_name, which is defined in op_name.c.

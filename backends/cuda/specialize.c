@@ -1,12 +1,18 @@
 // backends/cuda/specialize.c: a program at concrete dims: each node's recipe becomes commands.
 //
 // Commands have their parameters, and say for each pointer which tensor of the slice it is in, so
-// that a launch looks up bindings and nothing else. Library plans are made here, too: what they
-// choose is known by dims alone (their heuristics and the choices of earlier times), so no device
-// is asked. Where a library cannot do a product or a convolution, the own kernels get it.
+// that a launch looks up bindings and nothing else. Plans of products are made here, too: what they
+// choose is known by dims alone (the heuristic and the choices of earlier times), so no device is
+// asked. A plan of a convolution takes milliseconds: here one that is there already is taken
+// (compile() makes those whose dims are known), else the node gets two sets of commands: the own
+// kernels', and the library's for when record() has made the plan. Where a library cannot do a
+// product or a convolution, the own kernels get it. Must not ask the device.
 #include "backends/cuda/cuda.h"
 
 #include <string.h>
+
+// Room for the workspace of a plan that is not there yet: one that needs more is not taken.
+#define LATE_WORKSPACE (32ull << 20)
 
 // What grows while the nodes are gone through. Counts first, then the arrays are made in one go.
 typedef struct maker {
@@ -86,8 +92,12 @@ static weir_code_t find_function(
     maker_t *maker, uint32_t node, const weir_cuda_kernel_step_t *step, CUfunction *out_function)
 {
     weir_cuda_specialization_t *to = maker->specialization;
-    if (step->entry)
-        return weir_cuda_module_entry(to->device, step->entry, out_function);
+    if (step->entry) {
+        *out_function = weir_cuda_module_entry(to->device, step->entry);
+        return *out_function ? WEIR_OK
+                             : to->device->host->fail(to->device->host, WEIR_INTERNAL,
+                                   "there is no kernel %s", step->entry);
+    }
     for (uint32_t i = 0; i < to->program->generated_count; i++) {
         const weir_cuda_generated_t *generated = &to->program->generated[i];
         if (generated->node == node && generated->source == step->source) {
@@ -115,10 +125,31 @@ static weir_code_t add_kernel(maker_t *maker, uint32_t node, const weir_cuda_ker
     return find_function(maker, node, step, &command->function);
 }
 
-// Workspace lies behind the scratch of the node.
-static void set_workspace(maker_t *maker, weir_cuda_command_t *command, uint64_t workspace_bytes)
+// The plan if it is there; else the command keeps what is asked for, and room for a workspace. A
+// plan that nobody can make later is made now.
+static weir_code_t add_conv(
+    maker_t *maker, uint32_t node, const weir_cuda_conv_t *conv, weir_cuda_command_t *command)
 {
-    command->workspace_offset = weir_cuda_recipe_scratch(maker->recipe, workspace_bytes);
+    weir_cuda_device_t *device = maker->specialization->device;
+    const weir_host_t *host = device->host;
+    add_spot(maker, node, &conv->x, 0);
+    add_spot(maker, node, &conv->w, 0);
+    add_spot(maker, node, &conv->y, 0);
+    command->plan =
+        weir_cuda_conv_find(device, conv, WEIR_CUDA_CONV_WORKSPACE, &command->workspace_bytes);
+    if (command->plan)
+        return WEIR_OK;
+    if (!device->state->graphs_max)
+        return weir_cuda_conv_plan(
+            device, conv, WEIR_CUDA_CONV_WORKSPACE, &command->plan, &command->workspace_bytes);
+    weir_cuda_conv_t *kept = host->alloc(host, sizeof *kept);
+    if (!kept)
+        return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a specialization");
+    *kept = *conv;
+    command->conv = kept;
+    command->workspace_bytes = LATE_WORKSPACE;
+    atomic_store(&maker->specialization->is_ready, false);
+    return WEIR_OK;
 }
 
 static weir_code_t add_step(maker_t *maker, uint32_t node, const weir_cuda_step_t *step)
@@ -126,7 +157,6 @@ static weir_code_t add_step(maker_t *maker, uint32_t node, const weir_cuda_step_
     weir_cuda_specialization_t *to = maker->specialization;
     weir_cuda_device_t *device = to->device;
     bool is_kernel = step->kind == WEIR_CUDA_STEP_KERNEL;
-    uint64_t workspace_bytes = 0;
     weir_code_t code = WEIR_OK;
     if (is_kernel && step->kernel.pointer_count > WEIR_CUDA_POINTERS_MAX)
         return device->host->fail(device->host, WEIR_INTERNAL, "%s: a kernel of %u pointers",
@@ -137,14 +167,18 @@ static weir_code_t add_step(maker_t *maker, uint32_t node, const weir_cuda_step_
         return device->host->fail(
             device->host, WEIR_RESOURCE_EXHAUSTED, "no memory for a specialization");
     weir_cuda_command_t *command = &to->commands[to->command_count];
-    *command =
-        (weir_cuda_command_t){.kind = step->kind, .node = node, .first_spot = maker->spot_count};
+    *command = (weir_cuda_command_t){.kind = step->kind,
+        .node = node,
+        .first_spot = maker->spot_count,
+        .is_early = true,
+        .is_late = true};
     switch (step->kind) {
     case WEIR_CUDA_STEP_KERNEL:
         code = add_kernel(maker, node, &step->kernel, command);
         break;
     case WEIR_CUDA_STEP_MATMUL:
-        code = weir_cuda_matmul_plan(device, &step->matmul, &command->plan, &workspace_bytes);
+        code =
+            weir_cuda_matmul_plan(device, &step->matmul, &command->plan, &command->workspace_bytes);
         add_spot(maker, node, &step->matmul.a, 0);
         add_spot(maker, node, &step->matmul.b, 0);
         add_spot(maker, node, &step->matmul.c, 0);
@@ -152,11 +186,7 @@ static weir_code_t add_step(maker_t *maker, uint32_t node, const weir_cuda_step_
         add_spot(maker, node, &step->matmul.bias, 0);
         break;
     case WEIR_CUDA_STEP_CONV:
-        code = weir_cuda_conv_plan(device, &step->conv, &command->plan, &workspace_bytes);
-        add_spot(maker, node, &step->conv.x, 0);
-        add_spot(maker, node, &step->conv.w, 0);
-        add_spot(maker, node, &step->conv.y, 0);
-        add_spot(maker, node, &step->conv.bias, 0);
+        code = add_conv(maker, node, &step->conv, command);
         break;
     case WEIR_CUDA_STEP_COPY:
         command->copy_bytes = step->copy.bytes;
@@ -165,8 +195,9 @@ static weir_code_t add_step(maker_t *maker, uint32_t node, const weir_cuda_step_
         break;
     }
     command->spot_count = maker->spot_count - command->first_spot;
-    if (workspace_bytes)
-        set_workspace(maker, command, workspace_bytes);
+    if (command->workspace_bytes) // behind the scratch of the node
+        command->workspace_offset =
+            weir_cuda_recipe_scratch(maker->recipe, command->workspace_bytes);
     if (code == WEIR_OK)
         to->command_count++;
     return code;
@@ -177,8 +208,10 @@ static void free_plans(weir_cuda_specialization_t *from, uint32_t first)
     for (uint32_t i = first; i < from->command_count; i++) {
         if (from->commands[i].kind == WEIR_CUDA_STEP_MATMUL)
             weir_cuda_matmul_free(from->device, from->commands[i].plan);
-        if (from->commands[i].kind == WEIR_CUDA_STEP_CONV)
+        if (from->commands[i].kind == WEIR_CUDA_STEP_CONV) {
             weir_cuda_conv_free(from->device, from->commands[i].plan);
+            from->device->host->free(from->device->host, (void *)(uintptr_t)from->commands[i].conv);
+        }
     }
     from->command_count = first;
 }
@@ -197,13 +230,11 @@ static weir_code_t plan_node(maker_t *maker, uint32_t number, const weir_cuda_fa
 {
     weir_cuda_specialization_t *to = maker->specialization;
     weir_cuda_recipe_t *recipe = maker->recipe;
+    const weir_cuda_row_t *row = to->program->rows[number];
     weir_node_t node = maker->slice->nodes[number].node;
     uint32_t first = to->command_count;
-    recipe->host = to->device->host;
-    recipe->facts = facts;
-    recipe->scratch_bytes = 0;
-    recipe->step_count = 0;
-    weir_code_t code = to->program->rows[number]->plan(&node, recipe);
+    weir_cuda_recipe_begin(recipe, to->device->host, facts, row);
+    weir_code_t code = row->plan(&node, recipe);
     for (uint32_t i = 0; i < recipe->step_count && code == WEIR_OK; i++)
         code = add_step(maker, number, &recipe->steps[i]);
     if (code != WEIR_OK)
@@ -213,22 +244,72 @@ static weir_code_t plan_node(maker_t *maker, uint32_t number, const weir_cuda_fa
     return code;
 }
 
-// What a library cannot do is planned again without it.
+// The commands from `first` on wait for a plan; the own kernels' come in their place until then.
+static weir_code_t add_early(maker_t *maker, uint32_t number, uint32_t first)
+{
+    weir_cuda_specialization_t *to = maker->specialization;
+    weir_cuda_facts_t facts = to->device->facts;
+    const uint32_t late = to->command_count;
+    facts.has_matmul = facts.has_conv = false;
+    weir_code_t code = plan_node(maker, number, &facts);
+    for (uint32_t i = first; i < to->command_count; i++) {
+        to->commands[i].is_early = i >= late;
+        to->commands[i].is_late = i < late;
+    }
+    return code;
+}
+
 static weir_code_t add_node(maker_t *maker, uint32_t number)
 {
-    const weir_cuda_device_t *device = maker->specialization->device;
+    weir_cuda_specialization_t *to = maker->specialization;
+    const weir_cuda_device_t *device = to->device;
+    const uint32_t first = to->command_count;
     if (!has_elements(&maker->slice->nodes[number].node))
         return WEIR_OK;
     weir_code_t code = plan_node(maker, number, &device->facts);
-    if (code != WEIR_UNSUPPORTED || !(device->facts.has_matmul || device->facts.has_conv))
-        return code;
-    weir_cuda_facts_t facts = device->facts;
-    facts.has_conv_epilogue = false;
-    if (device->facts.has_conv_epilogue)
-        code = plan_node(maker, number, &facts);
-    facts.has_matmul = facts.has_conv = false;
-    return code == WEIR_UNSUPPORTED ? plan_node(maker, number, &facts) : code;
+    if (code == WEIR_UNSUPPORTED && (device->facts.has_matmul || device->facts.has_conv)) {
+        // What a library cannot do is planned again without it.
+        weir_cuda_facts_t facts = device->facts;
+        facts.has_matmul = facts.has_conv = false;
+        return plan_node(maker, number, &facts);
+    }
+    for (uint32_t i = first; i < to->command_count && code == WEIR_OK; i++)
+        if (to->commands[i].conv)
+            return add_early(maker, number, first);
+    return code;
 }
+
+// ---- Getting ready ------------------------------------------------------------------------------
+
+// The commands of this one's node from now on: the library's, or the own kernels' for good.
+static void settle(weir_cuda_specialization_t *of, uint32_t conv, bool is_planned)
+{
+    for (uint32_t i = 0; !is_planned && i < of->command_count; i++)
+        if (of->commands[i].node == of->commands[conv].node)
+            of->commands[i].is_late = of->commands[i].is_early;
+}
+
+// Launches read is_early until is_ready is set, and plan and is_late only behind it.
+void weir_cuda_specialization_ready(weir_cuda_specialization_t *of)
+{
+    weir_cuda_device_t *device = of->device;
+    pthread_mutex_lock(&device->ready_lock);
+    if (!atomic_load(&of->is_ready)) {
+        for (uint32_t i = 0; i < of->command_count; i++) {
+            weir_cuda_command_t *command = &of->commands[i];
+            uint64_t workspace_bytes;
+            if (!command->conv || command->plan)
+                continue;
+            weir_code_t code = weir_cuda_conv_plan(
+                device, command->conv, command->workspace_bytes, &command->plan, &workspace_bytes);
+            settle(of, i, code == WEIR_OK);
+        }
+        atomic_store_explicit(&of->is_ready, true, memory_order_release);
+    }
+    pthread_mutex_unlock(&device->ready_lock);
+}
+
+// ---- The call -----------------------------------------------------------------------------------
 
 static void specialization_free(weir_cuda_specialization_t *specialization)
 {
@@ -240,30 +321,39 @@ static void specialization_free(weir_cuda_specialization_t *specialization)
     host->free(host, specialization);
 }
 
+static weir_code_t fill(weir_cuda_specialization_t *to, const weir_slice_t *slice)
+{
+    const weir_host_t *host = to->device->host;
+    weir_cuda_recipe_t *recipe = host->alloc(host, sizeof *recipe);
+    maker_t maker = {.specialization = to, .slice = slice, .recipe = recipe};
+    if (!recipe)
+        return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a specialization");
+    weir_code_t code = WEIR_OK;
+    for (uint32_t i = 0; i < slice->node_count && code == WEIR_OK; i++)
+        code = add_node(&maker, i);
+    host->free(host, recipe);
+    return code;
+}
+
 weir_code_t weir_cuda_specialize(
     weir_handle_t handle, const weir_slice_t *slice, weir_specialized_t *out_specialized)
 {
     weir_cuda_program_t *program = (weir_cuda_program_t *)(uintptr_t)handle;
     weir_cuda_device_t *device = program->device;
     const weir_host_t *host = device->host;
-    weir_code_t code = weir_cuda_enter(device);
-    if (code != WEIR_OK)
-        return code;
     if (slice->node_count != program->node_count)
         return host->fail(host, WEIR_INVALID_ARGUMENT, "another slice than the program's");
     weir_cuda_specialization_t *specialization = host->alloc(host, sizeof *specialization);
-    weir_cuda_recipe_t *recipe = host->alloc(host, sizeof *recipe);
-    if (!specialization || !recipe) {
-        host->free(host, specialization);
-        host->free(host, recipe);
+    if (!specialization)
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a specialization");
-    }
     *specialization = (weir_cuda_specialization_t){
         .program = program, .device = device, .tensor_count = slice->tensor_count};
-    maker_t maker = {.specialization = specialization, .slice = slice, .recipe = recipe};
-    for (uint32_t i = 0; i < slice->node_count && code == WEIR_OK; i++)
-        code = add_node(&maker, i);
-    host->free(host, recipe);
+    atomic_init(&specialization->is_ready, true);
+    weir_code_t code = weir_cuda_enter(device); // the libraries look at it
+    if (code == WEIR_OK) {
+        code = fill(specialization, slice);
+        weir_cuda_leave(device);
+    }
     if (code != WEIR_OK) {
         specialization_free(specialization);
         return code;
@@ -276,6 +366,10 @@ weir_code_t weir_cuda_specialize(
 void weir_cuda_specialization_release(weir_handle_t handle)
 {
     weir_cuda_specialization_t *specialization = (weir_cuda_specialization_t *)(uintptr_t)handle;
-    weir_cuda_reaper_wait(specialization->device, specialization, NULL, NULL);
+    weir_cuda_device_t *device = specialization->device;
+    weir_cuda_reaper_wait(device, specialization, NULL, NULL);
+    const bool is_in = weir_cuda_enter_to_free(device);
     specialization_free(specialization);
+    if (is_in)
+        weir_cuda_leave(device);
 }

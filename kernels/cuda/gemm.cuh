@@ -1,4 +1,5 @@
-// kernels/cuda/gemm.cuh: products and convolutions where cuBLASLt or cuDNN is missing.
+// kernels/cuda/gemm.cuh: products and convolutions where cuBLASLt or cuDNN is missing, and what
+// follows a convolution of cuDNN.
 //
 // A block computes a tile of 64 x 64 of the result, 16 steps of k at a time through shared memory,
 // each of 256 threads a 4 x 4 piece of it in registers, k ascending. A convolution is the product

@@ -160,3 +160,21 @@ WEIR_DEVICE void WEIR_BODY(depthwise)(
         sum += WEIR_GET((const WEIR_STORED *)p->bias, channel);
     WEIR_PUT((WEIR_STORED *)p->y, i, weir_finish(sum, p->finish));
 }
+
+// Neighbouring threads take neighbouring elements, a block some rounds of them.
+WEIR_DEVICE void WEIR_BODY(finish)(const weir_cuda_finish_params_t *p, weir_cuda_nothing_t *shared)
+{
+    const uint32_t first = WEIR_BLOCK_X * WEIR_THREADS * WEIR_CUDA_FINISH_EACH + WEIR_THREAD;
+    WEIR_STORED *y = (WEIR_STORED *)p->y;
+    (void)shared;
+    WEIR_UNROLL
+    for (uint32_t j = 0; j < WEIR_CUDA_FINISH_EACH; j++) {
+        const uint32_t i = first + j * WEIR_THREADS;
+        uint32_t rest, channel;
+        if (i >= p->count)
+            return;
+        (void)weir_divide(weir_divide(i, p->inner, &rest), p->channels, &channel);
+        const float add = p->bias ? WEIR_GET((const WEIR_STORED *)p->bias, channel) : 0.0f;
+        WEIR_PUT(y, i, weir_finish(WEIR_GET(y, i) + add, p->finish));
+    }
+}

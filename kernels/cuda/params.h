@@ -175,4 +175,14 @@ typedef struct weir_cuda_conv_params {
     weir_cuda_window_t window;
 } weir_cuda_conv_params_t;
 
+#define WEIR_CUDA_FINISH_EACH 4 // elements of a thread
+
+// y = finish(y + bias[channel]) in place, y [images, channels, inner].
+typedef struct weir_cuda_finish_params {
+    void *y;
+    const void *bias; // [channels] NULL: none
+    uint32_t count, finish;
+    weir_cuda_divider_t inner, channels;
+} weir_cuda_finish_params_t;
+
 #endif

@@ -204,7 +204,8 @@ static const weir_cuda_row_t *find_row(const char *op)
     };
     for (size_t f = 0; f < sizeof families / sizeof families[0]; f++)
         for (uint32_t r = 0; r < families[f]->count; r++)
-            if (strcmp(families[f]->rows[r].kernel.op, op) == 0)
+            if (strcmp(families[f]->rows[r].kernel.op, op) == 0 &&
+                !(families[f]->rows[r].kernel.head.flags & WEIR_KERNEL_BF16))
                 return &families[f]->rows[r];
     fail_msg("no row for %s", op);
     return NULL;
@@ -261,10 +262,26 @@ static void run_kernel(const test_node_t *n, weir_cuda_kernel_step_t *step, unsi
         ran[ran_count++].name = kernel->name;
 }
 
+// What the library does: the convolution alone.
+static void run_conv(const test_node_t *n, const weir_cuda_conv_t *conv, unsigned char *scratch)
+{
+    char error[160] = "";
+    weir_tensor_t output = n->outputs[0];
+    weir_node_t plain = n->node;
+    plain.input_count = 2;
+    plain.outputs = &output;
+    output.data = address(n, &conv->y, scratch, NULL);
+    if (ref_host_run_tasks(&plain, 1, error, sizeof error) != WEIR_OK)
+        fail_msg("%s: the reference refuses: %s", n->node.op, error);
+}
+
 uint32_t node_run(test_node_t *n, uint32_t order)
 {
-    static const weir_cuda_facts_t facts = {
-        .arch = 90, .multiprocessor_count = 4, .shared_bytes = 49152, .threads_per_block = 1024};
+    const weir_cuda_facts_t facts = {.arch = 90,
+        .multiprocessor_count = 4,
+        .shared_bytes = 49152,
+        .threads_per_block = 1024,
+        .has_conv = n->has_conv != 0};
     static weir_cuda_recipe_t recipe;
     weir_host_t host = ref_host();
     weir_support_t support = {.head = WEIR_HEAD(weir_support_t)};
@@ -272,8 +289,7 @@ uint32_t node_run(test_node_t *n, uint32_t order)
     uint32_t error = 0;
     host.fail = note_failure;
     memset(&recipe, 0, sizeof recipe);
-    recipe.host = &host;
-    recipe.facts = &facts;
+    weir_cuda_recipe_begin(&recipe, &host, &facts, row);
     if (row->kernel.supports(&n->node, &support) != WEIR_OK)
         fail_msg("%s: %s", n->node.op, support.reason);
     if (row->plan(&n->node, &recipe) != WEIR_OK)
@@ -287,6 +303,8 @@ uint32_t node_run(test_node_t *n, uint32_t order)
         else if (step->kind == WEIR_CUDA_STEP_COPY)
             memcpy(address(n, &step->copy.to, scratch, &error),
                 address(n, &step->copy.from, scratch, &error), step->copy.bytes);
+        else if (step->kind == WEIR_CUDA_STEP_CONV && n->has_conv)
+            run_conv(n, &step->conv, scratch);
         else
             fail_msg("%s: a step of a library that is not there", n->node.op);
     }

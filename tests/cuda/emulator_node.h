@@ -1,7 +1,7 @@
 // tests/cuda/emulator_node.h: nodes for tests of the CUDA operators, built, run and judged.
 //
 // A node is run twice: by kernels/ref, and by what the operator's plan() asks for, whose kernels
-// the emulator runs. Outputs have a fence behind them. Steps of libraries and generated kernels
+// the emulator runs. Outputs have a fence behind them. Generated kernels and products of libraries
 // are none of this: the facts say that there are none.
 #ifndef WEIR_TESTS_CUDA_EMULATOR_NODE_H
 #define WEIR_TESTS_CUDA_EMULATOR_NODE_H
@@ -23,6 +23,7 @@ typedef struct test_node {
     node_tensor_t input_memory[NODE_TENSORS], output_memory[NODE_TENSORS];
     weir_attribute_t attributes[NODE_ATTRIBUTES];
     uint32_t seed;
+    int has_conv; // there is a library that convolves: the reference stands for it
 } test_node_t;
 
 void node_new(test_node_t *n, const char *op, uint32_t seed);

@@ -115,7 +115,10 @@ static void settle(chain_t *c, int64_t s, int64_t n)
 
 static const weir_cuda_row_t *matmul_row(void)
 {
-    return &weir_cuda_family_matmul.rows[0];
+    const weir_cuda_row_t *row = weir_cuda_family_matmul.rows;
+    while (row->kernel.head.flags & WEIR_KERNEL_BF16)
+        row++;
+    return row;
 }
 
 // What the chain computes of one anchor of 100, each operand a number of its own; and what the
@@ -159,8 +162,7 @@ static void fusions_hold_for_all_dims(void **state)
         const weir_cuda_fusion_t early = weir_cuda_fusion(&c.node, true, true);
         settle(&c, 1 + (int64_t)below(3), 1 + (int64_t)below(3));
         memset(&recipe, 0, sizeof recipe);
-        recipe.host = &host;
-        recipe.facts = &facts;
+        weir_cuda_recipe_begin(&recipe, &host, &facts, matmul_row());
         assert_int_equal(matmul_row()->plan(&c.node, &recipe), WEIR_OK);
         assert_int_equal(recipe.steps[0].kind, WEIR_CUDA_STEP_MATMUL);
         if (early.is_whole) // nothing was generated, so nothing may be launched

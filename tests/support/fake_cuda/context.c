@@ -4,11 +4,26 @@
 #include <stdio.h>
 #include <string.h>
 
-static _Thread_local fake_context_t *current;
+#define STACK_MAX 8
+
+static _Thread_local fake_context_t *stack[STACK_MAX];
+static _Thread_local uint32_t depth;
 
 fake_context_t *fake_context_now(void)
 {
-    return current;
+    return depth ? stack[depth - 1] : NULL;
+}
+
+void fake_cuda_embed(int device)
+{
+    depth = device < 0 ? 0 : 1;
+    if (depth)
+        stack[0] = &fake_world.contexts[device];
+}
+
+int fake_cuda_embedded(void)
+{
+    return depth == 1 ? (int)(stack[0] - fake_world.contexts) : -1;
 }
 
 CUresult cuInit(unsigned flags)
@@ -103,10 +118,10 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
     (void)device;
     switch (attribute) {
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
-        *value = 9;
+        *value = (int)fake_world.arch / 10;
         return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
-        *value = 0;
+        *value = (int)fake_world.arch % 10;
         return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
         *value = 4;
@@ -161,11 +176,24 @@ CUresult cuDevicePrimaryCtxRelease(CUdevice device)
     return fault ? (CUresult)fault : result;
 }
 
-CUresult cuCtxSetCurrent(CUcontext context)
+// A spoiled context may be pushed: what is then asked of it fails.
+CUresult cuCtxPushCurrent(CUcontext context)
 {
     FAKE_CALL();
-    current = (fake_context_t *)context;
-    return current && current->error ? current->error : CUDA_SUCCESS;
+    fake_context_t *pushed = (fake_context_t *)context;
+    if (!pushed || !pushed->references || depth == STACK_MAX)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    stack[depth++] = pushed;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxPopCurrent(CUcontext *out_context)
+{
+    FAKE_FREES();
+    if (!depth)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    *out_context = (CUcontext)stack[--depth];
+    return (CUresult)fault;
 }
 
 CUresult cuCtxSynchronize(void)

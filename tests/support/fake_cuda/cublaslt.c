@@ -2,7 +2,9 @@
 // to it.
 //
 // Its opaque structs hold what was said, in the open. It knows what the plugin asks for, and
-// refuses the rest. The heuristic gives algorithm 1; an algorithm that it never gave is refused.
+// refuses the rest. The heuristic gives algorithm 1; an algorithm that it never gave is refused. So
+// are operands that are aligned to less than the preference said, and a workspace that is not to
+// 256 bytes, as the documentation wants it.
 #include "tests/support/fake_cuda/fake.h"
 
 #include <cublasLt.h>
@@ -16,6 +18,8 @@
         if (fault_)                                                                                \
             return (cublasStatus_t)fault_;                                                         \
     } while (0)
+
+#define FIRST_ALIGNMENT CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES
 
 typedef struct layout {
     uint64_t rows, columns;
@@ -70,6 +74,8 @@ size_t cublasLtGetVersion(void)
 
 const char *cublasLtGetStatusName(cublasStatus_t status)
 {
+    if (fake_cuda_enter(__func__, FAKE_FROM()))
+        return NULL;
     return status == CUBLAS_STATUS_ALLOC_FAILED       ? "CUBLAS_STATUS_ALLOC_FAILED"
            : status == CUBLAS_STATUS_EXECUTION_FAILED ? "CUBLAS_STATUS_EXECUTION_FAILED"
            : status == CUBLAS_STATUS_NOT_SUPPORTED    ? "CUBLAS_STATUS_NOT_SUPPORTED"
@@ -150,9 +156,10 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
     cublasLtMatmulPreferenceAttributes_t attribute, const void *value, size_t size)
 {
     FAKE_CALL();
-    (void)preference;
-    (void)value;
     bool is_bytes = attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
+    if (size == sizeof(uint32_t) && attribute >= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES &&
+        attribute <= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES)
+        memcpy((uint32_t *)(void *)preference + (attribute - FIRST_ALIGNMENT), value, size);
     return size == (is_bytes ? sizeof(uint64_t) : sizeof(uint32_t)) ? CUBLAS_STATUS_SUCCESS
                                                                     : CUBLAS_STATUS_INVALID_VALUE;
 }
@@ -195,13 +202,16 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
 {
     FAKE_CALL();
     product_t product;
-    (void)preference;
     cublasStatus_t status = gather(&product, desc, a, b, c, d);
     *out_count = 0;
+    // Nothing promises an answer for a bias that is nowhere.
+    if ((product.desc.epilogue & CUBLASLT_EPILOGUE_BIAS) && !product.desc.bias)
+        return CUBLAS_STATUS_INVALID_VALUE;
     if (!handle || wanted < 1 || status != CUBLAS_STATUS_SUCCESS)
         return handle && wanted > 0 ? status : CUBLAS_STATUS_INVALID_VALUE;
     memset(&results[0], 0, sizeof results[0]);
     results[0].algo.data[0] = 1;
+    memcpy(&results[0].algo.data[1], preference, 4 * sizeof(uint32_t));
     results[0].workspaceSize = 1024;
     *out_count = 1;
     return CUBLAS_STATUS_SUCCESS;
@@ -276,6 +286,16 @@ static void run_product(const void *data)
             product->d_data + i * product->d.stride);
 }
 
+static bool are_aligned(const cublasLtMatmulAlgo_t *algorithm, const void *const operands[4])
+{
+    uint32_t alignments[4];
+    memcpy(alignments, &algorithm->data[1], sizeof alignments);
+    for (uint32_t i = 0; i < 4; i++)
+        if (alignments[i] && (uintptr_t)operands[i] % alignments[i])
+            return false;
+    return true;
+}
+
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void *alpha,
     const void *a_data, cublasLtMatrixLayout_t a, const void *b_data, cublasLtMatrixLayout_t b,
     const void *beta, const void *c_data, cublasLtMatrixLayout_t c, void *d_data,
@@ -288,7 +308,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     if (status != CUBLAS_STATUS_SUCCESS)
         return status;
     if (!handle || !a_data || !b_data || !d_data || algorithm->data[0] != 1 || !workspace ||
-        workspace_bytes < 1024 ||
+        workspace_bytes < 1024 || (uintptr_t)workspace % 256 ||
+        !are_aligned(algorithm, (const void *[]){a_data, b_data, c_data, d_data}) ||
         ((product.desc.epilogue & CUBLASLT_EPILOGUE_BIAS) && !product.desc.bias))
         return CUBLAS_STATUS_INVALID_VALUE;
     memcpy(&product.alpha, alpha, sizeof product.alpha);

@@ -1,8 +1,10 @@
-// tests/support/fake_cuda/cudnn.c: a cuDNN whose backend API knows a convolution, with a bias and a
-// relu behind it, and computes it in plain C when the stream comes to it.
+// tests/support/fake_cuda/cudnn.c: a cuDNN whose backend API knows a convolution, and computes it
+// in plain C when the stream comes to it.
 //
-// A descriptor keeps its attributes as they were set. There are two engines: number 7, the
-// heuristic's first, uses tensor cores (so strict f32 must not take it), number 3 does not.
+// A descriptor keeps its attributes as they were set. As the real one it is particular: attributes
+// have their types, children are final, tensors are as aligned as was said, and for row-major
+// tensors its engines know single operations alone. There are two: number 7, the heuristic's, uses
+// tensor cores (so strict f32 must not take it); number 3, of the fallback list, does not.
 #include "tests/support/fake_cuda/fake.h"
 
 #include <cudnn_graph.h>
@@ -39,10 +41,9 @@ struct cudnnContext {
 
 typedef struct conv {
     int64_t x[4], w[4], y[4], before[2], strides[2], dilations[2];
-    const float *x_data, *w_data, *bias;
+    const float *x_data, *w_data;
     float *y_data;
     unsigned char *workspace;
-    bool is_relu;
 } conv_t;
 
 static size_t value_bytes(cudnnBackendAttributeType_t type)
@@ -86,6 +87,8 @@ size_t cudnnGetVersion(void)
 
 const char *cudnnGetErrorString(cudnnStatus_t status)
 {
+    if (fake_cuda_enter(__func__, FAKE_FROM()))
+        return NULL;
     return status == CUDNN_STATUS_EXECUTION_FAILED ? "CUDNN_STATUS_EXECUTION_FAILED"
                                                    : "a status of the fake";
 }
@@ -132,6 +135,61 @@ cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t descriptor)
     return (cudnnStatus_t)fault;
 }
 
+// The type of an attribute; of those that the plugin has no need of none is known.
+static bool is_type_of(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type)
+{
+    switch (name) {
+    case CUDNN_ATTR_TENSOR_DATA_TYPE:
+    case CUDNN_ATTR_CONVOLUTION_COMP_TYPE:
+        return type == CUDNN_TYPE_DATA_TYPE;
+    case CUDNN_ATTR_CONVOLUTION_CONV_MODE:
+        return type == CUDNN_TYPE_CONVOLUTION_MODE;
+    case CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA:
+    case CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA:
+        return type == CUDNN_TYPE_FLOAT;
+    case CUDNN_ATTR_OPERATIONGRAPH_HANDLE:
+    case CUDNN_ATTR_EXECUTION_PLAN_HANDLE:
+        return type == CUDNN_TYPE_HANDLE;
+    case CUDNN_ATTR_ENGINEHEUR_MODE:
+        return type == CUDNN_TYPE_HEUR_MODE;
+    case CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS:
+    case CUDNN_ATTR_VARIANT_PACK_WORKSPACE:
+        return type == CUDNN_TYPE_VOID_PTR;
+    case CUDNN_ATTR_TENSOR_DIMENSIONS:
+    case CUDNN_ATTR_TENSOR_STRIDES:
+    case CUDNN_ATTR_TENSOR_UNIQUE_ID:
+    case CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT:
+    case CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS:
+    case CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS:
+    case CUDNN_ATTR_CONVOLUTION_POST_PADDINGS:
+    case CUDNN_ATTR_CONVOLUTION_DILATIONS:
+    case CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES:
+    case CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS:
+        return type == CUDNN_TYPE_INT64;
+    case CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X:
+    case CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W:
+    case CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y:
+    case CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC:
+    case CUDNN_ATTR_OPERATIONGRAPH_OPS:
+    case CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH:
+    case CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG:
+        return type == CUDNN_TYPE_BACKEND_DESCRIPTOR;
+    default:
+        return false;
+    }
+}
+
+static bool are_final(const void *values, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const descriptor_t *child_of;
+        memcpy(&child_of, (const char *)values + 8 * i, sizeof child_of);
+        if (!child_of || !child_of->is_final)
+            return false;
+    }
+    return true;
+}
+
 cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t opaque,
     cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count,
     const void *values)
@@ -139,8 +197,11 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t opaque,
     FAKE_CALL();
     descriptor_t *of = opaque;
     size_t bytes = (size_t)count * value_bytes(type);
-    if (of->is_final || of->attribute_count == ATTRIBUTES_MAX || bytes > VALUE_BYTES)
+    if (of->is_final || of->attribute_count == ATTRIBUTES_MAX || bytes > VALUE_BYTES ||
+        !is_type_of(name, type))
         return CUDNN_STATUS_BAD_PARAM;
+    if (type == CUDNN_TYPE_BACKEND_DESCRIPTOR && !are_final(values, count))
+        return CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED;
     attribute_t *attribute = &of->attributes[of->attribute_count++];
     attribute->name = name;
     attribute->count = count;
@@ -159,14 +220,57 @@ static bool is_f32(const descriptor_t *conv)
     return type == CUDNN_DATA_FLOAT;
 }
 
-static cudnnStatus_t check_graph(const descriptor_t *graph)
+// Does each descriptor of this type say what it must?
+static bool is_complete(const descriptor_t *of)
+{
+    static const struct {
+        cudnnBackendDescriptorType_t type;
+        cudnnBackendAttributeName_t name;
+    } needed[] = {
+        {CUDNN_BACKEND_TENSOR_DESCRIPTOR, CUDNN_ATTR_TENSOR_DATA_TYPE},
+        {CUDNN_BACKEND_TENSOR_DESCRIPTOR, CUDNN_ATTR_TENSOR_DIMENSIONS},
+        {CUDNN_BACKEND_TENSOR_DESCRIPTOR, CUDNN_ATTR_TENSOR_STRIDES},
+        {CUDNN_BACKEND_TENSOR_DESCRIPTOR, CUDNN_ATTR_TENSOR_UNIQUE_ID},
+        {CUDNN_BACKEND_TENSOR_DESCRIPTOR, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT},
+        {CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS},
+        {CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, CUDNN_ATTR_CONVOLUTION_COMP_TYPE},
+        {CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, CUDNN_ATTR_CONVOLUTION_CONV_MODE},
+        {CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS},
+        {CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS},
+        {CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, CUDNN_ATTR_CONVOLUTION_DILATIONS},
+        {CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES},
+        {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X},
+        {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W},
+        {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y},
+        {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC},
+        {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA},
+        {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA},
+        {CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, CUDNN_ATTR_OPERATIONGRAPH_HANDLE},
+        {CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, CUDNN_ATTR_OPERATIONGRAPH_OPS},
+        {CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH},
+        {CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, CUDNN_ATTR_ENGINEHEUR_MODE},
+        {CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, CUDNN_ATTR_EXECUTION_PLAN_HANDLE},
+        {CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG},
+    };
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
+        if (needed[i].type == of->type && !find(of, needed[i].name))
+            return false;
+    return true;
+}
+
+// A row-major graph of one convolution: else there is no engine.
+static bool has_engines(const descriptor_t *graph)
 {
     const attribute_t *operations = find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
     const descriptor_t *conv = child(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
-    return operations && operations->count <= 3 && conv && conv->is_final && is_f32(conv) &&
-                   conv->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR
-               ? CUDNN_STATUS_SUCCESS
-               : CUDNN_STATUS_NOT_SUPPORTED_GRAPH_PATTERN;
+    return operations->count == 1 && is_f32(conv) &&
+           conv->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR;
 }
 
 cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t opaque)
@@ -175,9 +279,12 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t opaque)
     descriptor_t *of = opaque;
     if (of->is_final)
         return CUDNN_STATUS_BAD_PARAM;
+    if (!is_complete(of))
+        return CUDNN_STATUS_BAD_PARAM;
     of->is_final = true;
-    if (of->type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)
-        return check_graph(of);
+    if (of->type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR &&
+        !has_engines(child(of, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH)))
+        return CUDNN_STATUS_NOT_SUPPORTED_GRAPH_PATTERN;
     if (of->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
         const descriptor_t *configuration = child(of, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
         return configuration && configuration->engine ? CUDNN_STATUS_SUCCESS
@@ -202,6 +309,7 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t opaque,
     FAKE_CALL();
     const descriptor_t *of = opaque;
     descriptor_t *made;
+    cudnnBackendHeurMode_t mode;
     const int64_t workspace = WORKSPACE;
     const cudnnBackendNumericalNote_t note = CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
     (void)type;
@@ -210,11 +318,9 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t opaque,
         return CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED;
     switch (name) {
     case CUDNN_ATTR_ENGINEHEUR_RESULTS:
-        *out_count = wanted < 2 ? wanted : 2;
-        for (int64_t i = 0; i < *out_count; i++) {
-            memcpy(&made, (char *)values + 8 * i, sizeof made);
-            add_engine(made, of, i ? 3 : 7);
-        }
+        memcpy(&mode, find(of, CUDNN_ATTR_ENGINEHEUR_MODE)->value, sizeof mode);
+        memcpy(&made, values, sizeof made);
+        add_engine(made, of, mode == CUDNN_HEUR_MODE_FALLBACK ? 3 : 7);
         return CUDNN_STATUS_SUCCESS;
     case CUDNN_ATTR_ENGINECFG_ENGINE:
         memcpy(&made, values, sizeof made);
@@ -263,8 +369,7 @@ static void convolve_one(const conv_t *conv, int64_t image, int64_t channel)
                             conv->x_data[(plane * conv->x[2] + at_row) * conv->x[3] + at_column];
                         sum += (double)x * (double)w[(c * conv->w[2] + i) * conv->w[3] + j];
                     }
-            float value = (float)sum + (conv->bias ? conv->bias[channel] : 0);
-            y[row * conv->y[3] + column] = conv->is_relu && value < 0 ? 0 : value;
+            y[row * conv->y[3] + column] = (float)sum;
         }
 }
 
@@ -290,7 +395,7 @@ static void *pointer_of(const descriptor_t *pack, const descriptor_t *tensor)
 {
     const attribute_t *uids = find(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
     const attribute_t *pointers = find(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);
-    int64_t wanted, uid;
+    int64_t wanted, uid, alignment;
     void *pointer = NULL;
     read_numbers(tensor, CUDNN_ATTR_TENSOR_UNIQUE_ID, &wanted, 1);
     for (int64_t i = 0; i < uids->count; i++) {
@@ -298,13 +403,13 @@ static void *pointer_of(const descriptor_t *pack, const descriptor_t *tensor)
         if (uid == wanted)
             memcpy(&pointer, pointers->value + 8 * i, sizeof pointer);
     }
-    return pointer;
+    read_numbers(tensor, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, &alignment, 1);
+    return (uintptr_t)pointer % (uintptr_t)alignment ? NULL : pointer;
 }
 
 // What the graph of a plan asks for, with the pack's pointers.
 static void read_graph(const descriptor_t *graph, const descriptor_t *pack, conv_t *conv)
 {
-    const attribute_t *operations = find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
     const descriptor_t *at = child(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
     const descriptor_t *x = child(at, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X);
     const descriptor_t *w = child(at, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W);
@@ -316,16 +421,6 @@ static void read_graph(const descriptor_t *graph, const descriptor_t *pack, conv
     read_numbers(how, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, conv->before, 2);
     read_numbers(how, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, conv->strides, 2);
     read_numbers(how, CUDNN_ATTR_CONVOLUTION_DILATIONS, conv->dilations, 2);
-    for (int64_t i = 1; i < operations->count; i++) {
-        const descriptor_t *bias;
-        memcpy(&at, operations->value + 8 * i, sizeof at);
-        y = child(at, CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
-        bias = child(at, CUDNN_ATTR_OPERATION_POINTWISE_BDESC);
-        if (bias)
-            conv->bias = pointer_of(pack, bias);
-        else
-            conv->is_relu = true;
-    }
     conv->x_data = pointer_of(pack, x);
     conv->w_data = pointer_of(pack, w);
     conv->y_data = pointer_of(pack, y);
@@ -338,7 +433,7 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
     const descriptor_t *plan = plan_opaque, *pack = pack_opaque;
     const descriptor_t *configuration = child(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
     const descriptor_t *graph = child(configuration, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
-    conv_t conv = {.is_relu = false};
+    conv_t conv = {.workspace = NULL};
     if (!plan->is_final || !pack->is_final || !graph)
         return CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED;
     read_graph(graph, pack, &conv);

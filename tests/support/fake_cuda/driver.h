@@ -55,8 +55,8 @@ typedef struct fake_world {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     pthread_t thread;
-    bool is_started, is_paused;
-    uint32_t device_count;
+    bool is_started, is_paused, is_captured_elsewhere;
+    uint32_t device_count, arch;
     uint64_t memory_bytes, seed;
     fake_context_t contexts[FAKE_DEVICES_MAX];
     fake_stream_t *streams;
@@ -95,6 +95,8 @@ void fake_unlock(void);
 void fake_world_start(void);
 // A call that must not be made while this thread captures: invalidates the capture.
 CUresult fake_no_capture(void);
+// A question that a capture of somebody else's forbids to threads that are not relaxed.
+CUresult fake_may_ask(void);
 // A task of so many bytes. NULL: no memory.
 fake_task_t *fake_task_new(fake_task_kind_t kind, const void *data, size_t bytes);
 // Gives it to a stream, or to the graph that it captures. Under the lock.

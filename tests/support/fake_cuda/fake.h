@@ -44,6 +44,15 @@ FAKE_EXPORT uint64_t fake_cuda_alive(void);
 // What is alive counts no more, and contexts are free again: after a call that frees was made to
 // fail.
 FAKE_EXPORT void fake_cuda_forget(void);
+// The compute capability of all devices from now on, 90 after a reset.
+FAKE_EXPORT void fake_cuda_arch(uint32_t arch);
+// Somebody else of this process captures so that only relaxed threads may ask for events.
+FAKE_EXPORT void fake_cuda_capture_elsewhere(bool is_on);
+// The context of `device`, made current on this thread as an embedder would; -1: none is.
+FAKE_EXPORT void fake_cuda_embed(int device);
+// Whose context is current on this thread, and is no other below it; -1: none, or it lies on
+// others.
+FAKE_EXPORT int fake_cuda_embedded(void);
 
 // ---- For the other fakes ------------------------------------------------------------------------
 

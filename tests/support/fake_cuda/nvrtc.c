@@ -24,6 +24,7 @@
 
 struct _nvrtcProgram {
     char *source;
+    bool is_ptx;
     unsigned char *image;
     size_t image_bytes;
     char log[4096];
@@ -76,8 +77,28 @@ nvrtcResult nvrtcVersion(int *major, int *minor)
     return NVRTC_SUCCESS;
 }
 
+static const int archs[] = {75, 80, 86, 89, 90, 100, 120};
+#define ARCHS ((int)(sizeof archs / sizeof archs[0]))
+
+nvrtcResult nvrtcGetNumSupportedArchs(int *count)
+{
+    FAKE_CALL();
+    *count = ARCHS;
+    return NVRTC_SUCCESS;
+}
+
+nvrtcResult nvrtcGetSupportedArchs(int *out_archs)
+{
+    FAKE_CALL();
+    memcpy(out_archs, archs, sizeof archs);
+    return NVRTC_SUCCESS;
+}
+
+// A name that cannot be had is no name.
 const char *nvrtcGetErrorString(nvrtcResult result)
 {
+    if (fake_cuda_enter(__func__, FAKE_FROM()))
+        return NULL;
     return result == NVRTC_ERROR_COMPILATION ? "NVRTC_ERROR_COMPILATION" : "a result of the fake";
 }
 
@@ -205,13 +226,28 @@ static void keep(nvrtcProgram program)
     pthread_mutex_unlock(&kept_lock);
 }
 
+// Code for one architecture or PTX for all from one on, of those that it knows.
+static bool read_target(const char *option, bool *out_ptx)
+{
+    char target[64];
+    for (int i = 0; i < ARCHS; i++)
+        for (int ptx = 0; ptx < 2; ptx++) {
+            (void)snprintf(target, sizeof target, "--gpu-architecture=%s_%d",
+                ptx ? "compute" : "sm", archs[i]);
+            *out_ptx = ptx;
+            if (strcmp(option, target) == 0)
+                return true;
+        }
+    return false;
+}
+
 nvrtcResult nvrtcCompileProgram(nvrtcProgram program, int count, const char *const *options)
 {
     FAKE_CALL();
     char folder[512], source[600], object[600], log[600];
     const char *above = getenv("TMPDIR");
     (void)snprintf(folder, sizeof folder, "%s/weir_fake_nvrtc_XXXXXX", above ? above : P_tmpdir);
-    if (count < 1 || strncmp(options[0], "--gpu-architecture=sm_", 22) != 0)
+    if (count < 1 || !read_target(options[0], &program->is_ptx))
         return NVRTC_ERROR_INVALID_OPTION;
     if (recall(program))
         return NVRTC_SUCCESS;
@@ -240,14 +276,31 @@ nvrtcResult nvrtcCompileProgram(nvrtcProgram program, int count, const char *con
     return NVRTC_SUCCESS;
 }
 
+// As the real one: there is code or PTX, and of the other 0 bytes.
 nvrtcResult nvrtcGetCUBINSize(nvrtcProgram program, size_t *bytes)
+{
+    FAKE_CALL();
+    *bytes = program->is_ptx ? 0 : program->image_bytes;
+    return NVRTC_SUCCESS;
+}
+
+nvrtcResult nvrtcGetCUBIN(nvrtcProgram program, char *image)
+{
+    FAKE_CALL();
+    if (program->is_ptx)
+        return NVRTC_ERROR_INVALID_PROGRAM;
+    memcpy(image, program->image, program->image_bytes);
+    return NVRTC_SUCCESS;
+}
+
+nvrtcResult nvrtcGetPTXSize(nvrtcProgram program, size_t *bytes)
 {
     FAKE_CALL();
     *bytes = program->image_bytes;
     return NVRTC_SUCCESS;
 }
 
-nvrtcResult nvrtcGetCUBIN(nvrtcProgram program, char *image)
+nvrtcResult nvrtcGetPTX(nvrtcProgram program, char *image)
 {
     FAKE_CALL();
     memcpy(image, program->image, program->image_bytes);

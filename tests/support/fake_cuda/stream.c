@@ -17,6 +17,40 @@ CUresult fake_no_capture(void)
     return result;
 }
 
+static _Thread_local CUstreamCaptureMode mode_now = CU_STREAM_CAPTURE_MODE_GLOBAL;
+
+CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode)
+{
+    FAKE_CALL();
+    CUstreamCaptureMode before = mode_now;
+    mode_now = *mode;
+    *mode = before;
+    return CUDA_SUCCESS;
+}
+
+CUresult fake_may_ask(void)
+{
+    fake_lock();
+    bool may = !fake_world.is_captured_elsewhere || mode_now == CU_STREAM_CAPTURE_MODE_RELAXED;
+    fake_unlock();
+    return may ? CUDA_SUCCESS : CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+}
+
+CUresult cuStreamQuery(CUstream handle)
+{
+    FAKE_CONTEXT_CALL();
+    const fake_stream_t *stream = (const fake_stream_t *)handle;
+    CUresult result = fake_may_ask();
+    if (result != CUDA_SUCCESS)
+        return result;
+    fake_lock();
+    result = stream->first || stream->is_running ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
+    if (context->error)
+        result = context->error;
+    fake_unlock();
+    return result;
+}
+
 CUresult cuStreamCreate(CUstream *out_stream, unsigned flags)
 {
     FAKE_CONTEXT_CALL();
@@ -102,8 +136,11 @@ CUresult cuEventQuery(CUevent handle)
 {
     FAKE_CONTEXT_CALL();
     const fake_event_t *event = (const fake_event_t *)handle;
+    CUresult result = fake_may_ask();
+    if (result != CUDA_SUCCESS)
+        return result;
     fake_lock();
-    CUresult result = event->reached >= event->recorded ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+    result = event->reached >= event->recorded ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
     if (context->error)
         result = context->error;
     fake_unlock();

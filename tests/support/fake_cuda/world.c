@@ -26,6 +26,7 @@ typedef struct rule {
 fake_world_t fake_world = {.lock = PTHREAD_MUTEX_INITIALIZER,
     .changed = PTHREAD_COND_INITIALIZER,
     .device_count = 1,
+    .arch = 90,
     .memory_bytes = 4ull << 30};
 static site_t sites[SITES_MAX];
 static uint32_t site_count;
@@ -81,7 +82,8 @@ void fake_cuda_reset(uint32_t device_count, uint64_t seed)
     fake_world.memory_bytes = 4ull << 30;
     fake_world.seed = seed;
     fake_world.kernels = fake_world.nodes = fake_world.kernel_to_fail = 0;
-    fake_world.is_paused = false;
+    fake_world.is_paused = fake_world.is_captured_elsewhere = false;
+    fake_world.arch = 90;
     rule_count = 0;
     for (uint32_t i = 0; i < site_count; i++) {
         sites[i].calls = 0;
@@ -95,6 +97,20 @@ void fake_cuda_memory(uint64_t bytes)
 {
     fake_lock();
     fake_world.memory_bytes = bytes;
+    fake_unlock();
+}
+
+void fake_cuda_arch(uint32_t arch)
+{
+    fake_lock();
+    fake_world.arch = arch;
+    fake_unlock();
+}
+
+void fake_cuda_capture_elsewhere(bool is_on)
+{
+    fake_lock();
+    fake_world.is_captured_elsewhere = is_on;
     fake_unlock();
 }
 
