@@ -7,6 +7,7 @@
 
 #include "backends/cpu/anchor.h"
 #include "backends/cpu/blocked.h"
+#include "backends/cpu/common.h"
 #include "backends/cpu/low_conv.h"
 
 typedef struct bf16_conv_state {
@@ -49,18 +50,16 @@ weir_code_t weir_cpu_bf16_first_supports(const weir_node_t *node, weir_support_t
     return supports(node, 1, out_support);
 }
 
+static uint32_t weights_format(const weir_node_t *node)
+{
+    return is_first(node) ? WEIR_CPU_FORMAT_BF16_FIRST : WEIR_CPU_FORMAT_BF16_CONV;
+}
+
 weir_code_t weir_cpu_bf16_conv_pack_query(
     const weir_node_t *node, uint32_t input, weir_packing_t *out_packing)
 {
-    if (input == 1) {
-        out_packing->format =
-            is_first(node) ? WEIR_CPU_FORMAT_BF16_FIRST : WEIR_CPU_FORMAT_BF16_CONV;
-        out_packing->bytes = weir_cpu_low_conv_weights(node, ELEMENT_BYTES, is_first(node));
-        return WEIR_OK;
-    }
-    const uint32_t bias = weir_cpu_anchor_inputs(node) > 2 ? 2 : 0;
-    weir_cpu_blocked_pack_query(node, node->epilogue, bias, input, out_packing);
-    return WEIR_OK;
+    return weir_cpu_finish_pack_query(node, input, weights_format(node),
+        weir_cpu_low_conv_weights(node, ELEMENT_BYTES, is_first(node)), out_packing);
 }
 
 weir_code_t weir_cpu_bf16_conv_pack(
@@ -84,8 +83,7 @@ static const char *state_init(bf16_conv_state_t *state, const weir_node_t *node)
     const char *wrong = weir_cpu_low_conv_init(&state->conv, ELEMENT_BYTES, is_first(node));
     if (wrong || state->conv.strips == 0)
         return wrong;
-    if (node->inputs[1].format !=
-        (is_first(node) ? WEIR_CPU_FORMAT_BF16_FIRST : WEIR_CPU_FORMAT_BF16_CONV))
+    if (node->inputs[1].format != weights_format(node))
         return "the weights have not been packed";
     weir_cpu_low_conv_places(&state->conv, state->at);
     state->c_offset = state->conv.a_bytes + state->conv.first_bytes;
@@ -96,37 +94,26 @@ static const char *state_init(bf16_conv_state_t *state, const weir_node_t *node)
 weir_code_t weir_cpu_bf16_conv_prepare(
     const weir_host_t *host, const weir_node_t *node, weir_prepared_t *out_prepared)
 {
-    const weir_k_table_t *kernels = weir_cpu_isa_table(host);
-    const weir_k_low_table_t *low = weir_cpu_low_table(host);
-    if (!kernels || !low)
-        return host->fail(host, WEIR_UNAVAILABLE, "option isa of plugin cpu: not on this machine");
     weir_cpu_conv_shape_t shape;
-    const char *wrong = weir_cpu_conv_shape(node, &shape);
-    if (wrong)
-        return host->fail(host, WEIR_INVALID_ARGUMENT, "Conv: %s", wrong);
-    const uint64_t taps = (uint64_t)(shape.kernel_height * shape.kernel_width);
+    weir_code_t code = weir_cpu_conv_shape_read(host, node, &shape);
+    if (code != WEIR_OK)
+        return code;
     const uint64_t at_bytes =
         places_bytes(weir_cpu_low_conv_chunks(node, ELEMENT_BYTES, is_first(node)));
-    bf16_conv_state_t *state =
-        host->alloc(host, sizeof(*state) + at_bytes + weir_cpu_finish_bytes(node));
-    if (!state)
-        return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a Conv");
-    memset(state, 0, sizeof(*state));
-    state->kernels = kernels;
-    state->low = low;
+    bf16_conv_state_t *state;
+    code = weir_cpu_state_new(
+        host, node, sizeof(*state) + at_bytes + weir_cpu_finish_bytes(node), &state);
+    if (code != WEIR_OK)
+        return code;
+    state->low = weir_cpu_low_table(host);
     state->conv.shape = shape;
-    state->conv.taps = taps;
-    wrong = state_init(state, node);
+    state->conv.taps = (uint64_t)(shape.kernel_height * shape.kernel_width);
+    const char *wrong = state_init(state, node);
     if (!wrong)
         wrong = weir_cpu_finish_init(
-            &state->finish, (unsigned char *)state->at + at_bytes, kernels, node);
-    if (wrong) {
-        host->free(host, state);
-        return host->fail(host, WEIR_UNSUPPORTED, "Conv: %s", wrong);
-    }
-    out_prepared->state = state;
-    out_prepared->scratch_bytes = state->program_offset + state->finish.program.scratch_bytes;
-    return WEIR_OK;
+            &state->finish, (unsigned char *)state->at + at_bytes, state->kernels, node);
+    return weir_cpu_state_end(host, node, wrong, state,
+        state->program_offset + state->finish.program.scratch_bytes, out_prepared);
 }
 
 void weir_cpu_bf16_conv_tasks(const weir_node_t *node, void *opaque, weir_tasks_t *out_tasks)

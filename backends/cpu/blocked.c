@@ -84,6 +84,19 @@ void weir_cpu_blocked_pack_query(const weir_node_t *node, const weir_expression_
     out_packing->bytes = weir_cpu_blocks(channels) * WEIR_K_BLOCK * pixels * sizeof(float);
 }
 
+weir_code_t weir_cpu_finish_pack_query(const weir_node_t *node, uint32_t input,
+    uint32_t weights_format, uint64_t weights_bytes, weir_packing_t *out_packing)
+{
+    if (input != 1) {
+        const uint32_t bias = weir_cpu_anchor_inputs(node) > 2 ? 2 : 0;
+        weir_cpu_blocked_pack_query(node, node->epilogue, bias, input, out_packing);
+        return WEIR_OK;
+    }
+    out_packing->format = weights_format;
+    out_packing->bytes = weights_bytes;
+    return WEIR_OK;
+}
+
 weir_code_t weir_cpu_blocked_pack(
     const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes)
 {

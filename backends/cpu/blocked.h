@@ -18,8 +18,9 @@
 #define WEIR_CPU_FORMAT_SPREAD (WEIR_FORMAT_OWN + 19u)
 // The weights of a Conv whose input is row-major.
 #define WEIR_CPU_FORMAT_FIRST (WEIR_FORMAT_OWN + 20u)
-// Weights transformed for Winograd's F(4x4, 3x3).
+// Weights transformed for Winograd's F(4x4, 3x3), and along a row for F(4, 3) and F(2, 5).
 #define WEIR_CPU_FORMAT_WINOGRAD (WEIR_FORMAT_OWN + 21u)
+#define WEIR_CPU_FORMAT_WINOGRAD_ROW (WEIR_FORMAT_OWN + 22u)
 
 static inline uint64_t weir_cpu_blocks(uint64_t channels)
 {
@@ -56,6 +57,9 @@ void weir_cpu_blocked_pack_query(const weir_node_t *node, const weir_expression_
     uint32_t bias_input, uint32_t input, weir_packing_t *out_packing);
 weir_code_t weir_cpu_blocked_pack(
     const weir_node_t *node, uint32_t input, void *destination, uint64_t bytes);
+// The pack_query() of what has a bias and an epilogue: those as above, weights (input 1) as told.
+weir_code_t weir_cpu_finish_pack_query(const weir_node_t *node, uint32_t input,
+    uint32_t weights_format, uint64_t weights_bytes, weir_packing_t *out_packing);
 
 // Writes 0 to what fills up the last block of `pixels` pixels.
 void weir_cpu_blocked_clear(float *block, uint64_t pixels, uint64_t channels);

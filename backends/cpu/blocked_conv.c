@@ -10,6 +10,7 @@
 
 #include "backends/cpu/anchor.h"
 #include "backends/cpu/blocked.h"
+#include "backends/cpu/common.h"
 #include "backends/cpu/conv_shape.h"
 
 #define FIRST_CHANNELS 4u // of a row-major input, at most
@@ -80,6 +81,11 @@ static int is_row_major(const weir_node_t *node)
     return node->inputs[0].format == WEIR_FORMAT_ROW_MAJOR;
 }
 
+static uint32_t weights_format(const weir_node_t *node)
+{
+    return is_row_major(node) ? WEIR_CPU_FORMAT_FIRST : WEIR_CPU_FORMAT_CONV;
+}
+
 static uint64_t weight_floats(const weir_node_t *node)
 {
     const weir_tensor_t *w = &node->inputs[1];
@@ -91,14 +97,8 @@ static uint64_t weight_floats(const weir_node_t *node)
 weir_code_t weir_cpu_blocked_conv_pack_query(
     const weir_node_t *node, uint32_t input, weir_packing_t *out_packing)
 {
-    if (input == 1) {
-        out_packing->format = is_row_major(node) ? WEIR_CPU_FORMAT_FIRST : WEIR_CPU_FORMAT_CONV;
-        out_packing->bytes = weight_floats(node) * sizeof(float);
-        return WEIR_OK;
-    }
-    const uint32_t bias = weir_cpu_anchor_inputs(node) > 2 ? 2 : 0;
-    weir_cpu_blocked_pack_query(node, node->epilogue, bias, input, out_packing);
-    return WEIR_OK;
+    return weir_cpu_finish_pack_query(
+        node, input, weights_format(node), weight_floats(node) * sizeof(float), out_packing);
 }
 
 // One row of a quad: the weights of its channels for one element of the chain.
@@ -268,8 +268,7 @@ static const char *state_init(conv_state_t *state, const weir_node_t *node)
         return NULL;
     walk_init(state);
     tasks_divide(state);
-    if (node->inputs[1].format !=
-        (state->is_row_major ? WEIR_CPU_FORMAT_FIRST : WEIR_CPU_FORMAT_CONV))
+    if (node->inputs[1].format != weights_format(node))
         return "the weights have not been packed";
     const uint64_t plane = state->columns * (uint64_t)WEIR_MAX(s->height, 1);
     const uint64_t copied = state->is_copied ? strip_floats(state, state->strip_pixels) : 0;
@@ -291,35 +290,26 @@ static const char *state_init(conv_state_t *state, const weir_node_t *node)
 weir_code_t weir_cpu_blocked_conv_prepare(
     const weir_host_t *host, const weir_node_t *node, weir_prepared_t *out_prepared)
 {
-    const weir_k_table_t *kernels = weir_cpu_isa_table(host);
-    if (!kernels)
-        return host->fail(host, WEIR_UNAVAILABLE, "option isa of plugin cpu: not on this machine");
     weir_cpu_conv_shape_t shape;
-    const char *wrong = weir_cpu_conv_shape(node, &shape);
-    if (wrong)
-        return host->fail(host, WEIR_INVALID_ARGUMENT, "Conv: %s", wrong);
+    weir_code_t code = weir_cpu_conv_shape_read(host, node, &shape);
+    if (code != WEIR_OK)
+        return code;
     const uint64_t taps = (uint64_t)(shape.kernel_height * shape.kernel_width);
     const uint64_t tap_count = taps * WEIR_MAX(2u, (uint64_t)FIRST_CHANNELS);
     const uint64_t tap_bytes = weir_cpu_round_up(tap_count * sizeof(uint32_t), 8);
-    conv_state_t *state =
-        host->alloc(host, sizeof(*state) + tap_bytes + weir_cpu_finish_bytes(node));
-    if (!state)
-        return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a Conv");
-    memset(state, 0, sizeof(*state));
-    state->kernels = kernels;
+    conv_state_t *state;
+    code = weir_cpu_state_new(
+        host, node, sizeof(*state) + tap_bytes + weir_cpu_finish_bytes(node), &state);
+    if (code != WEIR_OK)
+        return code;
     state->shape = shape;
     state->taps = taps;
-    wrong = state_init(state, node);
+    const char *wrong = state_init(state, node);
     if (!wrong)
         wrong = weir_cpu_finish_init(
-            &state->finish, (unsigned char *)state->tap_at + tap_bytes, kernels, node);
-    if (wrong) {
-        host->free(host, state);
-        return host->fail(host, WEIR_UNSUPPORTED, "Conv: %s", wrong);
-    }
-    out_prepared->state = state;
-    out_prepared->scratch_bytes = state->program_offset + state->finish.program.scratch_bytes;
-    return WEIR_OK;
+            &state->finish, (unsigned char *)state->tap_at + tap_bytes, state->kernels, node);
+    return weir_cpu_state_end(host, node, wrong, state,
+        state->program_offset + state->finish.program.scratch_bytes, out_prepared);
 }
 
 void weir_cpu_blocked_conv_tasks(const weir_node_t *node, void *opaque, weir_tasks_t *out_tasks)

@@ -54,14 +54,8 @@ static uint64_t weight_floats(const weir_tensor_t *w)
 weir_code_t weir_cpu_blocked_spread_pack_query(
     const weir_node_t *node, uint32_t input, weir_packing_t *out_packing)
 {
-    if (input == 1) {
-        out_packing->format = WEIR_CPU_FORMAT_SPREAD;
-        out_packing->bytes = weight_floats(&node->inputs[1]) * sizeof(float);
-        return WEIR_OK;
-    }
-    const uint32_t bias = weir_cpu_anchor_inputs(node) > 2 ? 2 : 0;
-    weir_cpu_blocked_pack_query(node, node->epilogue, bias, input, out_packing);
-    return WEIR_OK;
+    return weir_cpu_finish_pack_query(node, input, WEIR_CPU_FORMAT_SPREAD,
+        weight_floats(&node->inputs[1]) * sizeof(float), out_packing);
 }
 
 // [tap][up to four blocks of outputs][input][their lanes].
@@ -108,18 +102,13 @@ weir_code_t weir_cpu_blocked_spread_prepare(
     if (!wrong && (y->dims[2] != x->dims[2] * w->dims[2] || y->dims[3] != x->dims[3] * w->dims[3] ||
                       state->width > UINT32_MAX / 64))
         wrong = "the dims do not fit";
-    if (wrong) {
-        host->free(host, state);
-        return host->fail(host, WEIR_INVALID_ARGUMENT, "ConvTranspose: %s", wrong);
-    }
     state->row_ns = state->width * state->inputs * state->kernel_y * state->kernel_x *
                         state->blocks * WEIR_K_BLOCK / 40 +
                     1;
     state->rows_per_task = WEIR_MAX(1u, WEIR_CPU_TASK_NS / state->row_ns);
     state->program_offset = weir_cpu_round_up(state->width * sizeof(uint32_t), 64);
-    out_prepared->state = state;
-    out_prepared->scratch_bytes = state->program_offset + state->finish.program.scratch_bytes;
-    return WEIR_OK;
+    return weir_cpu_state_end(host, node, wrong, state,
+        state->program_offset + state->finish.program.scratch_bytes, out_prepared);
 }
 
 void weir_cpu_blocked_spread_tasks(const weir_node_t *node, void *opaque, weir_tasks_t *out_tasks)

@@ -36,19 +36,17 @@ weir_code_t weir_cpu_blocked_depthwise_supports(
     return WEIR_OK;
 }
 
+static uint64_t depthwise_bytes(const weir_tensor_t *w)
+{
+    return weir_cpu_blocks((uint64_t)w->dims[0]) * WEIR_K_BLOCK *
+           (uint64_t)(w->dims[2] * w->dims[3]) * sizeof(float);
+}
+
 weir_code_t weir_cpu_blocked_depthwise_pack_query(
     const weir_node_t *node, uint32_t input, weir_packing_t *out_packing)
 {
-    if (input == 1) {
-        const weir_tensor_t *w = &node->inputs[1];
-        out_packing->format = WEIR_CPU_FORMAT_DEPTHWISE;
-        out_packing->bytes = weir_cpu_blocks((uint64_t)w->dims[0]) * WEIR_K_BLOCK *
-                             (uint64_t)(w->dims[2] * w->dims[3]) * sizeof(float);
-        return WEIR_OK;
-    }
-    const uint32_t bias = weir_cpu_anchor_inputs(node) > 2 ? 2 : 0;
-    weir_cpu_blocked_pack_query(node, node->epilogue, bias, input, out_packing);
-    return WEIR_OK;
+    return weir_cpu_finish_pack_query(
+        node, input, WEIR_CPU_FORMAT_DEPTHWISE, depthwise_bytes(&node->inputs[1]), out_packing);
 }
 
 weir_code_t weir_cpu_blocked_depthwise_pack(
@@ -58,7 +56,7 @@ weir_code_t weir_cpu_blocked_depthwise_pack(
         return weir_cpu_blocked_pack(node, input, destination, bytes);
     const weir_tensor_t *w = &node->inputs[1];
     const uint64_t channels = (uint64_t)w->dims[0], taps = (uint64_t)(w->dims[2] * w->dims[3]);
-    if (bytes < weir_cpu_blocks(channels) * WEIR_K_BLOCK * taps * sizeof(float))
+    if (bytes < depthwise_bytes(w))
         return WEIR_INVALID_ARGUMENT;
     float *to = destination;
     const float *from = w->data;

@@ -14,6 +14,7 @@
 
 #include "backends/cpu/anchor.h"
 #include "backends/cpu/blocked.h"
+#include "backends/cpu/common.h"
 #include "backends/cpu/conv_shape.h"
 
 #define SIDE 6u      // of a tile's input
@@ -78,14 +79,8 @@ static uint64_t weight_bytes(const weir_tensor_t *w)
 weir_code_t weir_cpu_blocked_winograd_pack_query(
     const weir_node_t *node, uint32_t input, weir_packing_t *out_packing)
 {
-    if (input == 1) {
-        out_packing->format = WEIR_CPU_FORMAT_WINOGRAD;
-        out_packing->bytes = weight_bytes(&node->inputs[1]);
-        return WEIR_OK;
-    }
-    const uint32_t bias = weir_cpu_anchor_inputs(node) > 2 ? 2 : 0;
-    weir_cpu_blocked_pack_query(node, node->epilogue, bias, input, out_packing);
-    return WEIR_OK;
+    return weir_cpu_finish_pack_query(
+        node, input, WEIR_CPU_FORMAT_WINOGRAD, weight_bytes(&node->inputs[1]), out_packing);
 }
 
 // G g G^T in double, for the filters of a block of output channels at one input channel; lanes are
@@ -175,35 +170,26 @@ static void memory_place(winograd_state_t *state)
 weir_code_t weir_cpu_blocked_winograd_prepare(
     const weir_host_t *host, const weir_node_t *node, weir_prepared_t *out_prepared)
 {
-    const weir_k_table_t *kernels = weir_cpu_isa_table(host);
-    if (!kernels)
-        return host->fail(host, WEIR_UNAVAILABLE, "option isa of plugin cpu: not on this machine");
+    winograd_state_t *state;
     weir_cpu_conv_shape_t shape;
-    const char *wrong = weir_cpu_conv_shape(node, &shape);
-    if (wrong || node->inputs[1].format != WEIR_CPU_FORMAT_WINOGRAD)
-        return host->fail(host, WEIR_INVALID_ARGUMENT, "Conv: %s",
-            wrong ? wrong : "the weights have not been packed");
-    winograd_state_t *state = host->alloc(host, sizeof(*state) + weir_cpu_finish_bytes(node));
-    if (!state)
-        return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a Conv");
-    memset(state, 0, sizeof(*state));
-    state->kernels = kernels;
+    weir_code_t code = weir_cpu_conv_shape_read(host, node, &shape);
+    if (code == WEIR_OK)
+        code = weir_cpu_state_new(host, node, sizeof(*state) + weir_cpu_finish_bytes(node), &state);
+    if (code != WEIR_OK)
+        return code;
     state->shape = shape;
     state->chunks = shape.group_inputs / WEIR_K_BLOCK;
     state->blocks = shape.group_outputs / WEIR_K_BLOCK;
     state->quads = weir_cpu_quads(state->blocks);
     groups_divide(state);
     memory_place(state);
-    wrong = weir_cpu_finish_init(&state->finish, state + 1, kernels, node);
-    if (wrong) {
-        host->free(host, state);
-        return host->fail(host, WEIR_UNSUPPORTED, "Conv: %s", wrong);
-    }
-    out_prepared->state = state;
-    out_prepared->scratch_bytes = state->program_at + state->finish.program.scratch_bytes;
-    if (state->is_shared)
+    const char *wrong = node->inputs[1].format == WEIR_CPU_FORMAT_WINOGRAD
+                            ? weir_cpu_finish_init(&state->finish, state + 1, state->kernels, node)
+                            : "the weights have not been packed";
+    if (!wrong && state->is_shared)
         out_prepared->shared_bytes = group_total(state) * MATRICES * state->v_step * sizeof(float);
-    return WEIR_OK;
+    return weir_cpu_state_end(host, node, wrong, state,
+        state->program_at + state->finish.program.scratch_bytes, out_prepared);
 }
 
 void weir_cpu_blocked_winograd_tasks(const weir_node_t *node, void *opaque, weir_tasks_t *out_tasks)

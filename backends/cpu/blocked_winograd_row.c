@@ -72,14 +72,8 @@ static uint64_t weight_bytes(const weir_tensor_t *w)
 weir_code_t weir_cpu_blocked_winograd_row_pack_query(
     const weir_node_t *node, uint32_t input, weir_packing_t *out_packing)
 {
-    if (input == 1) {
-        out_packing->format = WEIR_CPU_FORMAT_WINOGRAD;
-        out_packing->bytes = weight_bytes(&node->inputs[1]);
-        return WEIR_OK;
-    }
-    const uint32_t bias = weir_cpu_anchor_inputs(node) > 2 ? 2 : 0;
-    weir_cpu_blocked_pack_query(node, node->epilogue, bias, input, out_packing);
-    return WEIR_OK;
+    return weir_cpu_finish_pack_query(
+        node, input, WEIR_CPU_FORMAT_WINOGRAD_ROW, weight_bytes(&node->inputs[1]), out_packing);
 }
 
 // G g in double: powers of the points 0, 1, -1, 2, -2, and the last tap for infinity.
@@ -147,24 +141,21 @@ weir_code_t weir_cpu_blocked_winograd_row_prepare(
     const weir_host_t *host, const weir_node_t *node, weir_prepared_t *out_prepared)
 {
     row_state_t *state;
-    const weir_code_t code =
-        weir_cpu_state_new(host, node, sizeof(*state) + weir_cpu_finish_bytes(node), &state);
+    weir_cpu_conv_shape_t shape;
+    weir_code_t code = weir_cpu_conv_shape_read(host, node, &shape);
+    if (code == WEIR_OK)
+        code = weir_cpu_state_new(host, node, sizeof(*state) + weir_cpu_finish_bytes(node), &state);
     if (code != WEIR_OK)
         return code;
-    const char *wrong = weir_cpu_conv_shape(node, &state->shape);
-    if (!wrong && node->inputs[1].format != WEIR_CPU_FORMAT_WINOGRAD)
-        wrong = "the weights have not been packed";
-    if (!wrong)
-        wrong = weir_cpu_finish_init(&state->finish, state + 1, state->kernels, node);
-    if (wrong) {
-        host->free(host, state);
-        return host->fail(host, WEIR_INVALID_ARGUMENT, "Conv: %s", wrong);
-    }
+    state->shape = shape;
     state_init(state, taps_of(node));
-    out_prepared->state = state;
-    out_prepared->scratch_bytes = state->program_at + state->finish.program.scratch_bytes;
-    out_prepared->shared_bytes = state->shape.images * state->image_floats * sizeof(float);
-    return WEIR_OK;
+    const char *wrong = node->inputs[1].format == WEIR_CPU_FORMAT_WINOGRAD_ROW
+                            ? weir_cpu_finish_init(&state->finish, state + 1, state->kernels, node)
+                            : "the weights have not been packed";
+    if (!wrong)
+        out_prepared->shared_bytes = state->shape.images * state->image_floats * sizeof(float);
+    return weir_cpu_state_end(host, node, wrong, state,
+        state->program_at + state->finish.program.scratch_bytes, out_prepared);
 }
 
 void weir_cpu_blocked_winograd_row_tasks(

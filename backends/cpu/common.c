@@ -3,19 +3,42 @@
 
 #include "backends/cpu/common.h"
 
+weir_code_t weir_cpu_state_alloc(
+    const weir_host_t *host, const weir_node_t *node, uint64_t bytes, void *out_state)
+{
+    void *state = host->alloc(host, bytes);
+    if (!state)
+        return host->fail(
+            host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a %s", node->op);
+    memset(state, 0, bytes);
+    memcpy(out_state, &state, sizeof(state));
+    return WEIR_OK;
+}
+
 weir_code_t weir_cpu_state_new(
     const weir_host_t *host, const weir_node_t *node, uint64_t bytes, void *out_state)
 {
     const weir_k_table_t *kernels = weir_cpu_isa_table(host);
     if (!kernels)
         return host->fail(host, WEIR_UNAVAILABLE, "option isa of plugin cpu: not on this machine");
-    void *state = host->alloc(host, bytes);
-    if (!state)
-        return host->fail(
-            host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a %s", node->op);
-    memset(state, 0, bytes);
+    void *state = NULL;
+    const weir_code_t code = weir_cpu_state_alloc(host, node, bytes, &state);
+    if (code != WEIR_OK)
+        return code;
     memcpy(state, &kernels, sizeof(kernels));
     memcpy(out_state, &state, sizeof(state));
+    return WEIR_OK;
+}
+
+weir_code_t weir_cpu_state_end(const weir_host_t *host, const weir_node_t *node, const char *wrong,
+    void *state, uint64_t scratch_bytes, weir_prepared_t *out_prepared)
+{
+    if (wrong) {
+        host->free(host, state);
+        return host->fail(host, WEIR_UNSUPPORTED, "%s: %s", node->op, wrong);
+    }
+    out_prepared->state = state;
+    out_prepared->scratch_bytes = scratch_bytes;
     return WEIR_OK;
 }
 

@@ -7,9 +7,16 @@
 // What a task should take at least, so that handing it out costs little beside it.
 #define WEIR_CPU_TASK_NS 20000u
 
-// A zeroed state of `bytes` that begins with a pointer to this machine's kernels. Says why not.
+// A zeroed state of `bytes`. Says why not.
+weir_code_t weir_cpu_state_alloc(
+    const weir_host_t *host, const weir_node_t *node, uint64_t bytes, void *out_state);
+// The same; it begins with a pointer to this machine's kernels.
 weir_code_t weir_cpu_state_new(
     const weir_host_t *host, const weir_node_t *node, uint64_t bytes, void *out_state);
+// The end of a prepare(): hands the state over, with its scratch. `wrong`, if it is not NULL, says
+// why it cannot be used: then the state is freed.
+weir_code_t weir_cpu_state_end(const weir_host_t *host, const weir_node_t *node, const char *wrong,
+    void *state, uint64_t scratch_bytes, weir_prepared_t *out_prepared);
 
 // A "no" to prologues, epilogues and too few inputs; WEIR_OK otherwise.
 weir_code_t weir_cpu_refuse_plain(

@@ -86,6 +86,13 @@ const char *weir_cpu_conv_shape(const weir_node_t *node, weir_cpu_conv_shape_t *
     return NULL;
 }
 
+weir_code_t weir_cpu_conv_shape_read(
+    const weir_host_t *host, const weir_node_t *node, weir_cpu_conv_shape_t *out_shape)
+{
+    const char *wrong = weir_cpu_conv_shape(node, out_shape);
+    return wrong ? host->fail(host, WEIR_INVALID_ARGUMENT, "%s: %s", node->op, wrong) : WEIR_OK;
+}
+
 // The first i >= 0 with i * stride + offset >= bound.
 static int64_t first_at_least(int64_t bound, int64_t offset, int64_t stride)
 {

@@ -22,6 +22,9 @@ int64_t weir_cpu_pad_begin(const weir_node_t *node, uint32_t axis, int64_t in, i
 
 // NULL, or why the attributes and dims make no sense. Dims of X and Y must be known.
 const char *weir_cpu_conv_shape(const weir_node_t *node, weir_cpu_conv_shape_t *out_shape);
+// The same for a prepare(): what is wrong is the failure's text.
+weir_code_t weir_cpu_conv_shape_read(
+    const weir_host_t *host, const weir_node_t *node, weir_cpu_conv_shape_t *out_shape);
 
 // Rows [first_k, first_k + count_k) and columns (output pixels) [first, first + columns) of the
 // matrix that makes the convolution of one group of one image a product, as panels of 32 columns:

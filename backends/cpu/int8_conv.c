@@ -220,9 +220,9 @@ weir_code_t weir_cpu_int8_conv_prepare(
     weir_cpu_conv_shape_t shape;
     as_conv_t conv;
     const weir_node_t *as = as_conv(node, &conv);
-    const char *wrong = weir_cpu_conv_shape(as, &shape);
-    if (wrong)
-        return host->fail(host, WEIR_INVALID_ARGUMENT, "QLinearConv: %s", wrong);
+    weir_code_t code = weir_cpu_conv_shape_read(host, as, &shape);
+    if (code != WEIR_OK)
+        return code;
     const uint64_t chunks = weir_cpu_low_conv_chunks(as, ELEMENT_BYTES, is_first(node));
     const uint64_t own_at =
         weir_cpu_round_up(sizeof(int8_conv_state_t) + chunks * sizeof(uint32_t) +
@@ -231,11 +231,10 @@ weir_code_t weir_cpu_int8_conv_prepare(
     weir_packing_t packing;
     (void)weir_cpu_int8_conv_pack_query(node, W, &packing);
     const int packs = node->inputs[W].format != packing.format;
-    int8_conv_state_t *state = host->alloc(host, own_at + (packs ? packing.bytes : 0));
-    if (!state)
-        return host->fail(
-            host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a QLinearConv");
-    memset(state, 0, sizeof(*state));
+    int8_conv_state_t *state;
+    code = weir_cpu_state_alloc(host, node, own_at + (packs ? packing.bytes : 0), &state);
+    if (code != WEIR_OK)
+        return code;
     state->low = low;
     state->conv.shape = shape;
     state->conv.taps = (uint64_t)(shape.kernel_height * shape.kernel_width);
@@ -245,16 +244,11 @@ weir_code_t weir_cpu_int8_conv_prepare(
         w_pack(node, own);
         state->own_w = weights = own;
     }
-    wrong = state_init(state, node, weights);
-    if (wrong) {
-        host->free(host, state);
-        return host->fail(host, WEIR_UNSUPPORTED, "QLinearConv: %s", wrong);
-    }
-    out_prepared->state = state;
-    out_prepared->scratch_bytes = state->c_offset + state->conv.strip_rows *
-                                                        state->conv.plane_columns * WEIR_K_PANEL *
-                                                        sizeof(int32_t);
-    return WEIR_OK;
+    const char *wrong = state_init(state, node, weights);
+    return weir_cpu_state_end(host, node, wrong, state,
+        state->c_offset +
+            state->conv.strip_rows * state->conv.plane_columns * WEIR_K_PANEL * sizeof(int32_t),
+        out_prepared);
 }
 
 void weir_cpu_int8_conv_tasks(const weir_node_t *node, void *opaque, weir_tasks_t *out_tasks)
