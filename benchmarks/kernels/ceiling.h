@@ -1,7 +1,9 @@
-// What the benchmarks of kernels share: this thread's clock, and the most that it can compute.
+// What the benchmarks of kernels share: this thread's clock, and the most that it can compute and
+// read.
 #ifndef WEIR_BENCHMARKS_KERNELS_CEILING_H
 #define WEIR_BENCHMARKS_KERNELS_CEILING_H
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -89,6 +91,64 @@ static inline double ceiling_gflops(void)
 #endif
         flops = ceiling_plain(numbers);
     return flops / (seconds() - start) * 1e-9;
+}
+
+// ---- Reading -----------------------------------------------------------------------------------
+
+#if defined(__x86_64__)
+// Each of `ways` parts of the bytes from its own place on, side by side, each line asked for
+// `ahead` lines before it is read.
+__attribute__((target("avx512f"))) static inline void read_avx512(
+    const char *from, size_t bytes, size_t ways, size_t ahead)
+{
+    __m512i all = _mm512_setzero_si512();
+    const size_t part = bytes / ways / 128 * 128;
+    for (size_t i = 0; i < part; i += 128)
+        for (size_t way = 0; way < ways; way++) {
+            const char *at = from + way * part + i;
+            _mm_prefetch((const char *)((uintptr_t)at + ahead * 64), _MM_HINT_T0);
+            _mm_prefetch((const char *)((uintptr_t)at + ahead * 64 + 64), _MM_HINT_T0);
+            all = _mm512_xor_si512(all, _mm512_loadu_si512(at));
+            all = _mm512_xor_si512(all, _mm512_loadu_si512(at + 64));
+        }
+    __asm__ volatile("" : : "v"(all));
+}
+#endif
+
+static inline void read_plain(const char *from, size_t bytes)
+{
+    uint64_t sum[4] = {0}, word;
+    for (size_t i = 0; i + 32 <= bytes; i += 32)
+        for (size_t c = 0; c < 4; c++) {
+            memcpy(&word, from + i + 8 * c, sizeof(word));
+            sum[c] ^= word;
+        }
+    __asm__ volatile("" : : "r"(sum[0] ^ sum[1] ^ sum[2] ^ sum[3]));
+}
+
+// The fastest that this thread reads these bytes again and again, in GB/s, of a few ways to do it.
+static inline double reading_gbytes(const void *from, size_t bytes)
+{
+    static const struct {
+        size_t ways, ahead;
+    } kinds[] = {{1, 0}, {1, 8}, {1, 32}, {2, 0}, {2, 16}, {4, 8}};
+    double best = 0;
+    for (size_t kind = 0; kind < sizeof(kinds) / sizeof(kinds[0]); kind++) {
+        const double start = seconds();
+        double done = 0;
+        do {
+#if defined(__x86_64__)
+            if (__builtin_cpu_supports("avx512f"))
+                read_avx512(from, bytes, kinds[kind].ways, kinds[kind].ahead);
+            else
+#endif
+                read_plain(from, bytes);
+            done += (double)bytes;
+        } while (seconds() - start < 3e-4);
+        const double rate = done / (seconds() - start) * 1e-9;
+        best = rate > best ? rate : best;
+    }
+    return best;
 }
 
 static inline int compare_doubles(const void *a, const void *b)

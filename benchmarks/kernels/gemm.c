@@ -1,26 +1,35 @@
-// How much of the machine's FMA ceiling weir_cpu's f32 MatMul reaches, on one thread.
+// How much of the machine's ceiling weir_cpu's f32 MatMul reaches.
 //
-//   bench_gemm [PLUGIN.so] [--isa NAME] [--shape MxKxN]... [--turns N] [--min-ratio R]
+//   bench_gemm [PLUGIN.so] [--isa NAME] [--shape MxKxN]... [--turns N] [--threads N] [--min-ratio
+//   R]
 //
-// The ceiling is a loop of independent fused multiply-adds that touches registers only. Ceiling and
-// MatMul are timed in turns, each ratio from neighbours in time, so that a shared machine's drift
-// hits both; the figure is the median of the ratios. Time is this thread's CPU time. B is a
-// constant, packed before. Prints a line for people and a JSON line for each shape. Exit code 1: a
-// shape stays under --min-ratio; 2: it could not run, or a product was wrong.
+// There are two ceilings: a loop of independent fused multiply-adds that touches registers only,
+// and B, whose every byte is read once a product, at the best rate that reading it over and over
+// gives. With few rows the second is the lower: M rows are 2 M flops for 4 bytes. The figure is the
+// share of the lower one. Ceilings and MatMul are timed in turns, each ratio from neighbours in
+// time, so that a shared machine's drift hits both; the figure is the median of the ratios. Threads
+// take equal parts of the tasks and measure at the same time; time is a thread's CPU time, the
+// slowest one's. B is a constant, packed before. Prints a line for people and a JSON line for each
+// shape. Exit code 1: a shape stays under --min-ratio; 2: it could not run, or a product was wrong.
 #include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 
 #include "benchmarks/kernels/ceiling.h"
 #include "tests/kernels/cpu_host.h"
 
 #define SHAPES_MAX 16
 #define TURNS_MAX 1001
+#define THREADS_MAX 64
 
 typedef struct shape {
     int64_t m, k, n;
 } shape_t;
 
+// GFLOP/s; reading: those that reading B allows.
 typedef struct result {
-    double ratio, upper_ratio, gflops, ceiling;
+    double ratio, upper_ratio, gflops, ceiling, reading;
 } result_t;
 
 static float *random_floats(int64_t count)
@@ -60,10 +69,143 @@ static double spot_error(const shape_t *shape, const float *a, const float *b, c
     return worst;
 }
 
-static int measure(cpu_host_t *host, const weir_kernel_t *kernel, const shape_t *shape,
-    size_t turns, result_t *out_result)
+// What the threads of one measurement share, and what each of them found in a turn.
+typedef struct crew {
+    cpu_prepared_t *prepared;
+    void *scratch[THREADS_MAX]; // a thread's own
+    size_t threads, turns;
+    int64_t runs; // of a turn
+    double flops; // of a run
+    double spent[THREADS_MAX], ceilings[THREADS_MAX], readings[THREADS_MAX];
+    atomic_size_t arrived;
+    double ratios[TURNS_MAX], speeds[TURNS_MAX], tops[TURNS_MAX], streams[TURNS_MAX];
+} crew_t;
+
+typedef struct member {
+    crew_t *crew;
+    size_t number;
+    pthread_t thread;
+} member_t;
+
+// Waits until all threads are here; *inout_round counts a thread's meetings.
+static void meet(crew_t *crew, size_t *inout_round)
 {
-    static double ratios[TURNS_MAX], speeds[TURNS_MAX], ceilings[TURNS_MAX];
+    const size_t all = ++*inout_round * crew->threads;
+    atomic_fetch_add(&crew->arrived, 1);
+    while (atomic_load(&crew->arrived) < all)
+        if (crew->threads > 1)
+            sched_yield();
+}
+
+// This thread's part of every phase, a meeting behind each.
+static void product_run(const member_t *member, size_t *inout_round)
+{
+    crew_t *crew = member->crew;
+    const cpu_prepared_t *prepared = crew->prepared;
+    for (uint32_t phase = 0; phase < prepared->tasks.phase_count; phase++) {
+        const uint64_t count = prepared->tasks.task_count[phase];
+        const uint64_t first = count * member->number / crew->threads;
+        const uint64_t end = count * (member->number + 1) / crew->threads;
+        const weir_task_t task = {.head = WEIR_HEAD(weir_task_t),
+            .node = &prepared->node,
+            .state = prepared->prepared.state,
+            .inputs = prepared->inputs,
+            .outputs = prepared->node.outputs,
+            .first = first,
+            .count = end - first,
+            .phase = phase,
+            .scratch = crew->scratch[member->number],
+            .shared = prepared->shared};
+        if (end > first)
+            (void)prepared->kernel->run(&task);
+        meet(crew, inout_round);
+    }
+}
+
+static double greatest(const double *values, size_t count)
+{
+    double most = 0;
+    for (size_t i = 0; i < count; i++)
+        most = fmax(most, values[i]);
+    return most;
+}
+
+static double total(const double *values, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += values[i];
+    return sum;
+}
+
+static void turn_note(crew_t *crew, size_t turn)
+{
+    const weir_tensor_t *b = &crew->prepared->inputs[1];
+    const double speed =
+        crew->flops * (double)crew->runs / greatest(crew->spent, crew->threads) * 1e-9;
+    const double top = total(crew->ceilings, crew->threads);
+    const double stream =
+        total(crew->readings, crew->threads) * crew->flops / fmax(1.0, (double)b->bytes);
+    crew->speeds[turn] = speed;
+    crew->tops[turn] = top;
+    crew->streams[turn] = stream;
+    crew->ratios[turn] = speed / fmin(top, stream);
+}
+
+static void *member_run(void *argument)
+{
+    const member_t *member = argument;
+    crew_t *crew = member->crew;
+    const weir_tensor_t *b = &crew->prepared->inputs[1];
+    const size_t number = member->number, part = (size_t)b->bytes / crew->threads / 64 * 64;
+    size_t round = 0;
+    for (size_t turn = 0; turn < crew->turns + 2; turn++) { // two turns to warm up
+        meet(crew, &round);
+        const double before = ceiling_gflops();
+        crew->readings[number] = reading_gbytes((const char *)b->data + number * part, part);
+        meet(crew, &round);
+        const double start = seconds();
+        for (int64_t run = 0; run < crew->runs; run++)
+            product_run(member, &round);
+        crew->spent[number] = seconds() - start;
+        meet(crew, &round);
+        crew->ceilings[number] = fmax(before, ceiling_gflops());
+        meet(crew, &round);
+        if (number == 0 && turn >= 2)
+            turn_note(crew, turn - 2);
+    }
+    return NULL;
+}
+
+// 0: measured; 2: no thread or no memory.
+static int crew_run(crew_t *crew)
+{
+    static member_t members[THREADS_MAX];
+    const uint64_t bytes = (crew->prepared->prepared.scratch_bytes + 64) / 64 * 64;
+    int code = 0;
+    for (size_t i = 0; i < crew->threads; i++) {
+        crew->scratch[i] = aligned_alloc(64, bytes);
+        members[i] = (member_t){.crew = crew, .number = i};
+        code = crew->scratch[i] ? code : 2;
+    }
+    for (size_t i = 1; i < crew->threads && !code; i++)
+        if (pthread_create(&members[i].thread, NULL, member_run, &members[i])) {
+            fprintf(stderr, "no thread\n");
+            exit(2); // those that began wait for this one
+        }
+    if (!code)
+        member_run(&members[0]);
+    for (size_t i = 1; i < crew->threads && !code; i++)
+        pthread_join(members[i].thread, NULL);
+    for (size_t i = 0; i < crew->threads; i++)
+        free(crew->scratch[i]);
+    return code;
+}
+
+static int measure(cpu_host_t *host, const weir_kernel_t *kernel, const shape_t *shape,
+    size_t turns, size_t threads, result_t *out_result)
+{
+    static crew_t crew;
     const int64_t a_dims[2] = {shape->m, shape->k}, b_dims[2] = {shape->k, shape->n};
     const int64_t c_dims[2] = {shape->m, shape->n};
     float *a = random_floats(shape->m * shape->k), *b = random_floats(shape->k * shape->n);
@@ -86,57 +228,56 @@ static int measure(cpu_host_t *host, const weir_kernel_t *kernel, const shape_t 
         return 2;
     }
     const double flops = 2.0 * (double)shape->m * (double)shape->k * (double)shape->n;
-    for (size_t turn = 0; turn < turns + 2; turn++) { // two turns to warm up
-        const double before = ceiling_gflops();
-        const double start = seconds();
-        int64_t runs = 0;
-        do {
-            cpu_host_run(&prepared, 0);
-            runs++;
-        } while (seconds() - start < 2e-3);
-        const double speed = flops * (double)runs / (seconds() - start) * 1e-9;
-        const double after = ceiling_gflops();
-        if (turn < 2)
-            continue;
-        speeds[turn - 2] = speed;
-        ceilings[turn - 2] = fmax(before, after);
-        ratios[turn - 2] = speed / ceilings[turn - 2];
-    }
+    memset(&crew, 0, sizeof(crew));
+    crew.prepared = &prepared;
+    crew.threads = threads;
+    crew.turns = turns;
+    crew.flops = flops;
+    crew.runs = 1 + (int64_t)(3e8 * (double)threads / flops);
+    const int code = crew_run(&crew);
     const double error = spot_error(shape, a, b, c);
     cpu_host_release(&prepared);
     free(a);
     free(b);
     free(c);
+    if (code)
+        return code;
     if (!(error < 1e-5 * sqrt((double)shape->k) + 1e-6)) {
         fprintf(stderr, "MatMul is wrong by %g\n", error);
         return 2;
     }
-    out_result->ratio = median(ratios, turns);
-    out_result->upper_ratio = ratios[turns * 9 / 10]; // median() has sorted them
-    out_result->gflops = median(speeds, turns);
-    out_result->ceiling = median(ceilings, turns);
+    out_result->ratio = median(crew.ratios, turns);
+    out_result->upper_ratio = crew.ratios[turns * 9 / 10]; // median() has sorted them
+    out_result->gflops = median(crew.speeds, turns);
+    out_result->ceiling = median(crew.tops, turns);
+    out_result->reading = median(crew.streams, turns);
     return 0;
 }
 
-static void print_result(
-    const shape_t *s, const result_t *result, const char *isa, const char *build, size_t turns)
+typedef struct setting {
+    const char *isa, *build;
+    size_t turns, threads;
+} setting_t;
+
+static void print_result(const shape_t *s, const result_t *result, const setting_t *setting)
 {
-    printf("MatMul f32 %lldx%lldx%lld  %s  %.1f GFLOP/s of %.1f (%.1f %%, nine in ten below "
-           "%.1f %%)\n",
-        (long long)s->m, (long long)s->k, (long long)s->n, isa, result->gflops, result->ceiling,
-        100 * result->ratio, 100 * result->upper_ratio);
+    printf("MatMul f32 %lldx%lldx%lld  %s  %zu threads  %.1f GFLOP/s; FMA allows %.1f, reading B "
+           "%.1f: %.1f %% of the lower (nine in ten below %.1f %%)\n",
+        (long long)s->m, (long long)s->k, (long long)s->n, setting->isa, setting->threads,
+        result->gflops, result->ceiling, result->reading, 100 * result->ratio,
+        100 * result->upper_ratio);
     printf("{\"benchmark\":\"gemm_f32\",\"m\":%lld,\"k\":%lld,\"n\":%lld,\"isa\":\"%s\","
-           "\"gflops\":%.2f,\"ceiling_gflops\":%.2f,\"ratio\":%.4f,\"upper_ratio\":%.4f,"
-           "\"turns\":%zu,"
-           "\"build\":\"%s\"}\n",
-        (long long)s->m, (long long)s->k, (long long)s->n, isa, result->gflops, result->ceiling,
-        result->ratio, result->upper_ratio, turns, build);
+           "\"threads\":%zu,\"gflops\":%.2f,\"ceiling_gflops\":%.2f,\"reading_gflops\":%.2f,"
+           "\"ratio\":%.4f,\"upper_ratio\":%.4f,\"turns\":%zu,\"build\":\"%s\"}\n",
+        (long long)s->m, (long long)s->k, (long long)s->n, setting->isa, setting->threads,
+        result->gflops, result->ceiling, result->reading, result->ratio, result->upper_ratio,
+        setting->turns, setting->build);
 }
 
 int main(int argc, char **argv)
 {
     shape_t shapes[SHAPES_MAX] = {{1024, 1024, 1024}};
-    size_t shape_count = 0, turns = 25;
+    size_t shape_count = 0, turns = 25, threads = 1;
     double least = 0;
     const char *path = built_plugin(), *isa = NULL;
     for (int i = 1; i < argc; i++) {
@@ -151,6 +292,8 @@ int main(int argc, char **argv)
             isa = value;
         else if (!strcmp(argv[i - 1], "--turns"))
             turns = WEIR_MIN(WEIR_MAX((size_t)atoi(value), 1u), (size_t)TURNS_MAX);
+        else if (!strcmp(argv[i - 1], "--threads"))
+            threads = WEIR_MIN(WEIR_MAX((size_t)atoi(value), 1u), (size_t)THREADS_MAX);
         else if (!strcmp(argv[i - 1], "--min-ratio"))
             least = atof(value);
         else if (!strcmp(argv[i - 1], "--shape") && shape_count < SHAPES_MAX &&
@@ -161,7 +304,7 @@ int main(int argc, char **argv)
     }
     if (!path) {
         fprintf(stderr, "usage: bench_gemm [PLUGIN.so] [--isa NAME] [--shape MxKxN]... [--turns N] "
-                        "[--min-ratio R]\n");
+                        "[--threads N] [--min-ratio R]\n");
         return 2;
     }
     cpu_host_t host;
@@ -173,6 +316,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s: %s%s\n", path, host.message, support.reason);
         return 2;
     }
+    const setting_t setting = {support.reason, plugin->build, turns, threads};
     int code = 0;
     for (size_t i = 0; i < WEIR_MAX(shape_count, 1u); i++) {
         result_t result;
@@ -180,9 +324,9 @@ int main(int argc, char **argv)
         // Neighbours on a shared machine take caches and memory away, and only ever slow us down:
         // with a floor to reach, up to five rounds are measured and every one is printed.
         for (int round = 0; round < (least > 0 ? 5 : 1); round++) {
-            if (measure(&host, kernel, s, turns, &result))
+            if (measure(&host, kernel, s, turns, threads, &result))
                 return 2;
-            print_result(s, &result, support.reason, plugin->build, turns);
+            print_result(s, &result, &setting);
             if (result.ratio >= least)
                 break;
         }
