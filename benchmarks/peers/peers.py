@@ -8,8 +8,9 @@ What:   every engine is a resident process of its own (worker.py); they take tur
         that weir cannot run, or gets wrong, scores 0.1.
 Why:    a shared machine changes by the second; pairs and ratios do not care.
 Limits: through each engine's Python package, with inputs and outputs bound beforehand; equal threads; of
-        ONNX Runtime's two ways to wait the faster one counts. Turns during which the machine below us took
-        time away, or its clock changed, are dropped and counted. Nothing here is a hardware counter.
+        ONNX Runtime's two ways to wait the faster one counts. All rest before each turn, because threads
+        that spin go on for a while. Turns during which the machine below us took time away, or its clock
+        changed, are dropped and counted. Nothing here is a hardware counter.
 
 usage: peers.py [--threads N]... [--pairs N] [--quick] [--peers NAME,NAME] [--json FILE] [--plot FILE.png]
                 [--html FILE] [--floor R] [--least R] [CASE]...
@@ -38,6 +39,9 @@ sys.path[:0] = [str(HERE), str(ROOT / "benchmarks" / "models")]
 import fetch  # noqa: E402  pylint: disable=wrong-import-position
 from cases import CASES  # noqa: E402  pylint: disable=wrong-import-position
 
+# Before each turn. ONNX Runtime's threads, where they spin, go on for 16 ms or more after its last run, and
+# would take a processor from whoever comes next.
+QUIET_S = 0.04
 DRIFT = 0.10  # a turn whose yardstick is further from the median is dropped
 WRONG = 5e-4  # of the largest value of an output
 
@@ -69,6 +73,7 @@ class Worker:
         return answer
 
     def turn(self, seconds):
+        time.sleep(QUIET_S)
         answer = self.ask(do="turn", seconds=seconds)
         self.turns += answer["ns"]
         return answer
@@ -257,7 +262,7 @@ def main():
     fetch.ensure(sorted({CASES[n][0] for n in arguments.names}))
     threads_all = arguments.threads or [2, 1]
     turns = 4 * arguments.pairs * (len(arguments.peers.split(",")) + 1)
-    minutes = len(arguments.names) * len(threads_all) * (turns * max(arguments.turn, 0.1) + 5) / 60
+    minutes = len(arguments.names) * len(threads_all) * (turns * (max(arguments.turn, 0.1) + QUIET_S) + 5) / 60
     print(f"{len(arguments.names)} cases, {len(threads_all)} numbers of threads: about {minutes:.0f} minutes")
     where, everything, passed, failed = machine(), [], 0, 0
     print(f"{where['cpu']}, {where['cpus']} CPUs, {' '.join(where['flags'])}; weir at {where['commit']}")
