@@ -287,7 +287,7 @@ static weir_status_t nobody(const assigner_t *assigner, uint32_t number)
     const char *advice = "";
     if (node->anchor && (node->anchor->op->flags & WEIR__OP_CUSTOM))
         advice = "; only a plugin that has a kernel for it can (WEIR_PLUGIN_PATH, weir devices)";
-    else if (assigner->at->placer->required)
+    else if (assigner->at->placer->list->required)
         advice = "; name more devices, such as ref, the plain C device";
     return WEIR_ERR(WEIR_UNSUPPORTED, "%s: no device can run it (%s)%s", node->label, why, advice);
 }

@@ -200,10 +200,13 @@ static weir_status_t ask_kernels(weir__region_placer_t *at, uint32_t number)
         char text[WEIR_REASON_BYTES];
         if (claims_itself(device))
             continue;
+        const char *refusal = weir__plan_refusal(at->placer->list, device);
         if (device->programs && stays)
             snprintf(text, sizeof text, "%s", stays);
         else if (d >= placement->device_count && !stays)
             snprintf(text, sizeof text, "was not asked for");
+        else if (refusal)
+            snprintf(text, sizeof text, "%s", refusal);
         else
             verdict->kernel = find_kernel(plan, device, node, &view, &verdict->cost_ns, text);
         if (!verdict->kernel)
@@ -220,6 +223,7 @@ static weir_status_t ask_claim(weir__region_placer_t *at, uint32_t number, weir_
     weir_plan_t *plan = at->placer->plan;
     weir__device_t *device = at->placer->placement->devices[number];
     uint32_t count = at->region->node_count, shown = 0;
+    const char *refusal = weir__plan_refusal(at->placer->list, device);
     weir_slice_node_t *nodes = weir__zone_array(zone, count, sizeof *nodes);
     weir_claim_t *claims = weir__zone_array(zone, count, sizeof *claims);
     uint32_t *numbers = weir__zone_array(zone, count, sizeof *numbers);
@@ -230,6 +234,7 @@ static weir_status_t ask_claim(weir__region_placer_t *at, uint32_t number, weir_
         if (!is_asked(plan, node))
             continue;
         const char *stays = weir__place_host_only(plan, node);
+        stays = stays ? stays : refusal;
         if (stays) {
             WEIR_TRY(keep_reason(at->placer, stays, &verdict_of(at, i, number)->reason));
             continue;
@@ -244,6 +249,8 @@ static weir_status_t ask_claim(weir__region_placer_t *at, uint32_t number, weir_
         claims[shown] = (weir_claim_t){.head = WEIR_HEAD(weir_claim_t)};
         numbers[shown++] = i;
     }
+    if (refusal)
+        return NULL;
     weir_slice_t slice = {.head = WEIR_HEAD(weir_slice_t), .nodes = nodes, .node_count = shown};
     weir_code_t code = device->plugin->device.claim(device->handle, &slice, claims);
     if (code != WEIR_OK)

@@ -283,7 +283,7 @@ weir_status_t weir__plan_place(weir_plan_t *plan, const weir__region_t *source,
     if (!placer)
         return weir__status_no_memory();
     placer->plan = plan;
-    placer->required = devices->required;
+    placer->list = devices;
     weir__map_init(&placer->reasons, heap);
     weir__map_init(&placer->pin_names, heap);
     weir_status_t status = place_all(placer, source, devices, out_region);

@@ -101,7 +101,7 @@ typedef struct weir__placer {
     weir__map_t pin_names; // ONNX names -> places in `pins`
     weir__pin_t *pins;
     uint32_t pin_count;
-    bool required;
+    const weir__device_list_t *list;
     const bool *shape_values; // [graph->value_count]
     // By value of the graph, UINT32_MAX between regions, so that a small region costs little.
     uint32_t *producers; // the node of the region that makes it

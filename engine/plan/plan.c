@@ -35,6 +35,31 @@ static void leave(weir__device_list_t *list)
 {
     for (uint32_t i = 0; i < list->entered_count; i++)
         weir__opened_leave(list->entered[i]);
+    for (uint32_t i = 0; i < list->refusal_count; i++)
+        weir_status_free(list->refusals[i].status);
+}
+
+const char *weir__plan_refusal(const weir__device_list_t *list, const weir__device_t *device)
+{
+    for (uint32_t i = 0; i < list->refusal_count; i++)
+        if (list->refusals[i].device == device)
+            return weir_status_message(list->refusals[i].status);
+    return NULL;
+}
+
+// Does another attempt make sense, without the device that did not compile its part? Then the
+// status is the list's.
+static bool refuse(weir__device_list_t *list, const weir_plan_t *plan, weir_status_t status)
+{
+    if (!status || !plan->refuser || list->required || list->refusal_count == 32 ||
+        weir__plan_refusal(list, plan->refuser))
+        return false;
+    weir__log(plan->runtime->registry.log, WEIR_LOG_WARNING, "plan", "%s is left out: %s",
+        plan->refuser->name, weir_status_message(status));
+    list->refusals[list->refusal_count++] =
+        (weir__refusal_t){.device = plan->refuser, .status = status};
+    list->count = 0;
+    return true;
 }
 
 static weir_status_t choose_devices(
@@ -180,22 +205,39 @@ static weir_status_t build(
     return make_listing(plan);
 }
 
-weir_status_t weir__plan_create(
-    weir_model_t *model, const weir_plan_options_t *options, weir_plan_t **out_plan)
+static weir_plan_t *plan_new(weir_model_t *model)
 {
     weir__runtime_t *runtime = model->runtime;
-    uint64_t start_ns = weir__now_ns();
     weir_plan_t *plan = weir__heap_calloc(&runtime->heap, 1, sizeof *plan);
     if (!plan)
-        return weir__status_no_memory();
+        return NULL;
     atomic_init(&plan->references, 1);
     plan->model = model;
     plan->runtime = runtime;
     weir_model_retain(model);
     weir__zone_init(&plan->zone, &runtime->heap, runtime->limits.graph_bytes);
     weir__map_init(&plan->pack_names, &runtime->heap);
+    return plan;
+}
+
+weir_status_t weir__plan_create(
+    weir_model_t *model, const weir_plan_options_t *options, weir_plan_t **out_plan)
+{
+    uint64_t start_ns = weir__now_ns();
     weir__device_list_t devices = {.count = 0};
+    weir_plan_t *plan = plan_new(model);
+    if (!plan)
+        return weir__status_no_memory();
     weir_status_t status = weir__zone_status(&plan->zone, build(plan, options, &devices));
+    while (refuse(&devices, plan, status)) {
+        weir__plan_free(plan);
+        plan = plan_new(model);
+        if (!plan) {
+            leave(&devices);
+            return weir__status_no_memory();
+        }
+        status = weir__zone_status(&plan->zone, build(plan, options, &devices));
+    }
     leave(&devices);
     if (status) {
         weir__plan_free(plan);

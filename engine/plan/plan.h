@@ -114,6 +114,7 @@ struct weir_plan {
     weir__view_t *packs;
     uint32_t pack_count, pack_capacity;
     struct weir__placement *placement; // place.h
+    const weir__device_t *refuser;     // whose compile() said UNSUPPORTED: the plan is not finished
     weir_plan_info_t info;
     struct weir__spec_cache *specs; // exec/ keeps its specializations here
     void (*specs_free)(struct weir__spec_cache *specs);
@@ -125,6 +126,12 @@ void weir__plan_free(weir_plan_t *plan); // whatever the count of references say
 
 // ---- Steps of making one (each a file) ----------------------------------------------------------
 
+// A device that took nodes and could not compile them after all: another plan is made without it.
+typedef struct weir__refusal {
+    const weir__device_t *device;
+    weir_status_t status;
+} weir__refusal_t;
+
 typedef struct weir__device_list {
     weir__device_t *devices[32];
     uint32_t count;
@@ -132,7 +139,12 @@ typedef struct weir__device_list {
     const char *placement;       // as weir_plan_options_t has it
     weir__opened_t *entered[32]; // devices with programs: not closed while the plan is made
     uint32_t entered_count;
+    weir__refusal_t refusals[32];
+    uint32_t refusal_count;
 } weir__device_list_t;
+
+// Why the device is not asked about nodes any more; NULL: it is.
+const char *weir__plan_refusal(const weir__device_list_t *list, const weir__device_t *device);
 
 // place.c: makes plan nodes of a region (and of regions in it), each with its choice.
 weir_status_t weir__plan_place(weir_plan_t *plan, const weir__region_t *source,

@@ -108,7 +108,12 @@ static weir_status_t compile(weir_plan_t *plan, weir__plan_slice_t *slice)
     if (slice->device->stepwise)
         return NULL;
     WEIR_TRY(weir__slice_view(&plan->zone, slice, symbolic_tensor, plan, &view));
-    WEIR_TRY(weir__plan_compile(plan, slice, view, &program));
+    weir_status_t status = weir__plan_compile(plan, slice, view, &program);
+    if (status) {
+        if (weir_status_code(status) == WEIR_UNSUPPORTED)
+            plan->refuser = slice->device;
+        return status;
+    }
     slice->program = weir__made_new(opened, WEIR__MADE_PROGRAM, program);
     return slice->program ? describe_program(opened, slice) : weir__status_no_memory();
 }

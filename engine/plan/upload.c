@@ -12,7 +12,9 @@
 #define ALIGNMENT 256
 #define CHUNK_BYTES (8ull << 20)
 #define REGIONS_MAX 64
-#define PATIENCE_NS 10000000000ull // for one chunk; a device that takes longer counts as lost
+// For one chunk; a device that takes longer counts as lost. As long as a plugin waits itself: a
+// device may be busy with other runs' work for seconds.
+#define PATIENCE_NS 60000000000ull
 
 typedef struct entry {
     const char *data;
