@@ -55,6 +55,31 @@ static weir_code_t make_room(
                                                                            : no_memory(fault);
 }
 
+// What devices recorded of the last run.
+static weir_code_t take_inside(const weir__cli_chain_t *chain, weir__cli_steps_t *steps,
+    uint32_t index, uint64_t zero_ns, weir__cli_fault_t *fault)
+{
+    weir_profile_node_t node = {.size = sizeof(node)};
+    for (uint32_t i = 0; weir_session_profile_node(chain->session, i, &node); i++) {
+        if (steps->inside_count == steps->inside_room) {
+            const size_t room = steps->inside_room ? 2 * steps->inside_room : 64;
+            weir__cli_inside_t *grown = realloc(steps->inside, room * sizeof(*grown));
+            if (!grown)
+                return no_memory(fault);
+            steps->inside = grown;
+            steps->inside_room = room;
+        }
+        // The device's clock may say that it began before the first run did.
+        const uint64_t start_ns = node.start_ns > zero_ns ? node.start_ns - zero_ns : 0;
+        steps->inside[steps->inside_count++] = (weir__cli_inside_t){.run = index,
+            .step = node.step,
+            .op = node.op,
+            .origins = node.origins,
+            .times = {.start_ns = start_ns, .duration_ns = node.duration_ns}};
+    }
+    return WEIR_OK;
+}
+
 static weir_code_t take_run(const weir__cli_chain_t *chain, weir__cli_steps_t *steps,
     uint32_t index, uint64_t zero_ns, weir__cli_fault_t *fault)
 {
@@ -73,7 +98,7 @@ static weir_code_t take_run(const weir__cli_chain_t *chain, weir__cli_steps_t *s
         steps->times[(size_t)index * steps->step_count + i] = (weir__cli_step_times_t){
             .start_ns = step->start_ns - zero_ns, .duration_ns = step->duration_ns};
     }
-    return WEIR_OK;
+    return take_inside(chain, steps, index, zero_ns, fault);
 }
 
 static weir_code_t summarize(weir__cli_steps_t *steps, weir__cli_fault_t *fault)
@@ -143,5 +168,6 @@ void weir__cli_steps_free(weir__cli_steps_t *steps)
     free(steps->least_ns);
     free(steps->times);
     free(steps->runs);
+    free(steps->inside);
     *steps = (weir__cli_steps_t){0};
 }

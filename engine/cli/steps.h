@@ -13,6 +13,13 @@ typedef struct weir__cli_step_times {
     uint64_t start_ns, duration_ns; // start: since the first profiled run began
 } weir__cli_step_times_t;
 
+// What a device did inside a step of a run.
+typedef struct weir__cli_inside {
+    uint32_t run, step;
+    const char *op, *origins; // live as long as the session
+    weir__cli_step_times_t times;
+} weir__cli_inside_t;
+
 typedef struct weir__cli_steps {
     uint32_t step_count;
     uint32_t run_count;
@@ -20,11 +27,13 @@ typedef struct weir__cli_steps {
     uint64_t *median_ns;           // [step_count]
     weir__cli_step_times_t *times; // [run_count][step_count]
     weir__cli_step_times_t *runs;  // [run_count]
-    uint64_t run_ns;               // median of whole runs
-    uint64_t between_ns;           // of a run: what is not in its steps, median
-    uint64_t steps_ns;             // sum of median_ns
-    uint64_t ref_ns;               // of those, on the plain C device
-    uint64_t flop, bytes;          // of one run
+    weir__cli_inside_t *inside;    // [inside_count] of all runs
+    size_t inside_count, inside_room;
+    uint64_t run_ns;      // median of whole runs
+    uint64_t between_ns;  // of a run: what is not in its steps, median
+    uint64_t steps_ns;    // sum of median_ns
+    uint64_t ref_ns;      // of those, on the plain C device
+    uint64_t flop, bytes; // of one run
     double *least_ns; // [step_count] in which these cores could do it; 0: not known. May be NULL
 } weir__cli_steps_t;
 

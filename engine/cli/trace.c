@@ -2,6 +2,7 @@
 #include "engine/cli/trace.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,17 +12,21 @@ enum { RUNS_LANE = 0, LANES_MAX = 32 };
 
 typedef struct lanes {
     const char *names[LANES_MAX]; // lane 0 is the runs themselves
+    bool are_inside[LANES_MAX];   // of what a device does inside a launch
     uint32_t count;
 } lanes_t;
 
 // Devices past the last lane share it.
-static uint32_t lane_of(lanes_t *lanes, const char *device)
+static uint32_t lane_of(lanes_t *lanes, const char *device, bool is_inside)
 {
     uint32_t at = 1;
-    while (at < lanes->count && strcmp(lanes->names[at], device) != 0)
+    while (at < lanes->count &&
+           (strcmp(lanes->names[at], device) != 0 || lanes->are_inside[at] != is_inside))
         at++;
-    if (at == lanes->count && lanes->count < LANES_MAX)
+    if (at == lanes->count && lanes->count < LANES_MAX) {
+        lanes->are_inside[at] = is_inside;
         lanes->names[lanes->count++] = device;
+    }
     return at < lanes->count ? at : lanes->count - 1;
 }
 
@@ -59,6 +64,21 @@ static void put_lane_name(weir__cli_json_t *json, uint32_t lane, const char *nam
     close_event(json);
 }
 
+static void put_inside(weir__cli_json_t *json, const weir__cli_steps_t *steps, lanes_t *lanes)
+{
+    for (size_t i = 0; i < steps->inside_count; i++) {
+        const weir__cli_inside_t *inside = &steps->inside[i];
+        const char *device = steps->steps[inside->step].device;
+        open_event(json, *inside->origins ? inside->origins : inside->op, "node",
+            lane_of(lanes, device, true), &inside->times);
+        weir__cli_json_text(json, "op", inside->op);
+        weir__cli_json_text(json, "device", device);
+        weir__cli_json_u64(json, "run", inside->run);
+        weir__cli_json_u64(json, "step", inside->step);
+        close_event(json);
+    }
+}
+
 static void put_run(
     weir__cli_json_t *json, const weir__cli_steps_t *steps, uint32_t run, lanes_t *lanes)
 {
@@ -69,7 +89,7 @@ static void put_run(
         const weir_profile_step_t *step = &steps->steps[i];
         const weir__cli_step_times_t *times = &steps->times[(size_t)run * steps->step_count + i];
         open_event(json, *step->origins ? step->origins : step->op, "step",
-            lane_of(lanes, step->device), times);
+            lane_of(lanes, step->device, false), times);
         weir__cli_json_text(json, "op", step->op);
         weir__cli_json_text(json, "fused", step->fused);
         weir__cli_json_text(json, "kernel", step->kernel);
@@ -95,8 +115,13 @@ weir_code_t weir__cli_trace_write(
     weir__cli_json_open(&json, "traceEvents", '[');
     for (uint32_t run = 0; run < steps->run_count; run++)
         put_run(&json, steps, run, &lanes);
-    for (uint32_t lane = 0; lane < lanes.count; lane++)
-        put_lane_name(&json, lane, lanes.names[lane]);
+    put_inside(&json, steps, &lanes);
+    for (uint32_t lane = 0; lane < lanes.count; lane++) {
+        char name[256];
+        (void)snprintf(name, sizeof(name), "%s%s", lanes.names[lane],
+            lanes.are_inside[lane] ? ", inside its launches" : "");
+        put_lane_name(&json, lane, name);
+    }
     weir__cli_json_close(&json, ']');
     weir__cli_json_close(&json, '}');
     errno = 0;
