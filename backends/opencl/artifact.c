@@ -55,67 +55,125 @@ static weir_code_t each_source(const weir_cl_program_t *program,
     return WEIR_OK;
 }
 
-typedef struct saving {
+// An artifact that grows. Of a program_save() that only asks for the size it is kept until the
+// next, since a driver's binary may grow between the two: PoCL adds what it compiles at a launch.
+typedef struct image {
     weir_cl_device_t *device;
-    uint8_t *to;          // NULL: only counted
-    uint64_t room, bytes; // so many were needed so far
-    uint64_t count, index;
-} saving_t;
+    uint8_t *data;
+    uint64_t bytes, room;
+    uint64_t count;
+} image_t;
+
+static bool append(image_t *image, const void *data, uint64_t bytes)
+{
+    const weir_host_t *host = image->device->host;
+    if (bytes > image->room - image->bytes) {
+        uint64_t room = WEIR_MAX(image->room * 2, image->bytes + bytes);
+        uint8_t *grown = host->alloc(host, room);
+        if (!grown)
+            return false;
+        if (image->bytes)
+            memcpy(grown, image->data, image->bytes);
+        host->free(host, image->data);
+        image->data = grown;
+        image->room = room;
+    }
+    if (data)
+        memcpy(image->data + image->bytes, data, bytes);
+    else
+        memset(image->data + image->bytes, 0, bytes);
+    image->bytes += bytes;
+    return true;
+}
 
 static weir_code_t count_source(void *user, weir_cl_source_t *source)
 {
-    saving_t *saving = user;
+    image_t *image = user;
     (void)source;
-    saving->count += saving->device->keeps_binaries;
+    image->count++;
     return WEIR_OK;
 }
 
 static weir_code_t save_source(void *user, weir_cl_source_t *source)
 {
-    saving_t *saving = user;
-    const weir_host_t *host = saving->device->host;
+    image_t *image = user;
+    const weir_host_t *host = image->device->host;
     void *data;
-    uint64_t bytes, index = saving->index++, offset = saving->bytes;
-    if (!saving->device->keeps_binaries)
-        return WEIR_OK;
-    weir_code_t code = weir_cl_source_binary(saving->device, source->program, &data, &bytes);
+    uint64_t bytes;
+    weir_code_t code = weir_cl_source_binary(image->device, source->program, &data, &bytes);
     if (code != WEIR_OK)
         return code;
-    saving->bytes += bytes;
-    if (saving->to && saving->bytes <= saving->room) {
-        entry_t entry = {{source->hash[0], source->hash[1]}, offset, bytes};
-        memcpy(saving->to + sizeof(head_t) + index * sizeof entry, &entry, sizeof entry);
-        memcpy(saving->to + offset, data, bytes);
-    }
+    entry_t entry = {{source->hash[0], source->hash[1]}, image->bytes, bytes};
+    memcpy(image->data + sizeof(head_t) + image->count++ * sizeof entry, &entry, sizeof entry);
+    if (!append(image, data, bytes))
+        code = WEIR_RESOURCE_EXHAUSTED;
     host->free(host, data);
-    return WEIR_OK;
+    return code;
+}
+
+// out_image->data is the caller's, also after a failure.
+static weir_code_t make_image(const weir_cl_program_t *program, image_t *out_image)
+{
+    weir_cl_device_t *device = program->device;
+    *out_image = (image_t){.device = device};
+    if (device->keeps_binaries)
+        (void)each_source(program, count_source, out_image);
+    head_t head = {.magic = MAGIC, .count = out_image->count};
+    if (!append(out_image, NULL, sizeof head + head.count * sizeof(entry_t)))
+        return WEIR_RESOURCE_EXHAUSTED;
+    out_image->count = 0;
+    weir_code_t code =
+        device->keeps_binaries ? each_source(program, save_source, out_image) : WEIR_OK;
+    head.bytes = out_image->bytes;
+    stamp_of(device, head.stamp);
+    memcpy(out_image->data, &head, sizeof head);
+    checksum_of(out_image->data, head.bytes, head.checksum);
+    memcpy(out_image->data, &head, sizeof head);
+    return code;
+}
+
+// What an earlier call left; NULL: nothing.
+static void *exchange(weir_cl_program_t *program, void *image, uint64_t *inout_bytes)
+{
+    weir_cl_device_t *device = program->device;
+    pthread_mutex_lock(&device->lock);
+    void *before = program->image;
+    uint64_t bytes = program->image_bytes;
+    program->image = image;
+    program->image_bytes = *inout_bytes;
+    pthread_mutex_unlock(&device->lock);
+    *inout_bytes = bytes;
+    return before;
 }
 
 weir_code_t weir_cl_program_save(weir_handle_t handle, void *destination, uint64_t *inout_bytes)
 {
     weir_cl_program_t *program = weir_cl_program(handle);
     weir_cl_device_t *device = program->device;
-    saving_t saving = {.device = device, .to = destination, .room = *inout_bytes};
+    const weir_host_t *host = device->host;
+    const uint64_t room = *inout_bytes;
+    uint64_t bytes = 0;
     weir_code_t code = weir_cl_enter(device);
     if (code != WEIR_OK)
         return code;
-    (void)each_source(program, count_source, &saving);
-    saving.bytes = sizeof(head_t) + saving.count * sizeof(entry_t);
-    if (destination && saving.room < saving.bytes)
-        saving.to = NULL;
-    code = each_source(program, save_source, &saving);
-    *inout_bytes = saving.bytes;
-    if (code != WEIR_OK || !destination)
-        return code;
-    if (saving.bytes > saving.room)
-        return device->host->fail(device->host, WEIR_RESOURCE_EXHAUSTED, "room for %llu bytes",
-            (unsigned long long)saving.room);
-    head_t head = {.magic = MAGIC, .bytes = saving.bytes, .count = saving.count};
-    stamp_of(device, head.stamp);
-    memcpy(destination, &head, sizeof head);
-    checksum_of(destination, saving.bytes, head.checksum);
-    memcpy(destination, &head, sizeof head);
-    return WEIR_OK;
+    void *data = destination ? exchange(program, NULL, &bytes) : NULL;
+    if (!data) {
+        image_t image;
+        code = make_image(program, &image);
+        data = image.data;
+        bytes = image.bytes;
+    }
+    *inout_bytes = bytes;
+    if (code == WEIR_OK && destination && bytes <= room) {
+        memcpy(destination, data, bytes);
+    } else if (code == WEIR_OK) {
+        data = exchange(program, data, &bytes);
+        if (destination)
+            code = host->fail(
+                host, WEIR_RESOURCE_EXHAUSTED, "room for %llu bytes", (unsigned long long)room);
+    }
+    host->free(host, data);
+    return code;
 }
 
 // ---- Loading ------------------------------------------------------------------------------------

@@ -4,11 +4,13 @@
 // telling the time.
 #include "backends/opencl/opencl.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-#define PATIENCE_S 60 // of what must end before memory goes
+#define PATIENCE_MS 60000     // with what must end before memory goes
+#define ANSWER_NS 1000000000u // a marker of its own that takes longer is behind work, not lost
 
 weir_cl_device_t *weir_cl_device(weir_handle_t handle)
 {
@@ -77,8 +79,33 @@ weir_code_t weir_cl_event_code(weir_cl_device_t *device, cl_int error)
     return WEIR_DEVICE_LOST;
 }
 
+// Does a command of the device's own end well, or has it still to wait for its turn?
+static bool answers(weir_cl_device_t *device)
+{
+    const struct timespec moment = {.tv_nsec = 1000000};
+    cl_int status = CL_QUEUED;
+    cl_event event;
+    if (!device->commands ||
+        clEnqueueMarkerWithWaitList(device->commands, 0, NULL, &event) != CL_SUCCESS)
+        return false;
+    cl_int error = clFlush(device->commands);
+    const uint64_t until = weir_cl_now_ns() + ANSWER_NS;
+    while (error == CL_SUCCESS && status > CL_COMPLETE && weir_cl_now_ns() < until) {
+        error =
+            clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL);
+        if (error == CL_SUCCESS && status > CL_COMPLETE)
+            (void)nanosleep(&moment, NULL);
+    }
+    (void)clReleaseEvent(event);
+    return error == CL_SUCCESS && status >= CL_COMPLETE;
+}
+
 weir_code_t weir_cl_failure(weir_cl_device_t *device, cl_int error, const char *call)
 {
+    // A call says so of one kernel that wants too much, and of a device that is gone.
+    if (error == CL_OUT_OF_RESOURCES && answers(device))
+        return device->host->fail(device->host, WEIR_RESOURCE_EXHAUSTED,
+            "%s: CL_OUT_OF_RESOURCES (%d), and the device goes on", call, error);
     return device->host->fail(device->host, weir_cl_event_code(device, error), "%s: %s (%d)", call,
         weir_cl_error_name(error), error);
 }
@@ -240,6 +267,7 @@ weir_code_t weir_cl_open(const weir_host_t *host, uint32_t index, weir_handle_t 
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&device->landed, &attributes);
     pthread_condattr_destroy(&attributes);
+    device->patience_ms = weir_cl_number(host, "patience_ms", PATIENCE_MS);
     plan_loss(device);
     weir_code_t code = set_up(device, &listed);
     if (code != WEIR_OK) {
@@ -252,17 +280,23 @@ weir_code_t weir_cl_open(const weir_host_t *host, uint32_t index, weir_handle_t 
 
 // ---- Waiting ------------------------------------------------------------------------------------
 
-// Until the count, under the device's lock, is 0. What takes too long loses the device.
+// Until the count, under the device's lock, is 0. What takes too long loses the device, and nobody
+// waits so long for it again.
 static bool settle(weir_cl_device_t *device, const uint32_t *flying)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += PATIENCE_S;
+    until.tv_sec += (time_t)(device->patience_ms / 1000);
+    until.tv_nsec += (long)(device->patience_ms % 1000) * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
     int late = 0;
     pthread_mutex_lock(&device->lock);
     while (*flying && !late)
-        late = pthread_cond_timedwait(&device->landed, &device->lock, &until);
+        late = device->is_hung ? ETIMEDOUT
+                               : pthread_cond_timedwait(&device->landed, &device->lock, &until);
     bool is_settled = *flying == 0;
+    device->is_hung = device->is_hung || !is_settled;
     pthread_mutex_unlock(&device->lock);
     if (!is_settled)
         atomic_store(&device->is_lost, true);
@@ -282,16 +316,32 @@ bool weir_cl_settle_queue(const weir_cl_queue_t *queue)
 weir_code_t weir_cl_wait_idle(weir_handle_t handle)
 {
     weir_cl_device_t *device = weir_cl_device(handle);
-    return weir_cl_settle(device, NULL)
-               ? WEIR_OK
-               : device->host->fail(device->host, WEIR_DEVICE_LOST,
-                     "what it was given did not end within %d s", PATIENCE_S);
+    return weir_cl_settle(device, NULL) ? WEIR_OK
+                                        : device->host->fail(device->host, WEIR_DEVICE_LOST,
+                                              "what it was given did not end within %llu ms",
+                                              (unsigned long long)device->patience_ms);
+}
+
+// What hangs may end at any time: its queue, its buffers and this stay as they are.
+static void abandon(weir_cl_device_t *device)
+{
+    const weir_host_t *host = device->host;
+    pthread_mutex_lock(&device->lock);
+    for (weir_cl_queue_t *queue = device->queues; queue; queue = queue->next)
+        while (queue->is_landing) // a moment: it calls the host
+            pthread_cond_wait(&device->landed, &device->lock);
+    device->is_abandoned = true;
+    pthread_mutex_unlock(&device->lock);
+    host->log(host, 0, "a device is closed while work hangs on it: its memory is not freed");
 }
 
 void weir_cl_close(weir_handle_t handle)
 {
     weir_cl_device_t *device = weir_cl_device(handle);
-    (void)weir_cl_settle(device, NULL);
+    if (!weir_cl_settle(device, NULL)) {
+        abandon(device);
+        return;
+    }
     while (device->queues)
         weir_cl_queue_destroy(handle, (weir_handle_t)(uintptr_t)device->queues);
     weir_cl_buffers_free(device);

@@ -14,16 +14,29 @@ const weir_timeline_point_t *weir_cl_flight_signals(const weir_cl_flight_t *flig
 
 // ---- Pool ---------------------------------------------------------------------------------------
 
-static weir_cl_flight_t *take(weir_cl_queue_t *queue)
+// The one with the least room of those that have enough, so that what has warmed up stays warm;
+// else any. Under the device's lock.
+static weir_cl_flight_t *best_of_pool(weir_cl_queue_t *queue, uint32_t room)
+{
+    weir_cl_flight_t **best = &queue->pool;
+    for (weir_cl_flight_t **at = &queue->pool; *at; at = &(*at)->next)
+        if ((*at)->event_room >= room &&
+            ((*best)->event_room < room || (*at)->event_room < (*best)->event_room))
+            best = at;
+    weir_cl_flight_t *flight = *best;
+    if (flight)
+        *best = flight->next;
+    return flight;
+}
+
+static weir_cl_flight_t *take(weir_cl_queue_t *queue, uint32_t room)
 {
     weir_cl_device_t *device = queue->device;
     const weir_host_t *host = device->host;
     pthread_mutex_lock(&device->lock);
-    weir_cl_flight_t *flight = queue->pool;
+    weir_cl_flight_t *flight = best_of_pool(queue, room);
     uint32_t slot = queue->slot_count;
-    if (flight)
-        queue->pool = flight->next;
-    else if (slot < WEIR_CL_ERROR_SLOTS)
+    if (!flight && slot < WEIR_CL_ERROR_SLOTS)
         queue->slot_count++;
     pthread_mutex_unlock(&device->lock);
     if (flight)
@@ -60,20 +73,35 @@ static void clean(weir_cl_flight_t *flight)
     flight->event_count = 0;
     flight->more_signals = NULL;
     flight->specialization = NULL;
-    flight->reads_error = flight->has_ended = false;
+    flight->reads_error = flight->has_ended = flight->is_profiled = false;
 }
 
-weir_cl_flight_t *weir_cl_flight_new(
-    weir_cl_queue_t *queue, const weir_timeline_point_t *signals, uint32_t signal_count)
+// Room for the events of so many commands. false: no memory.
+static bool reserve(weir_cl_flight_t *flight, uint32_t room)
+{
+    const weir_host_t *host = flight->queue->device->host;
+    if (room <= flight->event_room)
+        return true;
+    host->free(host, flight->events);
+    host->free(host, flight->nodes);
+    flight->events = host->alloc(host, room * sizeof *flight->events);
+    flight->nodes = host->alloc(host, room * sizeof *flight->nodes);
+    flight->event_room = flight->events && flight->nodes ? room : 0;
+    return flight->event_room != 0;
+}
+
+weir_cl_flight_t *weir_cl_flight_new(weir_cl_queue_t *queue, uint32_t wait_count,
+    uint32_t command_count, const weir_timeline_point_t *signals, uint32_t signal_count)
 {
     const weir_host_t *host = queue->device->host;
-    weir_cl_flight_t *flight = take(queue);
+    const uint32_t room = command_count + WEIR_DIV_UP(wait_count, WEIR_CL_WAITS_MAX);
+    weir_cl_flight_t *flight = take(queue, room);
     if (!flight)
         return NULL;
     flight->signal_count = signal_count;
     if (signal_count > WEIR_CL_SIGNALS_MAX)
         flight->more_signals = host->alloc(host, signal_count * sizeof *signals);
-    if (signal_count <= WEIR_CL_SIGNALS_MAX || flight->more_signals) {
+    if (reserve(flight, room) && (signal_count <= WEIR_CL_SIGNALS_MAX || flight->more_signals)) {
         if (signal_count)
             memcpy(flight->more_signals ? flight->more_signals : flight->signals, signals,
                 signal_count * sizeof *signals);
@@ -92,18 +120,14 @@ void weir_cl_flight_drop(weir_cl_flight_t *flight)
     pthread_mutex_unlock(&device->lock);
 }
 
-bool weir_cl_flight_profile(weir_cl_flight_t *flight, uint32_t room, uint64_t launch_id)
+cl_event *weir_cl_flight_event(weir_cl_flight_t *flight)
 {
-    const weir_host_t *host = flight->queue->device->host;
-    flight->launch_id = launch_id;
-    if (room <= flight->event_room)
-        return true;
-    host->free(host, flight->events);
-    host->free(host, flight->nodes);
-    flight->events = host->alloc(host, room * sizeof *flight->events);
-    flight->nodes = host->alloc(host, room * sizeof *flight->nodes);
-    flight->event_room = flight->events && flight->nodes ? room : 0;
-    return flight->event_room != 0;
+    return &flight->events[flight->event_count];
+}
+
+void weir_cl_flight_flown(weir_cl_flight_t *flight, uint32_t node)
+{
+    flight->nodes[flight->event_count++] = node;
 }
 
 void weir_cl_flights_free(weir_cl_queue_t *queue)
@@ -130,7 +154,8 @@ static void hand_on_times(const weir_cl_flight_t *flight)
     uint32_t count = 0;
     for (uint32_t i = 0; i < flight->event_count; i++) {
         cl_ulong start = 0, end = 0;
-        if (clGetEventProfilingInfo(flight->events[i], CL_PROFILING_COMMAND_START, sizeof start,
+        if (flight->nodes[i] == WEIR_CL_NO_NODE ||
+            clGetEventProfilingInfo(flight->events[i], CL_PROFILING_COMMAND_START, sizeof start,
                 &start, NULL) != CL_SUCCESS ||
             clGetEventProfilingInfo(
                 flight->events[i], CL_PROFILING_COMMAND_END, sizeof end, &end, NULL) != CL_SUCCESS)
@@ -153,6 +178,19 @@ static void hand_on_times(const weir_cl_flight_t *flight)
         host->trace(host, records, count);
 }
 
+// How its commands ended. A marker of an in-order queue need not tell: the first that failed does.
+static cl_int status_of(const weir_cl_flight_t *flight)
+{
+    for (uint32_t i = 0; i < flight->event_count; i++) {
+        cl_int status = CL_COMPLETE;
+        if (clGetEventInfo(flight->events[i], CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status,
+                &status, NULL) == CL_SUCCESS &&
+            status < 0)
+            return status;
+    }
+    return flight->status;
+}
+
 static void land(weir_cl_flight_t *flight)
 {
     weir_cl_device_t *device = flight->queue->device;
@@ -160,6 +198,7 @@ static void land(weir_cl_flight_t *flight)
     const weir_timeline_point_t *signals = weir_cl_flight_signals(flight);
     weir_code_t code = WEIR_OK;
     const char *text = "";
+    flight->status = status_of(flight);
     if (flight->status < 0) {
         code = weir_cl_event_code(device, flight->status);
         text = weir_cl_error_name(flight->status);
@@ -174,7 +213,7 @@ static void land(weir_cl_flight_t *flight)
     // A copy says nothing about the word; a launch that failed may have written it.
     if (flight->reads_error)
         flight->is_dirty = flight->error_word || flight->status < 0;
-    if (flight->event_count && code == WEIR_OK)
+    if (flight->is_profiled && code == WEIR_OK)
         hand_on_times(flight);
     if (code == WEIR_OK)
         weir_signal_all(host, signals, flight->signal_count);
@@ -189,6 +228,10 @@ static void CL_CALLBACK has_ended(cl_event event, cl_int status, void *user)
     weir_cl_device_t *device = queue->device;
     (void)event;
     pthread_mutex_lock(&device->lock);
+    if (device->is_abandoned) { // nobody waits for it, and the host is gone
+        pthread_mutex_unlock(&device->lock);
+        return;
+    }
     ended->has_ended = true;
     ended->status = status;
     bool is_mine = !queue->is_landing;
@@ -210,8 +253,10 @@ static void CL_CALLBACK has_ended(cl_event event, cl_int status, void *user)
             specialization->flying--;
         pthread_cond_broadcast(&device->landed);
     }
-    if (is_mine)
+    if (is_mine) {
         queue->is_landing = false;
+        pthread_cond_broadcast(&device->landed);
+    }
     pthread_mutex_unlock(&device->lock);
 }
 

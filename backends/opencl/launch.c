@@ -2,13 +2,14 @@
 // order. No waiting, no memory once it has warmed up.
 #include "backends/opencl/opencl.h"
 
+#define EXTRA_EVENTS 2 // the error word is cleared and read
+
 // What a launch needs besides its bindings.
 typedef struct launching {
     const weir_launch_t *launch;
     weir_cl_specialization_t *made;
     weir_cl_queue_t *queue;
     weir_cl_flight_t *flight;
-    bool is_profiled;
 } launching_t;
 
 static weir_code_t check_bindings(const launching_t *launching)
@@ -70,12 +71,11 @@ static cl_int enqueue(const launching_t *launching, const weir_cl_step_t *step)
         }
         error = set_place(step->kernel, use, &wanted, &made->bound[step->first_use + i]);
     }
-    cl_event *event = launching->is_profiled ? &flight->events[flight->event_count] : NULL;
     if (error == CL_SUCCESS)
         error = clEnqueueNDRangeKernel(launching->queue->commands, step->kernel, 3, NULL,
-            step->global, step->local, 0, NULL, event);
-    if (event && error == CL_SUCCESS)
-        flight->nodes[flight->event_count++] = step->node;
+            step->global, step->local, 0, NULL, weir_cl_flight_event(flight));
+    if (error == CL_SUCCESS)
+        weir_cl_flight_flown(flight, step->node);
     return error;
 }
 
@@ -88,8 +88,10 @@ static cl_int enqueue_all(const launching_t *launching)
     size_t at = (size_t)flight->slot * WEIR_CL_ERROR_STEP;
     cl_int error = CL_SUCCESS;
     if (made->has_errors && flight->is_dirty)
-        error = clEnqueueWriteBuffer(
-            commands, launching->queue->errors, CL_FALSE, at, sizeof zero, &zero, 0, NULL, NULL);
+        error = clEnqueueWriteBuffer(commands, launching->queue->errors, CL_FALSE, at, sizeof zero,
+            &zero, 0, NULL, weir_cl_flight_event(flight));
+    if (made->has_errors && flight->is_dirty && error == CL_SUCCESS)
+        weir_cl_flight_flown(flight, WEIR_CL_NO_NODE);
     if (made->has_errors)
         flight->is_dirty = true; // until it lands well: a launch that is dropped may write it, too
     for (uint32_t i = 0; i < made->step_count && error == CL_SUCCESS; i++)
@@ -97,7 +99,9 @@ static cl_int enqueue_all(const launching_t *launching)
     if (made->has_errors && error == CL_SUCCESS) {
         flight->reads_error = true;
         error = clEnqueueReadBuffer(commands, launching->queue->errors, CL_FALSE, at,
-            sizeof flight->error_word, &flight->error_word, 0, NULL, NULL);
+            sizeof flight->error_word, &flight->error_word, 0, NULL, weir_cl_flight_event(flight));
+        if (error == CL_SUCCESS)
+            weir_cl_flight_flown(flight, WEIR_CL_NO_NODE);
     }
     return error;
 }
@@ -129,13 +133,14 @@ weir_code_t weir_cl_launch(weir_handle_t handle, const weir_launch_t *launch)
     if (code != WEIR_OK)
         return code;
     count_launch(device);
-    launching.flight = weir_cl_flight_new(queue, launch->signals, launch->signal_count);
+    launching.flight = weir_cl_flight_new(queue, launch->wait_count,
+        made->step_count + EXTRA_EVENTS, launch->signals, launch->signal_count);
     if (!launching.flight)
         return WEIR_RESOURCE_EXHAUSTED;
     launching.flight->specialization = made;
-    launching.is_profiled = launch->profiled && made->step_count &&
-                            weir_cl_flight_profile(launching.flight, made->step_count, launch->id);
-    code = weir_cl_await(queue, launch->waits, launch->wait_count);
+    launching.flight->is_profiled = launch->profiled != 0;
+    launching.flight->launch_id = launch->id;
+    code = weir_cl_await(launching.flight, launch->waits, launch->wait_count);
     cl_int error = CL_SUCCESS;
     if (code == WEIR_OK) {
         pthread_mutex_lock(&made->lock);

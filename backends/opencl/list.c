@@ -61,6 +61,26 @@ static void describe(weir_cl_listed_t *listed, cl_device_type type)
     memcpy(listed->uuid, hash, sizeof listed->uuid);
 }
 
+#define UUID_KHR 0x106A // of cl_khr_device_uuid: CL_DEVICE_UUID_KHR, which older headers lack
+
+// Who it is: the driver's word, where it has one. Otherwise name and driver, and which of several
+// that are called the same, in the driver's order.
+static void identify(weir_cl_state_t *state, weir_cl_listed_t *listed)
+{
+    uint8_t uuid[16], none[16] = {0};
+    size_t bytes = 0;
+    if (clGetDeviceInfo(listed->id, UUID_KHR, sizeof uuid, uuid, &bytes) == CL_SUCCESS &&
+        bytes == sizeof uuid && memcmp(uuid, none, sizeof uuid) != 0)
+        memcpy(listed->uuid, uuid, sizeof uuid);
+    for (uint32_t i = 0; i < state->count; i++)
+        if (memcmp(state->devices[i].uuid, listed->uuid, sizeof listed->uuid) == 0) {
+            uint64_t hash[2];
+            memcpy(hash, listed->uuid, sizeof hash);
+            weir_cl_hash(&i, sizeof i, hash);
+            memcpy(listed->uuid, hash, sizeof hash);
+        }
+}
+
 // What the kernels and the host need of it: OpenCL 1.2, and 64-bit integers, which an embedded
 // profile may lack.
 static bool is_able(cl_device_id id)
@@ -139,6 +159,7 @@ static void list_platform(weir_cl_state_t *state, cl_platform_id platform, bool 
         weir_cl_listed_t *listed = &state->devices[state->count];
         *listed = (weir_cl_listed_t){.platform = platform, .id = ids[i]};
         describe(listed, type);
+        identify(state, listed);
         state->count += is_wanted(state, listed);
     }
 }

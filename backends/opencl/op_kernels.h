@@ -140,6 +140,7 @@ WEIR_CL_DECLARE(depthwise) // row-major, one input channel a group
 WEIR_CL_DECLARE(pool)      // MaxPool and AveragePool
 WEIR_CL_DECLARE(deconv)    // ConvTranspose
 WEIR_CL_DECLARE(lrn)
+WEIR_CL_DECLARE(lstm)
 WEIR_CL_DECLARE(softmax) // and LogSoftmax
 WEIR_CL_DECLARE(layer_norm)
 WEIR_CL_DECLARE(instance_norm)

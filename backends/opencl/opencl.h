@@ -107,8 +107,9 @@ struct weir_cl_device {
     char stamp[160]; // names device, driver and platform: part of the keys of binaries
     uint64_t memory_bytes, buffer_bytes_max;
     uint64_t lose_after;
+    uint64_t patience_ms; // with what must end before memory goes
     pthread_mutex_t lock;
-    pthread_cond_t landed; // a flight has
+    pthread_cond_t landed; // a flight has, or a thread has landed all that had ended
     weir_cl_buffer_t *buffers;
     weir_cl_queue_t *queues;
     weir_cl_source_t *sources;
@@ -116,6 +117,8 @@ struct weir_cl_device {
     uint64_t build_count, cached_count; // of programs
     int64_t matmul_rows;                // what tune.c found; 0: nothing was tried yet
     uint32_t flying;
+    bool is_hung;      // something did not end within the patience
+    bool is_abandoned; // closed while something hangs: whatever ends later touches only this
     atomic_bool is_lost;
     atomic_uint_fast64_t launches;
     atomic_uint_fast64_t serials; // of buffers and queues, given so far
@@ -129,7 +132,8 @@ weir_code_t weir_cl_edge(weir_handle_t device, weir_handle_t peer, weir_edge_t *
 weir_code_t weir_cl_wait_idle(weir_handle_t device);
 // OK, or that the device was lost.
 weir_code_t weir_cl_enter(weir_cl_device_t *device);
-// What an error of the driver is, with a text; loses the device where it means that.
+// What an error that a call of the driver returned is, with a text; loses the device where it means
+// that. Not from a driver's callback: it may ask the device whether it is still there.
 weir_code_t weir_cl_failure(weir_cl_device_t *device, cl_int error, const char *call);
 // The same of an event that ended badly.
 weir_code_t weir_cl_event_code(weir_cl_device_t *device, cl_int status);
@@ -154,6 +158,7 @@ weir_cl_buffer_t *weir_cl_buffer(weir_handle_t handle);
 // ---- Queues and flights (queue.c, flight.c) -----------------------------------------------------
 
 #define WEIR_CL_SIGNALS_MAX 4 // that a flight holds without memory of its own
+#define WEIR_CL_WAITS_MAX 16  // of one command that waits
 
 // One call of copy() or launch() on its way. Flights are used again.
 struct weir_cl_flight {
@@ -170,10 +175,12 @@ struct weir_cl_flight {
     bool has_ended; // the driver said so
     cl_int status;  // of the event; CL_COMPLETE: well
     cl_event event; // its marker; waits of other queues need it
-    // Of a profiled launch: events of its dispatches, and their nodes.
+    // Events of its commands: each may fail alone, and the marker ends well all the same. Of a
+    // profiled launch also whose times they have.
     cl_event *events;
-    uint32_t *nodes;
+    uint32_t *nodes; // WEIR_CL_NO_NODE: of none
     uint32_t event_count, event_room;
+    bool is_profiled;
     uint64_t launch_id;
 };
 
@@ -193,6 +200,7 @@ struct weir_cl_queue {
 
 #define WEIR_CL_ERROR_SLOTS 256
 #define WEIR_CL_ERROR_STEP 64
+#define WEIR_CL_NO_NODE UINT32_MAX
 
 weir_code_t weir_cl_queue_create(weir_handle_t device, weir_handle_t *out_queue);
 void weir_cl_queue_destroy(weir_handle_t device, weir_handle_t queue);
@@ -200,21 +208,23 @@ weir_code_t weir_cl_copy(weir_handle_t queue, const weir_copy_region_t *regions,
     uint32_t region_count, const weir_timeline_point_t *waits, uint32_t wait_count,
     const weir_timeline_point_t *signals, uint32_t signal_count);
 
-// A flight with copies of the signals, not in the queue yet. NULL: no memory.
-weir_cl_flight_t *weir_cl_flight_new(
-    weir_cl_queue_t *queue, const weir_timeline_point_t *signals, uint32_t signal_count);
+// A flight with copies of the signals and room for the events of its waits and commands, not in the
+// queue yet. NULL: no memory.
+weir_cl_flight_t *weir_cl_flight_new(weir_cl_queue_t *queue, uint32_t wait_count,
+    uint32_t command_count, const weir_timeline_point_t *signals, uint32_t signal_count);
 // It was not begun after all.
 void weir_cl_flight_drop(weir_cl_flight_t *flight);
-// Room for the events of a profiled launch. false: no memory.
-bool weir_cl_flight_profile(weir_cl_flight_t *flight, uint32_t room, uint64_t launch_id);
+// Where the driver puts the event of the next command; flown() says that it did.
+cl_event *weir_cl_flight_event(weir_cl_flight_t *flight);
+void weir_cl_flight_flown(weir_cl_flight_t *flight, uint32_t node);
 // code OK: it lands when what its queue was given ends, and the queue is flushed. Otherwise what
 // was enqueued for it is waited for, and it is dropped. Returns `code`, or why it cannot start.
 weir_code_t weir_cl_flight_start(weir_cl_flight_t *flight, weir_code_t code);
 const weir_timeline_point_t *weir_cl_flight_signals(const weir_cl_flight_t *flight);
 void weir_cl_flights_free(weir_cl_queue_t *queue);
-// The queue is held back until `waits` are reached: a command that waits for their events.
+// The flight's queue is held back until `waits` are reached: a command that waits for their events.
 weir_code_t weir_cl_await(
-    weir_cl_queue_t *queue, const weir_timeline_point_t *waits, uint32_t wait_count);
+    weir_cl_flight_t *flight, const weir_timeline_point_t *waits, uint32_t wait_count);
 // Until nothing of the specialization (NULL: of the device) is in the air. false: it hangs.
 bool weir_cl_settle(weir_cl_device_t *device, const struct weir_cl_specialization *specialization);
 bool weir_cl_settle_queue(const weir_cl_queue_t *queue);
@@ -238,6 +248,10 @@ typedef struct weir_cl_member {
 
 typedef struct weir_cl_program {
     weir_cl_device_t *device;
+    // What program_save() told the size of, until it is written: a driver's binary may grow
+    // between.
+    void *image;
+    uint64_t image_bytes;
     uint32_t member_count;
     weir_cl_member_t members[];
 } weir_cl_program_t;

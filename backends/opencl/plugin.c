@@ -36,6 +36,8 @@ static const weir_option_t options[] = {
     NUMBER("lose_after", "0", 0, INT64_MAX,
         "for tests: the device is lost with this launch, once; 0: never"),
     NUMBER("lose_device", "0", 0, WEIR_CL_DEVICES_MAX - 1, "for tests: which device that is"),
+    NUMBER("patience_ms", "60000", 1, INT32_MAX,
+        "so long is waited for work to end, before its memory goes; then the device is lost"),
 };
 
 static const weir_device_table_t device_table = {

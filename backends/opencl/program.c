@@ -26,6 +26,7 @@ static void program_free(weir_cl_program_t *program)
     for (uint32_t m = 0; m < program->member_count; m++)
         for (uint32_t k = 0; k < program->members[m].kernel_count; k++)
             weir_cl_source_release(device, program->members[m].kernels[k].source);
+    device->host->free(device->host, program->image);
     device->host->free(device->host, program);
 }
 

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#define WAITS_MAX 16
-
 static weir_cl_queue_t *queue_of(weir_handle_t handle)
 {
     return (weir_cl_queue_t *)(uintptr_t)handle;
@@ -55,7 +53,8 @@ void weir_cl_queue_destroy(weir_handle_t handle, weir_handle_t queue_handle)
     const weir_host_t *host = device->host;
     if (!queue)
         return;
-    (void)weir_cl_settle_queue(queue);
+    if (!weir_cl_settle_queue(queue))
+        return; // what hangs in it still has its memory; close() sees to it
     pthread_mutex_lock(&device->lock);
     weir_cl_queue_t **link = &device->queues;
     while (*link && *link != queue)
@@ -89,20 +88,25 @@ static cl_event event_of(const weir_cl_queue_t *waiting, const weir_timeline_poi
 }
 
 weir_code_t weir_cl_await(
-    weir_cl_queue_t *queue, const weir_timeline_point_t *waits, uint32_t wait_count)
+    weir_cl_flight_t *flight, const weir_timeline_point_t *waits, uint32_t wait_count)
 {
+    weir_cl_queue_t *queue = flight->queue;
     weir_cl_device_t *device = queue->device;
     cl_int error = CL_SUCCESS;
-    for (uint32_t first = 0; first < wait_count && error == CL_SUCCESS; first += WAITS_MAX) {
-        cl_event events[WAITS_MAX];
+    for (uint32_t first = 0; first < wait_count && error == CL_SUCCESS;
+         first += WEIR_CL_WAITS_MAX) {
+        cl_event events[WEIR_CL_WAITS_MAX];
         cl_uint count = 0;
         pthread_mutex_lock(&device->lock);
-        for (uint32_t i = first; i < WEIR_MIN(wait_count, first + WAITS_MAX); i++)
+        for (uint32_t i = first; i < WEIR_MIN(wait_count, first + WEIR_CL_WAITS_MAX); i++)
             if ((events[count] = event_of(queue, &waits[i])) != NULL)
                 count++;
         pthread_mutex_unlock(&device->lock);
         if (count)
-            error = clEnqueueBarrierWithWaitList(queue->commands, count, events, NULL);
+            error = clEnqueueBarrierWithWaitList(
+                queue->commands, count, events, weir_cl_flight_event(flight));
+        if (count && error == CL_SUCCESS)
+            weir_cl_flight_flown(flight, WEIR_CL_NO_NODE);
         for (cl_uint i = 0; i < count; i++)
             (void)clReleaseEvent(events[i]);
     }
@@ -133,20 +137,29 @@ static bool resolve(const weir_binding_t *binding, end_t *out_end)
     return true;
 }
 
-static cl_int copy_region(weir_cl_queue_t *queue, const end_t *from, const end_t *to, size_t bytes)
+static cl_int copy_region(
+    weir_cl_flight_t *flight, const end_t *from, const end_t *to, size_t bytes)
 {
-    if (from->memory && to->memory)
-        return clEnqueueCopyBuffer(queue->commands, from->memory, to->memory, from->offset,
-            to->offset, bytes, 0, NULL, NULL);
-    if (to->memory)
-        return clEnqueueWriteBuffer(
-            queue->commands, to->memory, CL_FALSE, to->offset, bytes, from->data, 0, NULL, NULL);
-    if (from->memory)
-        return clEnqueueReadBuffer(
-            queue->commands, from->memory, CL_FALSE, from->offset, bytes, to->data, 0, NULL, NULL);
-    cl_int error = clFinish(queue->commands); // OpenCL has no command for it
+    cl_command_queue commands = flight->queue->commands;
+    cl_event *event = weir_cl_flight_event(flight);
+    cl_int error;
+    if (from->memory && to->memory) {
+        error = clEnqueueCopyBuffer(
+            commands, from->memory, to->memory, from->offset, to->offset, bytes, 0, NULL, event);
+    } else if (to->memory) {
+        error = clEnqueueWriteBuffer(
+            commands, to->memory, CL_FALSE, to->offset, bytes, from->data, 0, NULL, event);
+    } else if (from->memory) {
+        error = clEnqueueReadBuffer(
+            commands, from->memory, CL_FALSE, from->offset, bytes, to->data, 0, NULL, event);
+    } else {
+        error = clFinish(commands); // OpenCL has no command for it
+        if (error == CL_SUCCESS)
+            memmove(to->data, from->data, bytes);
+        return error;
+    }
     if (error == CL_SUCCESS)
-        memmove(to->data, from->data, bytes);
+        weir_cl_flight_flown(flight, WEIR_CL_NO_NODE);
     return error;
 }
 
@@ -167,17 +180,18 @@ weir_code_t weir_cl_copy(weir_handle_t handle, const weir_copy_region_t *regions
             return host->fail(host, WEIR_INVALID_ARGUMENT,
                 "region %u of a copy leaves its buffer, or its ends differ in size", i);
     }
-    weir_cl_flight_t *flight = weir_cl_flight_new(queue, signals, signal_count);
+    weir_cl_flight_t *flight =
+        weir_cl_flight_new(queue, wait_count, region_count, signals, signal_count);
     if (!flight)
         return WEIR_RESOURCE_EXHAUSTED;
-    code = weir_cl_await(queue, waits, wait_count);
+    code = weir_cl_await(flight, waits, wait_count);
     cl_int error = CL_SUCCESS;
     for (uint32_t i = 0; i < region_count && code == WEIR_OK && error == CL_SUCCESS; i++) {
         end_t from, to;
         (void)resolve(&regions[i].from, &from);
         (void)resolve(&regions[i].to, &to);
         if (regions[i].from.bytes)
-            error = copy_region(queue, &from, &to, (size_t)regions[i].from.bytes);
+            error = copy_region(flight, &from, &to, (size_t)regions[i].from.bytes);
     }
     if (code == WEIR_OK && error != CL_SUCCESS)
         code = weir_cl_failure(device, error, "a copy");

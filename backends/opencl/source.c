@@ -273,8 +273,8 @@ void weir_cl_source_release(weir_cl_device_t *device, weir_cl_source_t *source)
 
 // ---- Compiled before it runs --------------------------------------------------------------------
 
-// PoCL makes machine code of a kernel at its first launch: so there is one, of a single group that
-// returns at once (WEIR_START), while the plan is made.
+// PoCL, and drivers of GPUs as well, make machine code of a kernel at its first launch: so there is
+// one, of a single group that touches nothing (weir_go is 0), while the plan is made.
 weir_code_t weir_cl_source_warm(weir_cl_device_t *device, const weir_cl_kernel_t *kernel)
 {
     const cl_mem none = NULL;
@@ -287,24 +287,22 @@ weir_code_t weir_cl_source_warm(weir_cl_device_t *device, const weir_cl_kernel_t
     cl_kernel warm = clCreateKernel(kernel->source->program, kernel->entry, &error);
     if (error != CL_SUCCESS)
         return weir_cl_failure(device, error, kernel->entry);
-    if (device->facts.is_cpu && device->facts.family == WEIR_CL_FAMILY_CPU) {
-        error |= clSetKernelArg(warm, 0, sizeof zero, &zero);
-        for (const char *c = kernel->arguments; *c && error == CL_SUCCESS; c++) {
-            if (*c == 't' || *c == 'e')
-                error = clSetKernelArg(warm, at++, sizeof none, &none);
-            if (*c == 'i')
-                error |= clSetKernelArg(warm, at++, sizeof zero, &zero);
-            else if (*c == 'f')
-                error |= clSetKernelArg(warm, at++, sizeof real, &real);
-            else
-                error |= clSetKernelArg(warm, at++, sizeof zeros, &zeros);
-        }
-        if (error == CL_SUCCESS)
-            error = clEnqueueNDRangeKernel(
-                device->commands, warm, 3, NULL, local, local, 0, NULL, NULL);
-        if (error == CL_SUCCESS)
-            error = clFinish(device->commands);
+    error = clSetKernelArg(warm, 0, sizeof zero, &zero);
+    for (const char *c = kernel->arguments; *c && error == CL_SUCCESS; c++) {
+        if (*c == 't' || *c == 'e')
+            error = clSetKernelArg(warm, at++, sizeof none, &none);
+        if (*c == 'i')
+            error |= clSetKernelArg(warm, at++, sizeof zero, &zero);
+        else if (*c == 'f')
+            error |= clSetKernelArg(warm, at++, sizeof real, &real);
+        else
+            error |= clSetKernelArg(warm, at++, sizeof zeros, &zeros);
     }
+    if (error == CL_SUCCESS)
+        error =
+            clEnqueueNDRangeKernel(device->commands, warm, 3, NULL, local, local, 0, NULL, NULL);
+    if (error == CL_SUCCESS)
+        error = clFinish(device->commands);
     (void)clReleaseKernel(warm);
     return error == CL_SUCCESS ? WEIR_OK : weir_cl_failure(device, error, kernel->entry);
 }

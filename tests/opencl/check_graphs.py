@@ -278,7 +278,85 @@ def pools(rng):
     return g
 
 
-MAKERS = [conv_chain, conv_large, matmul, conv_grouped, conv_line, gemm, attention, norms, pools]
+def moves(rng):
+    """What only moves elements, one after the other."""
+    dims = [2, Sizes.of(rng, [3, 6], [3]), Sizes.of(rng, range(4, 20), [4]), Sizes.of(rng, [5, 21], [5])]
+    g = Graph(rng, dims, (0, 2) if rng.integers(2) else ())
+
+    def ints(*values):
+        return g.constant(np.array(values, np.int64))
+
+    g.add("Transpose", [g.value], perm=[int(p) for p in rng.permutation(4)])
+    g.add("Slice", [g.value, ints(-1, 1), ints(-100, 100), ints(1, 2), ints(-1, 1)])
+    mode = str(rng.choice(["constant", "edge", "reflect"]))
+    g.add("Pad", [g.value, ints(0, 1, 0, 0, 0, 0, 0, 1)], mode=mode)
+    g.add("Concat", [g.value, g.value], axis=1)
+    g.add("Tile", [g.value, ints(1, 1, 2, 1)])
+    g.add("Gather", [g.value, ints(1, 0, -1)], axis=0)
+    g.add("Expand", [g.add("ReduceMax", [g.value], axes=[1], keepdims=1), ints(3, 2, 1, 1)])
+    g.add("Add", [g.value, g.constant([1])])
+    first = g.name("s")
+    g.nodes.append(helper.make_node("Split", [g.value], [first, g.name("t")], axis=1))
+    picked = g.constant(np.array([[[[0, 1]]]], np.int64))
+    g.add("GatherElements", [first, picked], axis=3)
+    scales = g.constant(np.array([1, 1, 3, 1.5], np.float32))
+    linear = bool(rng.integers(2))
+    g.add("Resize", [g.value, "", scales], mode="linear" if linear else "nearest")
+    return g
+
+
+def resizes(rng):
+    """Images of channels that stay in blocks between two convolutions."""
+    channels = Sizes.of(rng, [16, 20], [17])
+    g = Graph(rng, [1, channels, Sizes.of(rng, [7], [3]), Sizes.of(rng, [9], [4])])
+    conv(g, rng, channels, channels, (1, 1))
+    scales = g.constant(np.array([1, 1, 2, 2], np.float32))
+    mode = str(rng.choice(["nearest", "linear"]))
+    g.add("Resize", [g.value, "", scales], mode=mode)
+    conv(g, rng, channels, 16, (3, 3), pads=[1] * 4)
+    return g
+
+
+def sums(rng):
+    """Reductions over the last, the first and the middle axes, and what else goes along a line."""
+    g = Graph(rng, [Sizes.of(rng, [7], [3]), Sizes.of(rng, [40], [5]), Sizes.of(rng, [33], [4])])
+    x = g.value
+    op = str(rng.choice(["ReduceL1", "ReduceL2", "ReduceMean", "ReduceLogSumExp", "ReduceProd"]))
+    parts = [g.add(op, [x], axes=[axis], keepdims=1) for axis in (0, 1, 2)]
+    g.add("LpNormalization", [x], axis=1, p=int(rng.integers(1, 3)))
+    for part in parts:
+        g.add("Add", [g.value, part])
+    where = g.add("ArgMax", [g.value], axis=int(rng.integers(0, 3)), keepdims=1)
+    g.add("Mul", [x, g.add("Cast", [where], to=TensorProto.FLOAT)])
+    filled = g.add("ConstantOfShape", [g.add("Shape", [x])])
+    scaled = g.value
+    g.add("Where", [g.add("Greater", [x, filled]), scaled, x])
+    return g
+
+
+def lstm(rng):
+    """Both directions, with and without what is optional."""
+    steps, batch = Sizes.of(rng, [1, 9], [2]), Sizes.of(rng, [1, 3], [2])
+    size, hidden = Sizes.of(rng, [5, 33], [3]), Sizes.of(rng, [4, 17, 40], [3, 17])
+    direction = str(rng.choice(["forward", "reverse", "bidirectional"]))
+    count = 2 if direction == "bidirectional" else 1
+    g = Graph(rng, [steps, batch, size], (0, 1))
+    weights = [g.constant([count, 4 * hidden, k], k**-0.5) for k in (size, hidden)]
+    inputs = [g.value, *weights]
+    if rng.integers(2):
+        start = [g.constant([count, batch, hidden]) for _ in range(2)]
+        inputs += [g.constant([count, 8 * hidden]), "", *start]
+    names = [g.name(p) for p in "yhc"]
+    g.nodes.append(
+        helper.make_node("LSTM", inputs, names, direction=direction, hidden_size=hidden)
+    )
+    g.add("ReduceSum", [names[0], g.constant(np.array([0], np.int64))], keepdims=0)
+    for name in names[1:]:
+        g.add("Add", [g.value, name])
+    return g
+
+
+MAKERS = [moves, resizes, sums, lstm, conv_chain, conv_large, matmul, conv_grouped, conv_line, gemm, attention, norms, pools]
 
 
 def worst(got, wanted):

@@ -10,15 +10,16 @@ engine); for each model how many nodes ran there, and their share of a run's tim
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/models"))
+sys.path.insert(0, str(ROOT / "benchmarks/models"))
 
-import check_models  # pylint: disable=wrong-import-position
-from support import fetch  # pylint: disable=wrong-import-position
+import fetch  # pylint: disable=wrong-import-position
 
 WHOLE = ("ppocr-det", "ppocr-rec", "ppocr-cls", "minilm", "resnet50", "squeezenet")
 DIMS = {
@@ -78,9 +79,14 @@ def main():
     parser.add_argument("--model", action="append", choices=list(fetch.MODELS))
     parser.add_argument("--build", type=Path, default=ROOT / "build/release")
     arguments = parser.parse_args()
+    build = arguments.build.resolve()
+    # Python's weir, which the import loads, is of the same build as the command.
+    os.environ["WEIR_LIBRARY"] = str(build / "lib/libweir.so")
+    import check_models  # pylint: disable=import-outside-toplevel
+
     names = arguments.model or (check_models.QUICK if arguments.quick else list(fetch.MODELS))
     fetch.ensure(names)
-    failed = check_places(arguments.build.resolve(), names)
+    failed = check_places(build, names)
     print(f"places: {len(names) - failed} passed, {failed} failed", flush=True)
     sys.argv = ["check_models.py", "--device", "opencl"] + ["--quick"] * arguments.quick
     for name in names:

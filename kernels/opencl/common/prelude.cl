@@ -1,9 +1,9 @@
 // kernels/opencl/common/prelude.cl: stands in front of every source.
 //
 // A tensor is a buffer and a byte offset: all tensors of a run lie in a few large buffers. WEIR_GO
-// is 0 for a launch that only makes the driver compile (some compile at the first launch), which
-// must not touch memory: a kernel without barriers begins with WEIR_START. In the gpu family it does
-// nothing, since a return in front of a barrier is asking for trouble.
+// is 0 for a launch that only makes the driver compile (drivers do at the first launch), which must
+// not touch memory: a kernel without barriers begins with WEIR_START, one with barriers, in front of
+// which a return is asking for trouble, has nothing to do then.
 //
 // WEIR_LX, WEIR_LY, WEIR_LZ (the work-group) and WEIR_FAMILY_GPU or WEIR_FAMILY_CPU are defined
 // before this.
@@ -16,13 +16,9 @@
 #define WEIR_KERNEL(name)                                                                          \
     __kernel __attribute__((reqd_work_group_size(WEIR_LX, WEIR_LY, WEIR_LZ))) void name
 #define WEIR_GO const int weir_go
-#ifdef WEIR_FAMILY_CPU
 #define WEIR_START                                                                                 \
     if (!weir_go)                                                                                  \
         return;
-#else
-#define WEIR_START
-#endif
 // Parameters: a tensor, and one that is only read and that nothing written here overlaps.
 #define WEIR_TENSOR(type, name) __global type *name##_base, const ulong name##_at
 #define WEIR_INPUT(type, name) __global const type *restrict name##_base, const ulong name##_at

@@ -1,0 +1,212 @@
+// tests/opencl/ends_test.c: work on an OpenCL device that ends badly, or does not end.
+//
+// Goal:   a dispatch that fails ends its run, though its marker ends well, and no other; a call
+// that
+//         wants too much ends its run, and only a device that does not answer is lost; what hangs
+//         when its device is closed costs memory and nothing else, also when it ends after all; a
+//         device that does not build a kernel is left out of the plan, and the plan says why.
+// Method: this program stands in front of the loader's functions. Skipped, with a line, where there
+//         is no device.
+#include "tests/opencl/in_front.h"
+
+// What happens with the next dispatch.
+static struct {
+    cl_int refuse; // clEnqueueNDRangeKernel returns it, once
+    bool is_gone;  // and every marker after it
+    cl_int fail;   // the dispatch's event says it
+    cl_event failed;
+    atomic_bool hold; // the dispatch waits for `held`
+    cl_event held;
+    atomic_int marker; // clEnqueueMarkerWithWaitList returns it
+} fate;
+
+SHOWN cl_int clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel kernel, cl_uint rank,
+    const size_t *offset, const size_t *global, const size_t *local, cl_uint wait_count,
+    const cl_event *waits, cl_event *out_event)
+{
+    cl_int (*function)(cl_command_queue, cl_kernel, cl_uint, const size_t *, const size_t *,
+        const size_t *, cl_uint, const cl_event *, cl_event *);
+    cl_int (*barrier)(cl_command_queue, cl_uint, const cl_event *, cl_event *);
+    cl_event (*new_event)(cl_context, cl_int *);
+    cl_context context;
+    cl_int refused = fate.refuse;
+    REAL("clEnqueueNDRangeKernel", function);
+    fate.refuse = CL_SUCCESS;
+    if (refused != CL_SUCCESS && fate.is_gone)
+        atomic_store(&fate.marker, refused);
+    if (refused != CL_SUCCESS)
+        return refused;
+    if (atomic_exchange(&fate.hold, false)) {
+        cl_int (*info)(cl_command_queue, cl_command_queue_info, size_t, void *, size_t *);
+        cl_int error;
+        address_ = in_front_of("clGetCommandQueueInfo");
+        memcpy(&info, &address_, sizeof address_);
+        address_ = in_front_of("clCreateUserEvent");
+        memcpy(&new_event, &address_, sizeof address_);
+        address_ = in_front_of("clEnqueueBarrierWithWaitList");
+        memcpy(&barrier, &address_, sizeof address_);
+        assert_int_equal(info(queue, CL_QUEUE_CONTEXT, sizeof context, &context, NULL), CL_SUCCESS);
+        fate.held = new_event(context, &error);
+        assert_int_equal(error, CL_SUCCESS);
+        assert_int_equal(barrier(queue, 1, &fate.held, NULL), CL_SUCCESS);
+    }
+    cl_int error =
+        function(queue, kernel, rank, offset, global, local, wait_count, waits, out_event);
+    if (fate.fail && out_event)
+        fate.failed = *out_event;
+    return error;
+}
+
+SHOWN cl_int clEnqueueMarkerWithWaitList(
+    cl_command_queue queue, cl_uint wait_count, const cl_event *waits, cl_event *out_event)
+{
+    cl_int (*function)(cl_command_queue, cl_uint, const cl_event *, cl_event *);
+    REAL("clEnqueueMarkerWithWaitList", function);
+    const cl_int refused = atomic_load(&fate.marker);
+    return refused ? refused : function(queue, wait_count, waits, out_event);
+}
+
+SHOWN cl_int clGetEventInfo(
+    cl_event event, cl_event_info what, size_t bytes, void *value, size_t *out_bytes)
+{
+    cl_int (*function)(cl_event, cl_event_info, size_t, void *, size_t *);
+    REAL("clGetEventInfo", function);
+    cl_int error = function(event, what, bytes, value, out_bytes);
+    if (what == CL_EVENT_COMMAND_EXECUTION_STATUS && fate.fail && event == fate.failed) {
+        memcpy(value, &fate.fail, sizeof fate.fail);
+        fate.fail = CL_SUCCESS;
+    }
+    return error;
+}
+
+static weir_status_t run_once(const world_t *world, uint64_t deadline_ns)
+{
+    float x[WORLD_IN] = {0}, y[WORLD_OUT], wanted[WORLD_OUT];
+    weir_value_t in = weir_f32(x, 2, 1, WORLD_IN), out = weir_f32_out(y, WORLD_OUT);
+    weir_run_options_t options = {.size = sizeof options, .deadline_ns = deadline_ns};
+    for (int i = 0; i < WORLD_IN; i++)
+        x[i] = (float)(i + 1);
+    for (int o = 0; o < WORLD_OUT; o++) {
+        wanted[o] = 0;
+        for (int i = 0; i < WORLD_IN; i++)
+            wanted[o] += x[i] * (float)((i * WORLD_OUT + o) * 37 % 19 - 9) / 8;
+        wanted[o] = wanted[o] > 0 ? wanted[o] : 0;
+    }
+    weir_status_t status = weir_session_run(world->session, &options, 1, &in, 1, &out);
+    for (int o = 0; !status && o < WORLD_OUT; o++)
+        assert_true(y[o] - wanted[o] <= 1e-4f && wanted[o] - y[o] <= 1e-4f);
+    return status;
+}
+
+static void a_dispatch_that_fails_ends_its_run(void **state)
+{
+    (void)state;
+    world_t world;
+    if (!open_world(&world, NULL, "opencl"))
+        skip();
+    expect_ok(run_once(&world, 0));
+    fate.fail = CL_MEM_OBJECT_ALLOCATION_FAILURE;
+    expect_status(run_once(&world, 0), WEIR_RESOURCE_EXHAUSTED, "CL_MEM_OBJECT_ALLOCATION_FAILURE");
+    expect_ok(run_once(&world, 0));
+    // What a command that was accepted says of the device is true.
+    fate.fail = CL_OUT_OF_RESOURCES;
+    expect_status(run_once(&world, 0), WEIR_DEVICE_LOST, "");
+    world_close(&world);
+}
+
+static void a_call_that_wants_too_much_loses_nothing(void **state)
+{
+    (void)state;
+    world_t world;
+    if (!open_world(&world, NULL, "opencl"))
+        skip();
+    fate.refuse = CL_OUT_OF_RESOURCES;
+    expect_status(run_once(&world, 0), WEIR_RESOURCE_EXHAUSTED, "the device goes on");
+    expect_ok(run_once(&world, 0));
+    fate.refuse = CL_OUT_OF_RESOURCES;
+    fate.is_gone = true;
+    expect_status(run_once(&world, 0), WEIR_DEVICE_LOST, "");
+    atomic_store(&fate.marker, CL_SUCCESS);
+    world_close(&world);
+}
+
+static void what_hangs_outlives_its_device(void **state)
+{
+    (void)state;
+    world_t world;
+    cl_int (*end)(cl_event, cl_int);
+    if (!open_world(&world, "opencl.patience_ms=100", "opencl"))
+        skip();
+    REAL("clSetUserEventStatus", end);
+    expect_ok(run_once(&world, 0));
+    atomic_store(&fate.hold, true);
+    expect_status(run_once(&world, weir_now_ns() + 50 * WEIR_MS), WEIR_DEADLINE_EXCEEDED, "");
+    world_close(&world);
+    assert_int_equal(end(fate.held, CL_COMPLETE), CL_SUCCESS); // and nobody is there any more
+    assert_true(open_world(&world, NULL, "opencl"));
+    for (int i = 0; i < 3; i++)
+        expect_ok(run_once(&world, 0));
+    world_close(&world);
+}
+
+enum { WIDE = 256, LINES = 64 };
+
+// y = x w of x [LINES, WIDE], where w doubles: large enough that the device is preferred to the
+// CPU.
+static message_t wide_graph(void)
+{
+    static float w[WIDE * WIDE];
+    static const int64_t dims[] = {WIDE, WIDE};
+    message_t graph = {0};
+    for (int i = 0; i < WIDE; i++)
+        w[i * WIDE + i] = 2;
+    add_input(&graph, "x", 1, "64,256");
+    put_message(&graph, 5, raw_tensor("w", 1, 2, dims, w, sizeof w));
+    add_node(&graph, "MatMul", "product", "x,w", "y", (message_t){0});
+    add_port(&graph, 12, "y", 1, "64,256");
+    return graph;
+}
+
+static void a_device_that_cannot_compile_is_left_out(void **state)
+{
+    (void)state;
+    world_t world;
+    static float x[LINES * WIDE], y[LINES * WIDE];
+    weir_value_t in = weir_f32(x, 2, LINES, WIDE), out = weir_f32_out(y, LINES * WIDE);
+    weir_plan_candidate_t candidate = {.size = sizeof candidate};
+    if (!open_world(&world, "opencl.break_build=matmul", "opencl,cpu"))
+        skip();
+    weir_session_free(world.session);
+    weir_plan_free(world.plan);
+    weir_model_free(world.model);
+    world.model = world_load(world.engine, wide_graph());
+    weir_plan_options_t options = {.size = sizeof options, .devices = "opencl,cpu"};
+    expect_ok(weir_plan_create(world.model, &options, &world.plan));
+    expect_ok(weir_session_create(world.plan, NULL, &world.session));
+    for (int i = 0; i < LINES * WIDE; i++)
+        x[i] = (float)(i % 1000);
+    expect_ok(weir_session_run(world.session, NULL, 1, &in, 1, &out));
+    for (int i = 0; i < LINES * WIDE; i++)
+        assert_true(y[i] == 2 * x[i]);
+    assert_int_equal(weir_plan_candidate(world.plan, 0, 0, &candidate), 1);
+    assert_string_equal(candidate.device, "opencl");
+    assert_non_null(strstr(candidate.reason, "does not build cpu/matmul"));
+    assert_int_equal(candidate.is_chosen, 0);
+    // One that is wanted alone is not.
+    weir_plan_t *plan = NULL;
+    options.devices = "opencl";
+    expect_status(weir_plan_create(world.model, &options, &plan), WEIR_UNSUPPORTED,
+        "does not build cpu/matmul");
+    world_close(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_dispatch_that_fails_ends_its_run),
+        cmocka_unit_test(a_call_that_wants_too_much_loses_nothing),
+        cmocka_unit_test(what_hangs_outlives_its_device),
+        cmocka_unit_test(a_device_that_cannot_compile_is_left_out),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
