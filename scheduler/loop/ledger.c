@@ -7,9 +7,9 @@
 // that wait for memory get it in the order in which they asked. One that would not fit if all
 // others went that can go is refused: nobody waits behind it, and nothing is evicted for it.
 //
-// A model's charge is its weights and its least instances. What comes besides is counted as it
-// does: instances above those, buffers, arenas that grow with the shapes that are met. If that is
-// more than there is, models go.
+// A model's charge is its weights and its least instances with their buffers. What comes besides is
+// counted as it does: instances above those, buffers and arenas that grow with the shapes that are
+// met. If that is more than there is, models go; and what a model took is its charge the next time.
 //
 // What must not be here: a load on the loop.
 #include "scheduler/loop/loop.h"
@@ -86,12 +86,52 @@ static double worth(const weir__served_t *served, uint64_t now_ns)
            (double)WEIR_MAX(atomic_load(&served->charge_bytes), 1u);
 }
 
+static uint64_t buffers_beyond(const weir__served_t *served)
+{
+    return served->buffer_bytes > served->charged_bytes
+               ? served->buffer_bytes - served->charged_bytes
+               : 0;
+}
+
+// How much each of its seats has taken, at most.
+static void measure_seats(const weir_scheduler_t *scheduler, const weir__served_t *served,
+    uint64_t out_bytes[WEIR__PLACED_MAX])
+{
+    for (uint32_t p = 0; p < WEIR__PLACED_MAX; p++)
+        out_bytes[p] = served->booked[p].seat_bytes;
+    for (uint32_t i = 0; i < scheduler->limits.instance_count; i++) {
+        const weir__instance_t *instance = &scheduler->instances[i];
+        if (instance->served != served || !instance->known)
+            continue;
+        uint64_t *bytes = &out_bytes[instance->placed - served->placed];
+        *bytes = WEIR_MAX(*bytes, instance->known_bytes);
+    }
+}
+
+// What it had grown to is reserved the next time, where there can be so much. It is not in the
+// books.
+static void learn_charge(const weir_scheduler_t *scheduler, weir__served_t *served,
+    uint64_t buffers, const uint64_t seats[WEIR__PLACED_MAX])
+{
+    uint64_t most = scheduler->options.memory_bytes, more = buffers;
+    for (uint32_t p = 0; p < WEIR__PLACED_MAX; p++)
+        more += (seats[p] - served->booked[p].seat_bytes) * served->booked[p].seat_count;
+    if (most && atomic_load(&served->charge_bytes) + more + scheduler->memory_fixed > most)
+        return;
+    atomic_fetch_add(&served->charge_bytes, more);
+    served->charged_bytes += buffers;
+    for (uint32_t p = 0; p < WEIR__PLACED_MAX; p++)
+        served->booked[p].seat_bytes = seats[p];
+}
+
 // On the loop. Its instances are idle, since no batch of it runs.
 static bool evict(weir_scheduler_t *scheduler, weir__served_t *served)
 {
     weir__job_t *job = calloc(1, sizeof *job);
     if (!job)
         return false;
+    uint64_t buffers = buffers_beyond(served), seats[WEIR__PLACED_MAX];
+    measure_seats(scheduler, served, seats);
     for (uint32_t i = 0; i < scheduler->limits.instance_count; i++)
         if (scheduler->instances[i].served == served && scheduler->instances[i].known)
             weir__turn_feed(scheduler,
@@ -109,6 +149,7 @@ static bool evict(weir_scheduler_t *scheduler, weir__served_t *served)
     weir__observe_set(&served->series->memory_bytes, 0);
     weir__loop_log(scheduler, WEIR_LOG_INFO, 0, "%s@%s is evicted: %llu bytes", served->name,
         served->version, (unsigned long long)job->freed_bytes);
+    learn_charge(scheduler, served, buffers, seats);
     weir__loader_post(scheduler, job);
     return true;
 }
@@ -345,11 +386,31 @@ static void count_seats(weir_scheduler_t *scheduler, const weir__served_t *serve
     }
 }
 
+// Of one batch of the most rows; 0 where the model leaves dims open.
+static uint64_t batch_bytes(const weir__served_t *served)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < served->input_count; i++) {
+        const weir_port_t *port = &served->inputs[i];
+        uint64_t bytes = weir_dtype_bytes(port->dtype);
+        for (int32_t d = 0; d < port->rank; d++) {
+            bool is_rows = served->max_batch > 1 && d == served->input_axes[i];
+            uint64_t dim = is_rows ? served->max_batch : (uint64_t)port->dims[d];
+            if ((!is_rows && port->dims[d] < 0) || (dim && bytes > UINT32_MAX / dim))
+                return 0;
+            bytes *= dim;
+        }
+        sum += (bytes + 63) & ~(uint64_t)63;
+    }
+    return sum;
+}
+
 // The model's constants, and what its plans have packed of them and put on devices, in mapped files
 // of the cache too. Not what the engine holds more than before: others are built at the same time.
 static void count_bytes(weir_scheduler_t *scheduler, weir__served_t *served)
 {
     uint64_t bytes = served->info.parameter_bytes;
+    uint32_t batches = 1; // the next one
     for (uint32_t p = 0; p < served->placed_count; p++) {
         const weir__placed_t *placed = &served->placed[p];
         weir__booked_t *booked = &served->booked[p];
@@ -360,8 +421,10 @@ static void count_bytes(weir_scheduler_t *scheduler, weir__served_t *served)
         count_seats(scheduler, served, placed, booked);
         uint32_t inlines = p || served->path ? 0 : WEIR__INLINE_MAX;
         bytes += booked->weight_bytes + booked->seat_bytes * (booked->seat_count + inlines);
+        batches += booked->seat_count;
     }
-    atomic_store(&served->charge_bytes, bytes);
+    served->charged_bytes = batches * batch_bytes(served);
+    atomic_store(&served->charge_bytes, bytes + served->charged_bytes);
 }
 
 void weir__ledger_unload(weir_scheduler_t *scheduler, weir__served_t *served)
@@ -484,11 +547,12 @@ void weir__ledger_unseat(weir_scheduler_t *scheduler, uint64_t bytes)
 void weir__ledger_free_seat(weir_scheduler_t *scheduler, weir__instance_t *instance)
 {
     weir__served_t *served = instance->served;
-    uint64_t bytes = instance->charge_bytes;
+    uint64_t bytes = instance->charge_bytes, buffers = 0;
     for (uint32_t i = 0; i < served->input_count; i++)
-        bytes += instance->buffers[i].capacity;
+        buffers += instance->buffers[i].capacity;
     weir__seat_free(instance);
     grow(scheduler, served, 0 - bytes);
+    weir__ledger_unbuffer(served, buffers);
 }
 
 void weir__ledger_planned(
@@ -516,17 +580,20 @@ void weir__ledger_ran(weir_scheduler_t *scheduler, weir__instance_t *instance)
 
 bool weir__ledger_buffer(weir__served_t *served, weir__buffer_t *buffer, uint64_t bytes)
 {
-    size_t before = buffer->capacity;
-    if (bytes <= before)
+    if (bytes <= buffer->capacity)
         return true;
+    uint64_t beyond = buffers_beyond(served), before = buffer->capacity;
     bool is_there = weir__buffer_reserve(buffer, bytes);
-    grow(served->scheduler, served, buffer->capacity - before);
+    served->buffer_bytes += buffer->capacity - before;
+    grow(served->scheduler, served, buffers_beyond(served) - beyond);
     return is_there;
 }
 
 void weir__ledger_unbuffer(weir__served_t *served, uint64_t bytes)
 {
-    grow(served->scheduler, served, 0 - bytes);
+    uint64_t beyond = buffers_beyond(served);
+    served->buffer_bytes -= bytes;
+    grow(served->scheduler, served, buffers_beyond(served) - beyond);
 }
 
 uint64_t weir__ledger_remove(weir_scheduler_t *scheduler, const weir__served_t *served)

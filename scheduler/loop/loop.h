@@ -206,6 +206,8 @@ struct weir__served {
     atomic_uint_fast64_t charge_bytes; // what is reserved for it
     atomic_uint_fast64_t grown_bytes;  // what it took besides, since: the loop's, and who lists
     uint64_t reload_ns;
+    uint64_t buffer_bytes;  // of its batches and the next one; the loop's
+    uint64_t charged_bytes; // of the charge, for those
     weir__booked_t booked[WEIR__PLACED_MAX];
     weir__placed_t placed[WEIR__PLACED_MAX];
     uint32_t placed_count;

@@ -431,6 +431,7 @@ void weir__served_clear(weir_scheduler_t *scheduler, weir__served_t *served)
     atomic_store(&served->charge_bytes, 0);
     atomic_store(&served->grown_bytes, 0);
     memset(served->booked, 0, sizeof served->booked);
+    served->buffer_bytes = served->charged_bytes = 0;
     atomic_store(&served->residency, WEIR__RESIDENT);
     free(served->inputs);
     free(served->outputs);

@@ -98,7 +98,7 @@ static void many_models(void **state)
     big_add(&world, 1, model_count);
     uint64_t base = read_pss() - big_books(&world);
     uint64_t most = send(&world, request_count, bound, base, model_count);
-    uint32_t instances, resident = big_settle(&world, each, &instances);
+    uint32_t instances, resident = big_settle(&world, &instances);
     uint64_t books = big_books(&world), held = read_pss() - base;
     printf("%u models of %.1f MB, memory for %u: %u resident, books %.1f MB, PSS grew by %.1f MB "
            "(%.2f %%), at most %.1f MB\n",
