@@ -29,7 +29,15 @@
 #define RELAX() ((void)0)
 #endif
 
+// A worker that waits for the next phase of a lease spins so long; then it offers its CPU to others
+// in between, and sleeps as soon as one of them takes it.
 #define SPIN_NS 50000u
+#define OFFER_NS 2000000u
+// So long a worker looks for the next lease after one: waking it costs 50 us, more than most
+// phases.
+#define LOOK_NS 100000u
+// An offer that takes so long was taken.
+#define TAKEN_NS 20000u
 
 enum { PARKED = 0, LOOKING, CLAIMED, AWAITING, LEASED, SERVING, RUNNING, STOPPED };
 
@@ -49,6 +57,7 @@ struct weir__team {
     pthread_mutex_t queue_lock;
     weir__job_t *queue_head, *queue_tail;
     atomic_uint queued;
+    _Alignas(64) atomic_uint computing; // threads of all leases, callers included
 };
 
 uint32_t weir__team_threads(const weir__team_t *team)
@@ -120,15 +129,43 @@ weir_status_t weir__cpu_count(const char *cpus, uint32_t *out_count)
 
 // ---- Leases --------------------------------------------------------------------------------
 
+// How many threads compute in leases beyond those that the team is meant for.
+static uint32_t excess(const weir__team_t *team)
+{
+    uint32_t computing = atomic_load_explicit(&team->computing, memory_order_relaxed);
+    return computing - WEIR_MIN(computing, team->worker_count);
+}
+
+// Offers this CPU to whoever waits for it. false: nobody does, as far as can be told. *now_ns: the
+// time some microseconds ago; it is brought up to date.
+static bool is_wanted(const weir__team_t *team, uint64_t *now_ns)
+{
+    uint64_t before_ns = *now_ns;
+    sched_yield();
+    *now_ns = weir__now_ns();
+    return *now_ns - before_ns > TAKEN_NS || excess(team);
+}
+
+// Takes the next tasks of the phase: half of an even share of what is left, so that the first piece
+// is large and the last ones are small. 0: none are left.
+static uint64_t take_tasks(weir__lease_t *lease, uint64_t *out_first)
+{
+    uint64_t next = atomic_load_explicit(&lease->next, memory_order_relaxed), count;
+    do {
+        if (next >= lease->task_count)
+            return 0;
+        count = WEIR_MAX((lease->task_count - next) / (2ull * (lease->helper_count + 1)), 1);
+    } while (!atomic_compare_exchange_weak_explicit(
+        &lease->next, &next, next + count, memory_order_relaxed, memory_order_relaxed));
+    *out_first = next;
+    return count;
+}
+
 static void work_on_phase(weir__lease_t *lease, uint32_t lane)
 {
-    for (;;) {
-        uint64_t first =
-            atomic_fetch_add_explicit(&lease->next, lease->chunk, memory_order_relaxed);
-        if (first >= lease->task_count ||
-            atomic_load_explicit(&lease->failed, memory_order_relaxed) != WEIR_OK)
+    for (uint64_t first, count; (count = take_tasks(lease, &first)) > 0;) {
+        if (atomic_load_explicit(&lease->failed, memory_order_relaxed) != WEIR_OK)
             return;
-        uint64_t count = WEIR_MIN(lease->chunk, lease->task_count - first);
         weir_code_t code = lease->body(lease->user, lane, first, count);
         unsigned none = WEIR_OK;
         if (code != WEIR_OK)
@@ -136,18 +173,22 @@ static void work_on_phase(weir__lease_t *lease, uint32_t lane)
     }
 }
 
-// Waits until lease->epoch differs from `seen`: a short spin, then sleep. Returns the new epoch.
+// Waits until lease->epoch differs from `seen`: a spin, then sleep. Returns the new epoch.
 static unsigned await_epoch(weir__lease_t *lease, unsigned seen)
 {
-    uint64_t until = weir__now_ns() + SPIN_NS;
-    do {
+    uint64_t now_ns = weir__now_ns(), spun_ns = now_ns + SPIN_NS, until_ns = now_ns + OFFER_NS;
+    for (bool wanted = false; !wanted && now_ns < until_ns;) {
         for (int i = 0; i < 64; i++) {
             unsigned epoch = atomic_load_explicit(&lease->epoch, memory_order_acquire);
             if (epoch != seen)
                 return epoch;
             RELAX();
         }
-    } while (weir__now_ns() < until);
+        if (now_ns >= spun_ns)
+            wanted = is_wanted(lease->team, &now_ns);
+        else
+            now_ns = weir__now_ns();
+    }
     unsigned epoch;
     atomic_fetch_add(&lease->sleepers, 1);
     while ((epoch = atomic_load(&lease->epoch)) == seen)
@@ -182,7 +223,7 @@ static void serve_lease(worker_t *worker)
         // Sequentially consistent, as is the caller's "close, then look who is inside": either the
         // caller waits for this worker, or the worker sees that it is too late.
         atomic_fetch_add(&lease->inside, 1);
-        if (atomic_load(&lease->epoch) == seen)
+        if (atomic_load(&lease->epoch) == seen && worker->lane <= lease->helper_count)
             work_on_phase(lease, worker->lane);
         atomic_fetch_sub_explicit(&lease->inside, 1, memory_order_release);
     }
@@ -195,8 +236,11 @@ void weir__lease_begin(weir__team_t *team, uint32_t max_threads, weir__lease_t *
     weir__lease_t *lease = out_lease;
     memset(lease, 0, sizeof *lease);
     lease->team = team;
-    uint32_t threads = max_threads ? WEIR_MIN(max_threads, team->worker_count) : team->worker_count;
-    uint32_t want = WEIR_MIN(threads - 1, (uint32_t)WEIR__LEASE_MAX);
+    // One more thread than there are CPUs would make the others wait for it at each phase's end.
+    uint32_t others = atomic_fetch_add(&team->computing, 1);
+    uint32_t room = team->worker_count - WEIR_MIN(others + 1, team->worker_count);
+    uint32_t want = WEIR_MIN(max_threads ? max_threads - 1 : room, room);
+    want = WEIR_MIN(want, (uint32_t)WEIR__LEASE_MAX);
     for (uint32_t i = 0; i < team->worker_count && lease->worker_count < want; i++) {
         worker_t *worker = &team->workers[i];
         bool asleep;
@@ -208,6 +252,7 @@ void weir__lease_begin(weir__team_t *team, uint32_t max_threads, weir__lease_t *
         if (atomic_exchange(&worker->state, LEASED) == AWAITING || asleep)
             weir__futex_wake(&worker->state, 1);
     }
+    atomic_fetch_add(&team->computing, lease->worker_count);
 }
 
 static void set_epoch(weir__lease_t *lease, unsigned epoch)
@@ -237,6 +282,7 @@ static void look_again(worker_t *worker)
 
 void weir__lease_end(weir__lease_t *lease)
 {
+    atomic_fetch_sub(&lease->team->computing, lease->worker_count + 1);
     if (!lease->worker_count)
         return;
     // Workers that have not come yet need not come any more. Before the epoch says that it is over:
@@ -260,12 +306,15 @@ void weir__lease_end(weir__lease_t *lease)
 weir_code_t weir__lease_run(weir__lease_t *lease, uint64_t task_count,
     weir_code_t (*body)(void *user, uint32_t worker, uint64_t first, uint64_t count), void *user)
 {
-    if (!lease->worker_count || task_count < 2)
+    // Runs that began since then have a CPU each, too.
+    uint32_t helper_count =
+        lease->worker_count - WEIR_MIN(excess(lease->team), lease->worker_count);
+    if (!helper_count || task_count < 2)
         return task_count ? body(user, 0, 0, task_count) : WEIR_OK;
     lease->body = body;
     lease->user = user;
     lease->task_count = task_count;
-    lease->chunk = WEIR_MAX(task_count / (8ull * (lease->worker_count + 1)), 1);
+    lease->helper_count = helper_count;
     atomic_store_explicit(&lease->failed, WEIR_OK, memory_order_relaxed);
     atomic_store_explicit(&lease->next, 0, memory_order_relaxed);
     unsigned epoch = atomic_load_explicit(&lease->epoch, memory_order_relaxed);
@@ -299,7 +348,7 @@ static weir__job_t *take_job(weir__team_t *team)
 static void wake_one(weir__team_t *team)
 {
     bool asleep = false;
-    for (uint32_t i = 0; team->spin_ns && i < team->worker_count; i++) {
+    for (uint32_t i = 0; i < team->worker_count; i++) {
         unsigned looking = LOOKING;
         if (atomic_compare_exchange_strong(&team->workers[i].state, &looking, RUNNING))
             return;
@@ -335,20 +384,25 @@ static void drain_jobs(worker_t *worker)
         job->run(job);
 }
 
-// Looks for a while before it sleeps. What it is claimed for in the meantime is seen in its state.
-static void look(worker_t *worker)
+// Looks for a while before it sleeps: for the team's spin_ns, and for `free_ns` while nobody else
+// wants the CPU. What it is claimed for in the meantime is seen in its state.
+static void look(worker_t *worker, uint64_t free_ns)
 {
     unsigned state = PARKED;
+    uint64_t now_ns = weir__now_ns();
+    uint64_t until_ns = now_ns + worker->team->spin_ns, free_until_ns = now_ns + free_ns;
+    if (now_ns >= until_ns && now_ns >= free_until_ns)
+        return;
     if (!atomic_compare_exchange_strong(&worker->state, &state, LOOKING))
         return;
-    uint64_t until_ns = weir__now_ns() + worker->team->spin_ns;
     for (unsigned looks = 1; atomic_load(&worker->state) == LOOKING; looks++) {
         RELAX();
         if (looks % 8)
             continue;
-        sched_yield(); // to whoever has something for it
+        if (is_wanted(worker->team, &now_ns))
+            free_until_ns = now_ns;
         state = LOOKING;
-        if (weir__now_ns() >= until_ns &&
+        if (now_ns >= until_ns && now_ns >= free_until_ns &&
             atomic_compare_exchange_strong(&worker->state, &state, PARKED))
             return;
     }
@@ -357,12 +411,12 @@ static void look(worker_t *worker)
 static void *worker_main(void *argument)
 {
     worker_t *worker = argument;
-    bool worked = false;
+    bool worked = false, served = false;
     (void)weir__float_enter(); // for good: this thread is the engine's own
     for (;;) {
-        if (worked && worker->team->spin_ns)
-            look(worker);
-        worked = false;
+        if (worked)
+            look(worker, served ? LOOK_NS : 0);
+        worked = served = false;
         unsigned state = atomic_load(&worker->state);
         if (state == STOPPED)
             return NULL;
@@ -379,6 +433,7 @@ static void *worker_main(void *argument)
             if (!atomic_compare_exchange_strong(&worker->state, &state, SERVING))
                 continue;
             serve_lease(worker);
+            served = true;
         }
         drain_jobs(worker);
         worked = true;

@@ -6,8 +6,12 @@
 // the caller works alone, with the same bits. A *job* is a piece of work queued for whichever
 // worker comes first: the steps of runs that were started without waiting.
 //
-// Workers spin inside a lease, at most SPIN_NS at a time, and where it was asked for, as long as
-// that says after their last work; otherwise they sleep.
+// Leases do not claim workers beyond the team's number of threads: a run that begins while others
+// compute gets fewer, and those that have some already leave them out of their phases meanwhile.
+//
+// Workers spin inside a lease, for a short bounded time after one, and where it was asked for, as
+// long as that says after their last work; otherwise they sleep. Beyond 50 us in a row, and after a
+// lease, they spin only while nobody else wants the CPU.
 #ifndef WEIR_BASE_TEAM_H
 #define WEIR_BASE_TEAM_H
 
@@ -53,7 +57,7 @@ typedef struct weir__lease {
     weir_code_t (*body)(void *user, uint32_t worker, uint64_t first, uint64_t count);
     void *user;
     uint64_t task_count;
-    uint64_t chunk;
+    uint32_t helper_count; // workers 1 to this take part
     atomic_uint epoch;
     atomic_uint sleepers;
     atomic_uint inside;  // workers in the open phase
@@ -62,11 +66,13 @@ typedef struct weir__lease {
     _Alignas(64) atomic_uint_fast64_t next;
 } weir__lease_t;
 
-// Claims up to max_threads - 1 idle workers. max_threads 0: all of the team.
+// Claims up to max_threads - 1 idle workers, and no more than all leases of the team may have.
+// max_threads 0: all of the team.
 void weir__lease_begin(weir__team_t *team, uint32_t max_threads, weir__lease_t *out_lease);
 void weir__lease_end(weir__lease_t *lease);
 
-// Runs body over [0, task_count) on the caller (worker 0) and the lease's workers (1 …), in chunks.
+// Runs body over [0, task_count) on the caller (worker 0) and the lease's workers (1 …), in pieces
+// that get smaller towards the end.
 // Returns when all have ended: OK, or one of the codes that a body returned (the other tasks may be
 // skipped then).
 weir_code_t weir__lease_run(weir__lease_t *lease, uint64_t task_count,

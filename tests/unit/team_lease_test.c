@@ -112,8 +112,9 @@ static void leases_share_nothing(void **state)
     weir__lease_begin(team, 3, &two);
     // A worker that was just started is parked in a moment; none is claimed twice.
     assert_int_equal(two.worker_count, 2);
+    // Two callers and two workers: as many as the team is meant for.
     weir__lease_begin(team, 0, &three);
-    assert_int_equal(three.worker_count, 2);
+    assert_int_equal(three.worker_count, 0);
     static count_t a, b;
     memset(&a, 0, sizeof a);
     memset(&b, 0, sizeof b);
@@ -320,6 +321,33 @@ static void workers_come(void **state)
     weir__team_free(team);
 }
 
+// Goal:   a lease leaves its worker out while another run needs its CPU, and has it back
+// afterwards.
+static void leases_make_room_for_others(void **state)
+{
+    (void)state;
+    weir__heap_t heap;
+    weir__team_t *team = new_team(&heap, 2);
+    weir__lease_t first, second;
+    weir__lease_begin(team, 0, &first);
+    assert_int_equal(first.worker_count, 1);
+    for (int round = 0; round < 20; round++) {
+        static count_t count;
+        weir__lease_begin(team, 0, &second);
+        assert_int_equal(second.worker_count, 0);
+        memset(&count, 0, sizeof count);
+        assert_int_equal(weir__lease_run(&first, TASKS, count_tasks, &count), WEIR_OK);
+        for (int i = 0; i < TASKS; i++)
+            assert_int_equal(atomic_load(&count.runs[i]), 1);
+        assert_int_equal(atomic_load(&count.most_worker), 0);
+        weir__lease_end(&second);
+        atomic_uint company = 0;
+        assert_int_equal(weir__lease_run(&first, 2, wait_for_company, &company), WEIR_OK);
+    }
+    weir__lease_end(&first);
+    weir__team_free(team);
+}
+
 // Goal:   a lease that is over before its workers have come gives them back.
 // Method: many leases that run nothing, then a phase that needs the worker.
 static void leases_need_not_wait_for_workers(void **state)
@@ -355,6 +383,7 @@ int main(void)
         cmocka_unit_test(jobs_and_leases_together),
         cmocka_unit_test(teams_come_and_go),
         cmocka_unit_test(workers_come),
+        cmocka_unit_test(leases_make_room_for_others),
         cmocka_unit_test(leases_need_not_wait_for_workers),
     };
     int failed = cmocka_run_group_tests_name("workers that sleep", tests, NULL, NULL);
