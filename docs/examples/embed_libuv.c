@@ -6,6 +6,7 @@
 // submits ten requests a millisecond; callbacks come on the same loop, so nothing is locked. When
 // the last answer is there the scheduler is freed and the loop ends by itself.
 #include <weir/scheduler.h>
+#include <weir/topology.h>
 #include <weir/weir.h>
 
 #include <stdio.h>
@@ -110,7 +111,7 @@ int main(int argc, char **argv)
         return 2;
     }
     weir_engine_t *engine = NULL;
-    weir_status_t status = weir_engine_create(NULL, &engine);
+    weir_status_t status = weir_topology_engine(NULL, &engine); // a team for each L3 cache
     if (!status)
         status = set_up(&program, engine, argv[1]);
     if (status || !program.columns) {

@@ -10,6 +10,7 @@
 // What to see: one descriptor in the server's own epoll set (WEIR_LOOP_POLLED), a request's memory
 // that lives in its connection, a deadline, cancelling when a client hangs up, and draining.
 #include <weir/scheduler.h>
+#include <weir/topology.h>
 #include <weir/weir.h>
 
 #include <pthread.h>
@@ -245,7 +246,7 @@ int main(int argc, char **argv)
         return 2;
     }
     weir_engine_t *engine = NULL;
-    weir_status_t status = weir_engine_create(NULL, &engine);
+    weir_status_t status = weir_topology_engine(NULL, &engine); // a team for each L3 cache
     if (!status)
         status = set_up(engine, argv[1]);
     int failed = 1;

@@ -3,6 +3,7 @@
 
 #include "backends/ref/ref_plugin.h"
 #include "engine/base/clock.h"
+#include "engine/base/quota.h"
 #include "engine/exec/recorder.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +32,9 @@ static void release(weir__runtime_t *runtime)
     // Threads first, then devices (after which nothing writes any more), then what they wrote to.
     weir__timer_free(&runtime->timer);
     weir__recorder_free(runtime->recorder);
-    weir__team_free(runtime->team);
+    for (uint32_t i = 0; i < runtime->team_count; i++)
+        weir__team_free(runtime->teams[i]);
+    weir__heap_free(&runtime->heap, runtime->teams);
     weir__devices_close(&runtime->registry);
     weir__quarantine_sweep(runtime, true);
     weir__registry_free(&runtime->registry);
@@ -102,19 +105,58 @@ static void blob_release(void *user, const void *data)
     weir__heap_free(&runtime->heap, view);
 }
 
-static weir_status_t start(weir_engine_t *engine, const weir_engine_options_t *options)
+// left: whole CPUs of the quota that the teams before left over. Rounded down: a thread more than
+// the quota uses it up before the period ends, and then all of them stop.
+static weir_status_t start_team(
+    weir__runtime_t *runtime, const weir_team_options_t *options, uint64_t spin_ns, uint64_t *left)
 {
-    weir__runtime_t *runtime = &engine->runtime;
     uint32_t threads;
     WEIR_TRY(weir__cpu_count(options->cpus, &threads));
     if (options->threads)
         threads = options->threads;
+    else
+        threads = (uint32_t)WEIR_MIN(WEIR_MIN(threads, WEIR__LEASE_MAX + 1u), WEIR_MAX(*left, 1u));
     if (threads > WEIR__LEASE_MAX + 1)
-        return WEIR_ERR(WEIR_INVALID_ARGUMENT, "%u threads were asked for; at most %d are possible",
-            threads, WEIR__LEASE_MAX + 1);
-    WEIR_TRY(weir__recorder_create(&runtime->heap, &runtime->recorder));
+        return WEIR_ERR(WEIR_INVALID_ARGUMENT,
+            "%u threads were asked for; at most %d are possible in a team", threads,
+            WEIR__LEASE_MAX + 1);
+    *left -= WEIR_MIN(*left, threads);
     WEIR_TRY(weir__team_create(
-        &runtime->heap, threads, options->cpus, options->spin_ns, &runtime->team));
+        &runtime->heap, threads, options->cpus, spin_ns, &runtime->teams[runtime->team_count]));
+    runtime->team_count++;
+    return NULL;
+}
+
+static weir_status_t start_teams(weir__runtime_t *runtime, const weir_engine_options_t *options)
+{
+    weir_team_options_t whole = {.cpus = options->cpus, .threads = options->threads};
+    bool several = options->teams || options->team_count;
+    if (several && (!options->teams || !options->team_count || options->cpus || options->threads))
+        return WEIR_ERR(WEIR_INVALID_ARGUMENT,
+            "give teams with their number and without threads and cpus of the whole");
+    if (options->team_count > WEIR_TEAMS_MAX)
+        return WEIR_ERR(WEIR_INVALID_ARGUMENT, "%u teams were asked for; at most %d are possible",
+            options->team_count, WEIR_TEAMS_MAX);
+    const weir_team_options_t *teams = several ? options->teams : &whole;
+    uint32_t count = several ? options->team_count : 1;
+    uint64_t milli = weir__quota_milli(""), left = milli ? milli / 1000 : UINT64_MAX;
+    runtime->teams = weir__heap_calloc(&runtime->heap, count, sizeof *runtime->teams);
+    if (!runtime->teams)
+        return weir__status_no_memory();
+    for (uint32_t i = 0; i < count; i++) {
+        if (several && !teams[i].cpus)
+            return WEIR_ERR(WEIR_INVALID_ARGUMENT, "team %u has no cpus", i);
+        WEIR_TRY(start_team(runtime, &teams[i], options->spin_ns, &left));
+    }
+    runtime->team = runtime->teams[0];
+    return NULL;
+}
+
+static weir_status_t start(weir_engine_t *engine, const weir_engine_options_t *options)
+{
+    weir__runtime_t *runtime = &engine->runtime;
+    WEIR_TRY(weir__recorder_create(&runtime->heap, &runtime->recorder));
+    WEIR_TRY(start_teams(runtime, options));
     WEIR_TRY(
         weir__cache_open(&runtime->heap, &runtime->log, options->cache_dir, 0, &runtime->cache));
     weir__registry_init(
@@ -213,7 +255,21 @@ weir_status_t weir_device_reopen(weir_engine_t *engine, const char *name)
 
 uint32_t weir_engine_threads(const weir_engine_t *engine)
 {
-    return weir__team_threads(engine->runtime.team);
+    uint32_t threads = 0;
+    for (uint32_t i = 0; i < engine->runtime.team_count; i++)
+        threads += weir__team_threads(engine->runtime.teams[i]);
+    return threads;
+}
+
+uint32_t weir_engine_team_threads(const weir_engine_t *engine, uint32_t team)
+{
+    const weir__runtime_t *runtime = &engine->runtime;
+    return team < runtime->team_count ? weir__team_threads(runtime->teams[team]) : 0;
+}
+
+uint64_t weir_quota_read(const char *root)
+{
+    return weir__quota_milli(root);
 }
 
 void weir_engine_memory(

@@ -14,14 +14,12 @@
 #include "engine/base/clock.h"
 #include "engine/base/float_mode.h"
 #include "engine/base/futex.h"
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define RELAX() _mm_pause()
@@ -65,23 +63,6 @@ uint32_t weir__team_threads(const weir__team_t *team)
     return team->worker_count;
 }
 
-// The cgroup v2 quota of this process in whole CPUs, at least one; UINT32_MAX: none. Rounded down:
-// a thread more than the quota uses it up before the period ends, and then all of them stop.
-static uint32_t cgroup_quota(void)
-{
-    char text[64] = "";
-    int fd = open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return UINT32_MAX;
-    ssize_t length = read(fd, text, sizeof text - 1);
-    close(fd);
-    unsigned long long quota = 0, period = 0;
-    if (length <= 0 || sscanf(text, "%llu %llu", &quota, &period) != 2 || !quota || !period)
-        return UINT32_MAX;
-    unsigned long long cpus = WEIR_MAX(quota / period, 1u);
-    return cpus < UINT32_MAX ? (uint32_t)cpus : UINT32_MAX;
-}
-
 // Reads "0-3,8" into a set.
 static weir_status_t parse_cpus(const char *cpus, cpu_set_t *out_set)
 {
@@ -121,8 +102,7 @@ weir_status_t weir__cpu_count(const char *cpus, uint32_t *out_count)
                 "cgroup",
                 cpus);
     }
-    uint32_t count = (uint32_t)CPU_COUNT(&wanted), quota = cgroup_quota();
-    count = WEIR_MIN(count, quota);
+    uint32_t count = (uint32_t)CPU_COUNT(&wanted);
     *out_count = count ? count : 1;
     return NULL;
 }

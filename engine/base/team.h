@@ -20,7 +20,7 @@
 
 typedef struct weir__team weir__team_t;
 
-// CPUs that this process may use: affinity mask, capped by the cgroup's quota, at least 1. With a
+// CPUs of the affinity mask, at least 1; what a quota leaves of them is quota.h's business. With a
 // list, "0-3,8": those of it. Errors: INVALID_ARGUMENT (the list), NOT_FOUND (a CPU that this
 // process may not use).
 weir_status_t weir__cpu_count(const char *cpus, uint32_t *out_count);

@@ -38,6 +38,8 @@ weir_code_t weir__cli_chain_engine(
         .cache_dir = options->cache_dir,
         .plugin_options = options->plugin_options,
         .spin_ns = options->spin_ns,
+        .teams = options->teams,
+        .team_count = options->team_count,
         .log = log_line,
         .log_user_data = options->is_verbose ? chain : NULL,
         .log_level = options->is_verbose ? WEIR_LOG_INFO : WEIR_LOG_WARNING};

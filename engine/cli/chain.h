@@ -15,6 +15,8 @@ typedef struct weir__cli_chain_options {
     const char *cache_dir;      // NULL: the usual place
     bool is_verbose;            // the engine's log on stderr
     uint64_t spin_ns;
+    const weir_team_options_t *teams; // NULL: one; then `threads` is 0
+    uint32_t team_count;
 } weir__cli_chain_options_t;
 
 typedef struct weir__cli_chain {

@@ -48,10 +48,10 @@ typedef struct crew {
 static weir_code_t run_phase(crew_t *crew, phase_t *phase, uint64_t task_count)
 {
     weir_session_t *session = phase->session;
-    if (!(phase->step->wide_phases >> phase->task.phase & 1) || session->threads < 2)
+    if (!(phase->step->wide_phases >> phase->task.phase & 1) || session->run.threads < 2)
         return task_count ? run_tasks(phase, 0, 0, task_count) : WEIR_OK;
     if (!crew->claimed) {
-        weir__lease_begin(session->runtime->team, session->threads, &crew->lease);
+        weir__lease_begin(session->run.team, session->run.threads, &crew->lease);
         crew->claimed = true;
     }
     return weir__lease_run(&crew->lease, task_count, run_tasks, phase);

@@ -15,15 +15,19 @@ weir_status_t weir_session_create(
     if (options)
         memcpy(&known, options, WEIR_MIN(options->size, sizeof known));
     weir__runtime_t *runtime = plan->runtime;
+    if (known.team >= runtime->team_count)
+        return WEIR_ERR(WEIR_NOT_FOUND, "team %u: the engine has %u, counted from 0", known.team,
+            runtime->team_count);
     weir__quarantine_sweep(runtime, false);
     weir_session_t *session = weir__heap_calloc(&runtime->heap, 1, sizeof *session);
     if (!session)
         return weir__status_no_memory();
-    uint32_t threads = weir__team_threads(runtime->team);
+    weir__team_t *team = runtime->teams[known.team];
+    uint32_t threads = weir__team_threads(team);
     session->plan = plan;
     session->runtime = runtime;
     session->threads = known.threads ? WEIR_MIN(known.threads, threads) : threads;
-    session->run.team = runtime->team;
+    session->run.team = team;
     // Made now: a device that fails in the first run must not also meet a lack of memory.
     weir_status_t status = weir__lanes_create(plan, &session->lanes);
     if (status) {
@@ -191,6 +195,8 @@ static weir_status_t claim(weir_session_t *session, const weir_run_options_t *op
         memcpy(&run->options, options, WEIR_MIN(options->size, sizeof run->options));
     run->inputs = inputs;
     run->outputs = outputs;
+    run->threads =
+        run->options.threads ? WEIR_MIN(run->options.threads, session->threads) : session->threads;
     run->status = NULL;
     run->chain_length = run->next_step = run->steps_done = 0;
     run->waiting = false;
@@ -265,6 +271,6 @@ weir_status_t weir_session_start(weir_session_t *session, const weir_run_options
     session->run.done = done;
     session->run.user_data = user_data;
     session->run.job.run = run_job;
-    weir__team_post(session->runtime->team, &session->run.job);
+    weir__team_post(session->run.team, &session->run.job);
     return NULL;
 }

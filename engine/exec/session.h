@@ -162,6 +162,7 @@ typedef struct weir__run {
     uint64_t value;
     weir_status_t failure_status; // of a run that waits for devices only to end
     weir_status_t status;
+    uint32_t threads; // that may work on it
     // Suspension (run.c).
     atomic_uint state;
     atomic_uint signal; // futex of a blocking run
@@ -179,7 +180,7 @@ typedef struct weir__run {
 struct weir_session {
     weir_plan_t *plan;
     weir__runtime_t *runtime;
-    uint32_t threads;
+    uint32_t threads; // that may work on a run
     atomic_uint busy;
     char *arena;
     uint64_t arena_bytes;

@@ -15,7 +15,9 @@ typedef struct weir__runtime {
     weir__heap_t heap;
     weir__log_t log;
     weir_limits_t limits;
-    weir__team_t *team;
+    weir__team_t **teams; // [team_count]
+    uint32_t team_count;
+    weir__team_t *team; // the first: it makes plans, and what they cost is estimated for it
     weir__timelines_t timelines;
     weir__timer_t timer;
     weir__registry_t registry;

@@ -75,6 +75,12 @@ static const weir__cli_option_t rows[] = {
     WEIR__CLI_ROW_DEVICE(weir__load_options_t, devices, "where to run, the preferred one first"),
     WEIR__CLI_ROW_PRECISION(weir__load_options_t, precision),
     WEIR__CLI_ROW_THREADS(weir__load_options_t, threads),
+    {.name = "--teams",
+        .value_name = "CPUS;CPUS",
+        .kind = WEIR__CLI_OPTION_TEXT,
+        FIELD(teams),
+        .help = "threads that compute together, as in \"0-3;4-7\" (default: those that\n"
+                "`weir topology` shows; with --threads: one team)"},
     {.name = "--plot",
         .value_name = "FILE.png",
         .kind = WEIR__CLI_OPTION_TEXT,

@@ -126,6 +126,19 @@ typedef struct weir__load {
     uint64_t next_progress_ns;
 } weir__load_t;
 
+// load_teams.c: one team for each list of CPUs of --teams, else for each L3 cache of this machine;
+// none with --threads. Owns: weir__load_teams_free(), also after a failure.
+typedef struct weir__load_teams {
+    const weir_team_options_t *teams; // NULL: one for all
+    uint32_t count;
+    struct weir_topology *topology;
+    weir_team_options_t *own;
+    char *text;
+} weir__load_teams_t;
+weir_code_t weir__load_teams_find(
+    const weir__load_options_t *options, weir__load_teams_t *out_teams, weir__cli_fault_t *fault);
+void weir__load_teams_free(weir__load_teams_t *teams);
+
 // load_prepare.c: engine, scheduler, models, samples and their right answers.
 // Owns: weir__load_release(), also after a failure.
 weir_code_t weir__load_prepare(

@@ -253,19 +253,32 @@ static weir_code_t make_slots(weir__load_t *load, weir__cli_fault_t *fault)
     return WEIR_OK;
 }
 
+static weir_code_t open_engine(
+    const weir__load_options_t *options, weir__load_t *load, weir__cli_fault_t *fault)
+{
+    weir__load_teams_t teams;
+    weir_code_t code = weir__load_teams_find(options, &teams, fault);
+    const weir__cli_chain_options_t how = {.threads = options->threads.value,
+        .is_verbose = options->is_verbose,
+        .spin_ns = options->spin_us.value * 1000,
+        .teams = teams.teams,
+        .team_count = teams.count};
+    if (code == WEIR_OK)
+        code = weir__cli_chain_engine(&load->chain, &how, fault);
+    weir__load_teams_free(&teams);
+    return code;
+}
+
 weir_code_t weir__load_prepare(
     const weir__load_options_t *options, weir__load_t *out_load, weir__cli_fault_t *fault)
 {
     weir__load_t *load = out_load;
     *load = (weir__load_t){.options = options, .model_count = (uint32_t)options->models.count};
     load->random = options->seed.is_set ? options->seed.value : 1;
-    const weir__cli_chain_options_t how = {.threads = options->threads.value,
-        .is_verbose = options->is_verbose,
-        .spin_ns = options->spin_us.value * 1000};
     load->models = calloc(load->model_count, sizeof(*load->models));
     if (!load->models || sem_init(&load->answered, 0, 0) != 0)
         return no_memory(fault);
-    weir_code_t code = weir__cli_chain_engine(&load->chain, &how, fault);
+    weir_code_t code = open_engine(options, load, fault);
     const weir_scheduler_options_t scheduling = {.size = sizeof(scheduling),
         .requests = 2 * SLOTS_MAX,
         .spin_ns = options->spin_us.value * 1000,

@@ -57,6 +57,7 @@ static void leave(weir__core_t *core, const batch_plan_t *plan, weir__core_why_t
     it->batch_state = WEIR__BATCH_RUNNING;
     weir__instance_set_idle(core, plan->instance, 0);
     core->devices[it->device].busy_count++;
+    core->team_busy[it->team]++;
     core->lanes[plan->lane].batch_count++;
     weir__core_want(core, it->deadline_ns);
     weir__core_want(core, it->started_ns + it->budget_ns);

@@ -21,6 +21,8 @@
 #define WEIR__CORE_ACTION_COUNT_MIN 8u
 // The greatest batch_rows: curves have a point for each power of two up to here.
 #define WEIR__CORE_BATCH_ROWS_MAX 1024u
+// Teams of threads that instances may share, the one that is none included.
+#define WEIR__CORE_TEAM_COUNT 257u
 
 // Everything that the core may use is sized here, once. All counts are at least 1.
 typedef struct weir__core_limits {
@@ -55,7 +57,8 @@ typedef enum weir__core_event_kind {
     WEIR__EVENT_MODEL_ADD,    // model, version, rows: the greatest batch (1: never stacked), count:
                               // instances to keep
     WEIR__EVENT_MODEL_REMOVE, // model, version: takes no more; what was taken still runs
-    WEIR__EVENT_INSTANCE_ADD, // instance, model, version, device: loading; INSTANCE_IDLE follows
+    WEIR__EVENT_INSTANCE_ADD, // instance, model, version, device, count: loading; INSTANCE_IDLE
+                              // follows. count: the team whose threads it shares; 0: nobody's
     WEIR__EVENT_INSTANCE_REMOVE, // instance: now if idle, else after its batch
     WEIR__EVENT_TENANT,          // tenant, count: its weight
     WEIR__EVENT_LIMITS,          // count and bytes of the queue, at most those of the start

@@ -37,8 +37,10 @@ static void set_state(weir__core_t *core, uint32_t device, weir__device_state_t 
             weir__instance_t *instance = &core->instances[i];
             if (instance->state == WEIR__INSTANCE_ABSENT || instance->device != device)
                 continue;
-            if (instance->batch_state == WEIR__BATCH_RUNNING)
+            if (instance->batch_state == WEIR__BATCH_RUNNING) {
                 instance->batch_state = WEIR__BATCH_LOST;
+                core->team_busy[instance->team]--;
+            }
             weir__instance_set_idle(core, i, 0);
             instance->state = WEIR__INSTANCE_DEAD;
             weir__settle_mark(core, i);

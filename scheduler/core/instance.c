@@ -34,7 +34,7 @@ static weir_code_t add(weir__core_t *core, const weir__core_event_t *event)
     weir__instance_t *it = &core->instances[event->instance];
     uint32_t model = weir__model_find(core, event->model, event->version);
     if (it->state != WEIR__INSTANCE_ABSENT || it->settling || model == WEIR__NONE ||
-        event->device >= core->limits.device_count)
+        event->device >= core->limits.device_count || event->count >= WEIR__CORE_TEAM_COUNT)
         return WEIR_INVALID_ARGUMENT;
     uint8_t state = core->devices[event->device].state;
     if (state != WEIR__DEVICE_HEALTHY && state != WEIR__DEVICE_SUSPECT &&
@@ -43,6 +43,7 @@ static weir_code_t add(weir__core_t *core, const weir__core_event_t *event)
     *it = (weir__instance_t){
         .model = model,
         .device = event->device,
+        .team = event->count,
         .next = core->models[model].instance,
         .state = WEIR__INSTANCE_LIVE,
         .batch_state = WEIR__BATCH_NONE,

@@ -74,10 +74,19 @@ static int is_ready(const weir__core_t *core, const weir__instance_t *instance)
            instance->batch_state == WEIR__BATCH_NONE && device->busy_count < device->slot_count;
 }
 
+// Of two that should end at the same time: the one whose team has less to do, else the first.
+static int is_freer(
+    const weir__core_t *core, const weir__instance_t *one, const weir__instance_t *other)
+{
+    uint32_t busy = core->team_busy[one->team], busy_there = core->team_busy[other->team];
+    return busy != busy_there ? busy < busy_there : one < other;
+}
+
 uint32_t weir__place_choose(const weir__core_t *core, uint32_t lane, uint32_t rows,
     uint32_t *out_usable_count, uint64_t *out_wait_ns)
 {
     const weir__lane_t *it = &core->lanes[lane];
+    const weir__instance_t *chosen = NULL;
     uint32_t best = WEIR__NONE, count = 0;
     uint64_t best_ns = 0, busy_ns = WEIR__CORE_NEVER;
     for (uint32_t i = core->models[it->model].instance; i != WEIR__NONE;
@@ -89,7 +98,8 @@ uint32_t weir__place_choose(const weir__core_t *core, uint32_t lane, uint32_t ro
         uint64_t ns = weir__curve_mean(curve, rows);
         if (is_ready(core, instance)) {
             count++;
-            if (best == WEIR__NONE || ns < best_ns || (ns == best_ns && i < best)) {
+            if (!chosen || ns < best_ns || (ns == best_ns && is_freer(core, instance, chosen))) {
+                chosen = instance;
                 best = i;
                 best_ns = ns;
             }

@@ -25,6 +25,7 @@ weir_code_t weir__settle_done(weir__core_t *core, const weir__core_event_t *even
     weir__device_t *device = &core->devices[it->device];
     if (!(WEIR__MUTANT(5) && it->code != WEIR_OK))
         device->busy_count--;
+    core->team_busy[it->team]--;
     if (it->code == WEIR_OK) {
         // Also where all of its rows have ended early: that is when there is most to learn.
         weir__curve_learn(

@@ -111,6 +111,7 @@ typedef struct weir__instance {
     uint64_t due_ns;      // of watchdog, deadline and idleness
     uint64_t idle_since_ns;
     uint32_t model, device;
+    uint32_t team; // whose threads it shares with others; 0: nobody's
     uint32_t next; // of its model
     uint32_t lane;
     uint32_t rows;
@@ -150,6 +151,7 @@ struct weir__core {
     uint32_t *members; // [instance][limits.batch_rows]
     weir__device_t *devices;
     weir__tenant_t *tenants;
+    uint32_t team_busy[WEIR__CORE_TEAM_COUNT]; // batches that run on each
     uint32_t bucket_count, active_count;
     uint32_t last_lane; // of the arrival before
     uint32_t count_max; // of the queue now

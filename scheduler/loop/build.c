@@ -264,6 +264,15 @@ static bool may_be_missing(bool again, weir_status_t status)
     return again || code == WEIR_UNAVAILABLE || code == WEIR_DEVICE_LOST;
 }
 
+static bool is_on_host(const weir_plan_t *plan)
+{
+    weir_plan_info_t info = {.size = sizeof info};
+    if (!plan) // of a device that is away, so it is none of the host's
+        return false;
+    weir_plan_describe(plan, &info);
+    return info.resident_bytes == 0;
+}
+
 static weir_status_t place(
     weir_scheduler_t *scheduler, weir__served_t *served, const char *devices, uint32_t index)
 {
@@ -285,11 +294,12 @@ static weir_status_t place(
     pthread_mutex_lock(&scheduler->lock);
     weir_status_t status = device_number(scheduler, name, &placed->device);
     pthread_mutex_unlock(&scheduler->lock);
-    // Several instances share the team; one alone has it all.
-    uint32_t share = weir_engine_threads(scheduler->engine) / served->instances_min;
-    placed->threads = served->threads              ? served->threads
-                      : served->instances_min == 1 ? 0
-                                                   : WEIR_MAX(share, 1u);
+    placed->threads = served->threads;
+    placed->on_host = is_on_host(placed->plan);
+    placed->instances_max = served->instances_max;
+    // Under traffic, where the embedder says nothing else, it grows to an instance on each team.
+    if (placed->on_host && served->spreads)
+        placed->instances_max = WEIR_MAX(served->instances_max, scheduler->team_count);
     weir_receipt_t *receipt = &placed->receipt;
     snprintf(receipt->model, sizeof receipt->model, "%s", served->name);
     snprintf(receipt->version, sizeof receipt->version, "%s", served->version);
@@ -368,9 +378,36 @@ static void free_parts(weir__instance_t *instance, const weir__served_t *served)
     atomic_store(&instance->served, NULL); // last: now it is anybody's
 }
 
+uint32_t weir__seat_team(const weir__instance_t *instance)
+{
+    return instance->placed->on_host ? atomic_load(&instance->team) + 1 : 0;
+}
+
 void weir__seat_free(weir__instance_t *instance)
 {
     free_parts(instance, instance->served);
+}
+
+// The one with the fewest instances of this model, of those the one with the fewest of all. Under
+// the lock.
+static uint32_t freest_team(const weir_scheduler_t *scheduler, const weir__served_t *served)
+{
+    uint64_t own = scheduler->limits.instance_count + 1u, least = UINT64_MAX;
+    uint32_t best = 0;
+    for (uint32_t team = 0; team < scheduler->team_count; team++) {
+        uint64_t count = 0;
+        for (uint32_t i = 0; i < scheduler->limits.instance_count; i++) {
+            const weir__instance_t *instance = &scheduler->instances[i];
+            const weir__served_t *whose = atomic_load(&instance->served);
+            if (whose && atomic_load(&instance->team) == team)
+                count += whose == served ? own : 1;
+        }
+        if (count < least) {
+            least = count;
+            best = team;
+        }
+    }
+    return best;
 }
 
 weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *served,
@@ -381,8 +418,11 @@ weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *ser
     for (uint32_t i = 0; i < scheduler->limits.instance_count && !instance; i++)
         if (!scheduler->instances[i].served)
             instance = &scheduler->instances[i];
-    if (instance) // it is the model's when it is complete: others look through them meanwhile
+    if (instance) {
+        atomic_store(&instance->team, freest_team(scheduler, served));
+        // It is the model's when it is complete: others look through them meanwhile.
         instance->served = &scheduler->nobody;
+    }
     pthread_mutex_unlock(&scheduler->lock);
     if (!instance)
         return WEIR_FAIL(WEIR_RESOURCE_EXHAUSTED, "%s@%s: all %u instances are taken", served->name,
@@ -396,7 +436,8 @@ weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *ser
         !instance->buffers || !instance->inputs || !instance->outputs || !instance->tickets
             ? weir__loop_no_memory()
             : weir_cancel_create(&instance->cancel);
-    weir_session_options_t options = {.size = sizeof options, .threads = placed->threads};
+    weir_session_options_t options = {
+        .size = sizeof options, .threads = placed->threads, .team = atomic_load(&instance->team)};
     if (!status)
         status = weir_session_create(plan, &options, &instance->session);
     if (status) {
@@ -425,8 +466,11 @@ static weir_status_t make_instances(weir_scheduler_t *scheduler, weir__served_t 
     // What may be evicted does not run on other threads than the team's.
     weir_plan_t *first = served->path ? NULL : served->placed[0].plan;
     atomic_store(&served->no_inline, !first);
-    for (uint32_t i = 0; i < WEIR__INLINE_MAX && first; i++)
-        WEIR_TRY(weir_session_create(first, NULL, &served->inlines[i].session));
+    for (uint32_t i = 0; i < WEIR__INLINE_MAX && first; i++) {
+        weir_session_options_t options = {
+            .size = sizeof options, .team = i % scheduler->team_count};
+        WEIR_TRY(weir_session_create(first, &options, &served->inlines[i].session));
+    }
     atomic_store(&served->inline_watched, 1); // until its first run has shown where it computes
     atomic_store(&served->inline_ns, 0);
     return NULL;
@@ -455,6 +499,7 @@ weir_status_t weir__build(weir_scheduler_t *scheduler, weir__served_t *served, w
     served->deadline_ns = options->deadline_ns;
     served->instances_min = options->instances_min ? options->instances_min : 1;
     served->instances_max = WEIR_MAX(served->instances_min, options->instances_max);
+    served->spreads = !options->instances_max;
     served->series = weir__observe_add_series(
         scheduler->observe, WEIR__OBSERVE_MODEL, served->name, served->version);
     served->devices = options->devices ? strdup(options->devices) : NULL;

@@ -30,7 +30,8 @@ typedef struct record {
 static void name_note(const weir_scheduler_t *scheduler, const weir__placed_t *placed,
     uint32_t max_batch, char out_name[256])
 {
-    uint32_t threads = placed->threads ? placed->threads : weir_engine_threads(scheduler->engine);
+    uint32_t threads =
+        placed->threads ? placed->threads : weir_engine_team_threads(scheduler->engine, 0);
     snprintf(out_name, 256, "scheduler curves %s %s %s %u %u", placed->receipt.digest,
         placed->receipt.fingerprint, placed->receipt.device, threads, max_batch);
 }

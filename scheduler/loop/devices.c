@@ -48,7 +48,8 @@ bool weir__seat_tell(weir_scheduler_t *scheduler, weir__instance_t *instance)
                                        .instance = instance->index,
                                        .model = served->index,
                                        .version = served->core_version,
-                                       .device = instance->placed->device});
+                                       .device = instance->placed->device,
+                                       .count = weir__seat_team(instance)});
     if (code != WEIR_OK) { // it will never say that this one is gone
         weir__ledger_leave(instance);
         served->instance_count--;
@@ -180,7 +181,7 @@ static void scale_up(weir_scheduler_t *scheduler, weir__served_t *served)
     for (uint32_t p = 0; p < served->placed_count; p++) {
         weir__placed_t *placed = &served->placed[p];
         if (placed->plan && takes_instances(scheduler, placed) && is_due(scheduler, placed) &&
-            seats(placed) < served->instances_max && (!best || seats(placed) < seats(best)))
+            seats(placed) < placed->instances_max && (!best || seats(placed) < seats(best)))
             best = placed;
     }
     if (best)

@@ -119,8 +119,10 @@ typedef enum weir__residency { WEIR__RESIDENT, WEIR__COLD, WEIR__LOADING } weir_
 // A plan of a model on a device.
 typedef struct weir__placed {
     weir_plan_t *plan;
-    uint32_t device; // of the scheduler
-    uint32_t threads;
+    uint32_t device;  // of the scheduler
+    uint32_t threads; // for one batch, at most; 0: its team's
+    uint32_t instances_max;
+    bool on_host; // its batches are computed by the teams' threads
     uint32_t instance_count, making_count;
     uint32_t failure_count; // of what the loader was to make for it, in a row
     uint64_t retry_ns;      // when it is to try again
@@ -195,10 +197,12 @@ struct weir__served {
     uint32_t same_dim_count;
     uint32_t max_batch; // 1: not stacked
     uint32_t instances_max, instances_min;
+    bool spreads; // to an instance on each team, where it computes on host memory
     uint64_t deadline_ns;
     char batching[160];
-    char *names;   // of the ports
-    char *devices; // as the options say; NULL: the engine's order
+    char *names;     // of the ports
+    char *devices;   // as the options say; NULL: the engine's order
+    char *precision; // of the plans; NULL: f32
     uint32_t threads;
     // Of a model that is loaded when needed (ledger.c).
     char *path; // NULL: it is always there
@@ -225,7 +229,6 @@ struct weir__served {
     weir__stage_t stage;
     uint32_t first_waiting, last_waiting; // requests, while it is not resident
     double rate;                          // of requests, decaying
-    char *precision;                      // of the plans; NULL: f32
     uint64_t rate_ns;                     // when it was that
     uint32_t making_count;                // instances that the loader makes
     uint64_t wants_load_order;
@@ -238,6 +241,7 @@ struct weir__instance {
     _Atomic(weir__served_t *) served; // NULL: unused; the rest is whose that takes it
     weir_scheduler_t *scheduler;
     uint32_t index;
+    atomic_uint team; // of the engine's, while it is used
     // From here on zero while it is unused.
     weir__placed_t *placed;
     weir_session_t *session;
@@ -322,6 +326,7 @@ typedef struct weir__wake weir__wake_t;     // wake.c: libuv's handles, the loop
 
 struct weir_scheduler {
     weir_engine_t *engine;
+    uint32_t team_count; // of the engine
     weir_scheduler_options_t options;
     weir__core_limits_t limits;
     weir__wake_t *wake;
@@ -386,9 +391,10 @@ struct weir_scheduler {
     uint64_t memory_leaving;     // of that, what is being freed
     uint64_t load_orders;
     uint32_t loads_waiting;
-    weir_state_t *ready_states; // whose next request may go on
-    weir__command_t *later;     // commands that wait for requests before them
-    uint32_t running_count;     // instances
+    weir_state_t *ready_states;                // whose next request may go on
+    weir__command_t *later;                    // commands that wait for requests before them
+    uint32_t running_count;                    // instances
+    uint32_t team_running[WEIR_TEAMS_MAX + 1]; // of those, on each team, by weir__seat_team()
     uint64_t stage_epochs;
     bool chores, drained, drain_asked;
     bool stages_wanted; // something may be packed ahead
@@ -450,6 +456,8 @@ weir_status_t weir__build_resident(
 weir_status_t weir__seat_create(weir_scheduler_t *scheduler, weir__served_t *served,
     weir__placed_t *placed, weir_plan_t *plan, weir__instance_t **out_instance);
 void weir__seat_free(weir__instance_t *instance);
+// Whose threads compute its batches, as the core counts teams: from 1; 0: a device's.
+uint32_t weir__seat_team(const weir__instance_t *instance);
 
 // ---- probe.c: are rows independent, and what do batches cost? ----------------------------------
 weir_status_t weir__probe(weir_scheduler_t *scheduler, weir__served_t *served,

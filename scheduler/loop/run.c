@@ -110,6 +110,16 @@ static uint64_t latest_deadline(const weir_scheduler_t *scheduler, const weir__i
     return latest;
 }
 
+// A batch that is alone on its team has all of it; those that run there together share it.
+static uint32_t share_of_team(const weir_scheduler_t *scheduler, const weir__instance_t *instance)
+{
+    uint32_t team = weir__seat_team(instance), running = scheduler->team_running[team];
+    if (!team || running < 2)
+        return 0;
+    uint32_t share = weir_engine_team_threads(scheduler->engine, team - 1) / running;
+    return WEIR_MAX(share, 1u);
+}
+
 static weir_status_t start(weir_scheduler_t *scheduler, weir__instance_t *instance)
 {
     weir__served_t *served = instance->served;
@@ -132,7 +142,8 @@ static weir_status_t start(weir_scheduler_t *scheduler, weir__instance_t *instan
     weir_run_options_t options = {.size = sizeof options,
         .deadline_ns = latest_deadline(scheduler, instance),
         .cancel = instance->cancel,
-        .request_id = instance->batch};
+        .request_id = instance->batch,
+        .threads = share_of_team(scheduler, instance)};
     return weir_session_start(instance->session, &options, served->input_count, instance->inputs,
         served->output_count, instance->outputs, note_end, instance);
 }
@@ -171,6 +182,7 @@ void weir__run_dispatch(weir_scheduler_t *scheduler, const weir__core_action_t *
     instance->started_ns = weir_now_ns();
     instance->running = true;
     scheduler->running_count++;
+    scheduler->team_running[weir__seat_team(instance)]++;
     weir__loop_device_t *device = &scheduler->devices[instance->placed->device];
     weir__observe_set(&device->series->running, ++device->running_count);
     for (uint32_t t = 0; t < instance->ticket_count; t++) {
@@ -268,6 +280,7 @@ void weir__run_ended(weir_scheduler_t *scheduler, uint32_t index)
     weir_status_t status = instance->status;
     instance->running = false;
     scheduler->running_count--;
+    scheduler->team_running[weir__seat_team(instance)]--;
     weir_code_t code = weir_status_code(status);
     bool fits = !status && rows_fit(instance);
     if (fits && !instance->gone)

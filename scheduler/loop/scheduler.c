@@ -222,6 +222,8 @@ weir_status_t weir_scheduler_create(weir_engine_t *engine, const weir_scheduler_
         return weir__loop_no_memory();
     memset(scheduler, 0, bytes);
     scheduler->engine = engine;
+    while (weir_engine_team_threads(engine, scheduler->team_count))
+        scheduler->team_count++;
     scheduler->options = known;
     scheduler->limits = make_limits(&known);
     scheduler->timer_ns = scheduler->held_due_ns = scheduler->drain_due_ns = WEIR__CORE_NEVER;

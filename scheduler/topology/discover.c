@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <weir/engine.h>
 
 #include "scheduler/topology/topology.h"
 
@@ -225,7 +226,7 @@ weir_code_t weir__topology_read(
     code = convert(machine, is_this, out_topology);
     hwloc_topology_destroy(machine);
     if (code == WEIR_OK && is_this)
-        out_topology->quota_milli = weir__topology_quota("");
+        out_topology->quota_milli = weir_quota_read("");
     if (code != WEIR_OK)
         weir__topology_free(out_topology);
     return code;

@@ -1,8 +1,8 @@
 // scheduler/topology/topology.h: what a machine is made of, and who should sit where on it.
 //
-// Two halves: discovery (discover.c, the only file that knows hwloc; quota.c for what a container
-// may use) fills a plain struct, and a pure function decides on it (place.c). So that the decisions
-// can be tested on machines that are not here: synthetic ones, and others' as XML.
+// Two halves: discovery (discover.c, the only file that knows hwloc; the engine says what a
+// container may use) fills a plain struct, and a pure function decides on it (place.c). So that the
+// decisions can be tested on machines that are not here: synthetic ones, and others' as XML.
 //
 // It must not bind or start anything: it says where things belong.
 #ifndef WEIR_SCHEDULER_TOPOLOGY_H
@@ -78,10 +78,6 @@ weir_code_t weir__topology_read(
     const weir__topology_source_t *source, weir__topology_t *out_topology);
 // Frees the arrays; a zeroed struct is allowed.
 void weir__topology_free(weir__topology_t *topology);
-
-// Thousandths of CPUs that the cgroups (v1 and v2, this one's and those above it) allow; 0: no
-// quota. root: "" or the folder below which /proc and /sys are found, for tests.
-uint64_t weir__topology_quota(const char *root);
 
 // ---- Decisions
 

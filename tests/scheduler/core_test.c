@@ -451,6 +451,75 @@ static void instances_follow_the_load(void **state)
     assert_int_equal(down, 1);
 }
 
+static const weir__core_action_t *ask(bench_t *bench, uint32_t model, uint32_t index)
+{
+    weir__core_event_t event = arrival(ticket(1, index), WEIR__CORE_NEVER);
+    event.model = model;
+    step(bench, event);
+    return find(bench, WEIR__ACTION_DISPATCH);
+}
+
+static void add_to_team(
+    bench_t *bench, uint32_t instance, uint32_t model, uint32_t device, uint32_t team)
+{
+    assert_int_equal(step(bench, (weir__core_event_t){.kind = WEIR__EVENT_INSTANCE_ADD,
+                                     .instance = instance,
+                                     .model = model,
+                                     .version = 1,
+                                     .device = device,
+                                     .count = team}),
+        WEIR_OK);
+    assert_int_equal(step(bench, idle(instance)), WEIR_OK);
+}
+
+// Goal:   of instances that are equally fast, the one is taken whose team has less to do, whichever
+//         model gave it that; a batch that ends, or is lost, does not count any more.
+// Method: two models with an instance on each of two teams.
+static void the_freer_team_is_taken(void **state)
+{
+    bench_t *bench = *state;
+    step(bench, (weir__core_event_t){.kind = WEIR__EVENT_DEVICE_STATE,
+                    .device = 1,
+                    .state = WEIR__DEVICE_HEALTHY,
+                    .count = 4});
+    for (uint32_t model = 1; model <= 2; model++) {
+        step(bench, (weir__core_event_t){.kind = WEIR__EVENT_MODEL_ADD,
+                        .model = model,
+                        .version = 1,
+                        .rows = 1,
+                        .count = 2});
+        add_to_team(bench, 2 * model - 1, model, 1, 1);
+        add_to_team(bench, 2 * model, model, 1, 2);
+    }
+    const weir__core_action_t *first = ask(bench, 1, 0);
+    assert_non_null(first);
+    assert_int_equal(first->instance, 1);
+    uint64_t batch = first->batch;
+    const weir__core_action_t *second = ask(bench, 2, 1);
+    assert_non_null(second);
+    assert_int_equal(second->instance, 4); // the first model's batch is on team 1
+    bench->now_ns += MS;
+    step(bench, done(batch, WEIR_OK, 1));
+    step(bench, idle(1));
+    const weir__core_action_t *third = ask(bench, 2, 2);
+    assert_non_null(third);
+    assert_int_equal(third->instance, 3); // its other one runs
+    step(bench, done(third->batch, WEIR_OK, 1));
+    step(bench, (weir__core_event_t){
+                    .kind = WEIR__EVENT_DEVICE_STATE, .device = 1, .state = WEIR__DEVICE_LOST});
+    add_to_team(bench, 5, 1, 0, 2);
+    add_to_team(bench, 6, 1, 0, 1);
+    const weir__core_action_t *fourth = ask(bench, 1, 3);
+    assert_non_null(fourth);
+    assert_int_equal(fourth->instance, 5); // nothing runs on either
+    assert_int_equal(step(bench, (weir__core_event_t){.kind = WEIR__EVENT_INSTANCE_ADD,
+                                     .instance = 7,
+                                     .model = 1,
+                                     .version = 1,
+                                     .count = WEIR__CORE_TEAM_COUNT}),
+        WEIR_INVALID_ARGUMENT);
+}
+
 // Goal:   the more urgent priority goes first, but one that has waited for longer than the handicap
 // goes before. Method: the model takes one row at a time, so the order of the batches is the order
 // of the rows.
@@ -625,6 +694,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(drain_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(versions_go_quietly, setup, teardown),
         cmocka_unit_test_setup_teardown(instances_follow_the_load, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_freer_team_is_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(priorities_age, setup, teardown),
         cmocka_unit_test_setup_teardown(nonsense_does_no_harm, setup, teardown),
         cmocka_unit_test_setup_teardown(actions_are_bounded, setup, teardown),

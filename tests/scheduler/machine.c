@@ -23,7 +23,8 @@ void machine_add(world_t *world, uint32_t model, uint32_t version, uint32_t devi
                               .instance = i,
                               .model = model,
                               .version = version,
-                              .device = device});
+                              .device = device,
+                              .count = i % 3});
         world_at(world, world->now_ns + SIM_MS, WORLD_IDLE, i, 0);
         return;
     }

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 #include <sched.h>
+#include <weir/topology.h>
 
 #include "scheduler/topology/topology.h"
 
@@ -158,6 +159,49 @@ static void hybrid(void **state)
     release(&it);
 }
 
+// Goal:   an embedder gets the teams as an engine takes them: of another machine by its XML, of
+// this
+//         one within its mask; an engine made of them has their threads.
+static void teams_for_an_engine(void **state)
+{
+    (void)state;
+    weir_topology_t *topology = NULL;
+    uint32_t count = 0;
+    assert_null(weir_topology_create("tests/scheduler/topologies/gpus.xml", &topology));
+    const weir_team_options_t *teams = weir_topology_teams(topology, &count);
+    assert_int_equal(count, 2);
+    assert_string_equal(teams[0].cpus, "0-9");
+    assert_string_equal(teams[1].cpus, "12-21");
+    assert_int_equal(teams[1].threads, 0); // one for each
+    weir_topology_free(topology);
+
+    weir_status_t status = weir_topology_create("no/such.xml", &topology);
+    assert_int_equal(weir_status_code(status), WEIR_NOT_FOUND);
+    assert_non_null(strstr(weir_status_message(status), "no/such.xml"));
+    weir_status_free(status);
+
+    machine_t here = {0};
+    assert_int_equal(weir__topology_read(NULL, &here.topology), WEIR_OK);
+    place(&here);
+    weir_engine_t *engine = NULL;
+    const weir_engine_options_t options = {
+        .size = sizeof(options), .plugin_path = "", .cache_dir = ""};
+    assert_null(weir_topology_engine(&options, &engine));
+    assert_int_equal(weir_engine_threads(engine), here.placement.thread_count);
+    for (uint32_t i = 0; i < here.placement.team_count; i++)
+        assert_int_equal(weir_engine_team_threads(engine, i), here.placement.teams[i].thread_count);
+    assert_int_equal(weir_engine_team_threads(engine, here.placement.team_count), 0);
+    weir_engine_free(engine);
+    release(&here);
+
+    // Whoever says how many gets so many.
+    weir_engine_options_t own = options;
+    own.threads = 3;
+    assert_null(weir_topology_engine(&own, &engine));
+    assert_int_equal(weir_engine_team_threads(engine, 0), 3);
+    weir_engine_free(engine);
+}
+
 // Goal: where there is no L3, cores that share a node are a team.
 static void no_cache(void **state)
 {
@@ -225,7 +269,7 @@ static uint64_t quota_of(const fake_file_t *files)
     assert_non_null(mkdtemp(root));
     for (; files->path; files++)
         write_file(root, files->path, files->text);
-    const uint64_t milli = weir__topology_quota(root);
+    const uint64_t milli = weir_quota_read(root);
     (void)snprintf(command, sizeof(command), "rm -r %s", root);
     assert_int_equal(system(command), 0);
     return milli;
@@ -388,6 +432,7 @@ int main(void)
         cmocka_unit_test(hardware_threads),
         cmocka_unit_test(hybrid),
         cmocka_unit_test(no_cache),
+        cmocka_unit_test(teams_for_an_engine),
         cmocka_unit_test(quota),
         cmocka_unit_test(cgroups),
         cmocka_unit_test(four_gpus),

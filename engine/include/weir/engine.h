@@ -20,6 +20,15 @@ typedef struct weir_allocator {
     void (*free)(void *user_data, void *memory);
 } weir_allocator_t;
 
+// Threads that compute together, near each other: on the cores of one L3 cache, say.
+typedef struct weir_team_options {
+    const char *cpus;  // where they may run, "0-3,8"
+    uint32_t threads;  // 0: as many as these CPUs, and as a quota leaves after the teams before it
+    uint32_t reserved; // 0
+} weir_team_options_t;
+
+#define WEIR_TEAMS_MAX 256
+
 typedef struct weir_engine_options {
     uint32_t size; // sizeof(weir_engine_options_t)
     // Threads that compute, the caller of weir_session_run() included. 0: as many as this process
@@ -44,14 +53,20 @@ typedef struct weir_engine_options {
     // Threads of the team look for work so long before they sleep. Waking one that sleeps takes 2
     // to 50 us; while it looks, a CPU is busy. 0: they sleep at once.
     uint64_t spin_ns;
+    // A team for each of these instead of one for all; `threads` and `cpus` are then 0 and NULL. A
+    // run has the threads of its session's team; plans and packed weights are everybody's. NULL:
+    // one team. weir/topology.h has those that suit a machine with several L3 caches.
+    const weir_team_options_t *teams;
+    uint32_t team_count; // at most WEIR_TEAMS_MAX
+    uint32_t reserved;   // 0
 } weir_engine_options_t;
 
-// Loads the plugins found, starts the worker team.
+// Loads the plugins found, starts the worker teams.
 // options: NULL for defaults that suit this machine.
 // Owns:    the caller frees the engine after every object made from it.
 // Threads: any.
-// Errors:  INVALID_ARGUMENT (options), RESOURCE_EXHAUSTED. A plugin that cannot work is not an
-// error: see
+// Errors:  INVALID_ARGUMENT (options), NOT_FOUND (a CPU that this process may not use),
+//          RESOURCE_EXHAUSTED. A plugin that cannot work is not an error: see
 //          weir_device_describe().
 WEIR_API WEIR_MUST_USE weir_status_t weir_engine_create(
     const weir_engine_options_t *options, weir_engine_t **out_engine);
@@ -85,8 +100,17 @@ WEIR_API WEIR_MUST_USE weir_status_t weir_device_describe(
 //          being reopened), or why it cannot be opened: it then stays lost.
 WEIR_API WEIR_MUST_USE weir_status_t weir_device_reopen(weir_engine_t *engine, const char *name);
 
-// Threads that compute, the caller's included. Threads: any. Errors: none.
+// Threads that compute, of all teams, the caller's included. Threads: any. Errors: none.
 WEIR_API uint32_t weir_engine_threads(const weir_engine_t *engine);
+
+// Threads of team `team`; 0 past the last one. Threads: any. Errors: none.
+WEIR_API uint32_t weir_engine_team_threads(const weir_engine_t *engine, uint32_t team);
+
+// Thousandths of a CPU that this process may use in the long run, by the control groups (v1 and
+// v2) that it is in and those above them; 0: no quota. It caps the numbers of threads that are not
+// given. root: "", or a folder in which to find /proc and /sys instead. Reads files.
+// Threads: any. Errors: none, what cannot be read is no quota.
+WEIR_API uint64_t weir_quota_read(const char *root);
 
 // Bytes that the engine holds now and held at most, packed weights in mapped cache files not
 // included. Threads: any. Errors: none.

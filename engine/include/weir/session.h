@@ -15,13 +15,18 @@ typedef struct weir_cancel weir_cancel_t;
 
 typedef struct weir_session_options {
     uint32_t size;    // sizeof(weir_session_options_t)
-    uint32_t threads; // at most this many of the engine's team work on one run; 0: all
+    uint32_t threads; // at most this many of the team work on one run; 0: all
+    // Of the engine's teams, which one works on its runs (besides the thread that calls
+    // weir_session_run()). A run that was started touches the session's memory first on that
+    // team, so that it lies near it.
+    uint32_t team;
+    uint32_t reserved; // 0
 } weir_session_options_t;
 
 // options: NULL for the defaults. Cheap: a pool of sessions is normal.
 // Owns:    the session keeps the plan alive; the caller frees it.
 // Threads: any.
-// Errors:  RESOURCE_EXHAUSTED.
+// Errors:  RESOURCE_EXHAUSTED, NOT_FOUND (no such team).
 WEIR_API WEIR_MUST_USE weir_status_t weir_session_create(
     weir_plan_t *plan, const weir_session_options_t *options, weir_session_t **out_session);
 
@@ -44,6 +49,8 @@ typedef struct weir_run_options {
     uint64_t deadline_ns;   // of weir_now_ns(); 0: none
     weir_cancel_t *cancel;  // NULL: none
     uint64_t request_id;    // for the log
+    uint32_t threads;       // at most this many work on this run; 0: as many as on the session's
+    uint32_t reserved;      // 0
 } weir_run_options_t;
 
 // Runs once and waits. The same as weir_session_start() followed by a wait.

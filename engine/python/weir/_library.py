@@ -91,6 +91,10 @@ class Limits(Structure):
     ]
 
 
+class TeamOptions(Structure):
+    _fields_ = [("cpus", c_char_p), ("threads", c_uint32), ("reserved", c_uint32)]
+
+
 class EngineOptions(Structure):
     _fields_ = [
         ("size", c_uint32),
@@ -105,6 +109,9 @@ class EngineOptions(Structure):
         ("log_level", c_int),
         ("cpus", c_char_p),
         ("spin_ns", c_uint64),
+        ("teams", POINTER(TeamOptions)),
+        ("team_count", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 
@@ -238,7 +245,12 @@ class PlanInfo(Structure):
 
 
 class SessionOptions(Structure):
-    _fields_ = [("size", c_uint32), ("threads", c_uint32)]
+    _fields_ = [
+        ("size", c_uint32),
+        ("threads", c_uint32),
+        ("team", c_uint32),
+        ("reserved", c_uint32),
+    ]
 
 
 class RunOptions(Structure):
@@ -248,6 +260,8 @@ class RunOptions(Structure):
         ("deadline_ns", c_uint64),
         ("cancel", c_void_p),
         ("request_id", c_uint64),
+        ("threads", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 
@@ -318,6 +332,7 @@ STRUCTS = {
     "weir_status_constant_t": StatusConstant,
     "weir_allocator_t": Allocator,
     "weir_limits_t": Limits,
+    "weir_team_options_t": TeamOptions,
     "weir_engine_options_t": EngineOptions,
     "weir_device_description_t": DeviceDescription,
     "weir_model_options_t": ModelOptions,

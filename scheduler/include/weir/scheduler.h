@@ -136,8 +136,10 @@ typedef struct weir_serving_options {
     uint32_t max_batch;     // rows that leave together, at most; 0: 32; at most 1024
     uint32_t batching;      // weir_batching_t
     uint32_t instances_min; // per device; 0: 1
-    uint32_t instances_max; // per device, under traffic; 0: instances_min
-    uint32_t threads;       // of the team for one batch, at most; 0: all, shared by instances
+    uint32_t instances_max; // per device, under traffic; 0: instances_min, and where the host
+                            // computes one on each of the engine's teams
+    uint32_t threads;       // of its team for one batch, at most; 0: all, or its share of it while
+                            // other batches run there
     // "cuda,cpu": a plan for each; one that is away now is used when it is back. NULL: one plan,
     // the engine's order.
     const char *devices;
@@ -153,9 +155,9 @@ typedef struct weir_serving_options {
     const char *path;           // with `model` NULL: loaded when needed, see weir_scheduler_add()
     const weir_value_t *sample; // one row of each input: for the check and the warm-up; NULL: made
                                 // up from the declared shapes
+    const char *precision;      // of its plans, see weir_plan_options_t; NULL: f32
 } weir_serving_options_t;
 
-    const char *precision;      // of its plans, see weir_plan_options_t; NULL: f32
 // Serves a model under a name and a version ("1.2.0": numbers; or any text without '@'). Makes its
 // plans and instances, checks that rows are independent (AUTO; a model that fails runs one request
 // at a time, and the log says so), warms up; requests are taken from the return on.

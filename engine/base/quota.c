@@ -1,14 +1,17 @@
-// scheduler/topology/quota.c: how much CPU time the cgroups of this process allow.
+// engine/base/quota.c: how much CPU time the cgroups of this process allow.
 //
 // v2: cpu.max, "150000 100000"; v1: cpu.cfs_quota_us and cpu.cfs_period_us. The least of the own
 // cgroup and all above it counts. In a container the path in /proc/self/cgroup is often the host's
 // and not below the mount; then the mount's top is the own cgroup.
+//
+// It must not fail: what cannot be read allows everything.
+#include "engine/base/quota.h"
+
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "scheduler/topology/topology.h"
 
 enum { PATH_BYTES = 4096 };
 
@@ -111,7 +114,7 @@ static bool own_path(const char *root, bool is_v2, char *out, size_t out_bytes)
     return is_found;
 }
 
-uint64_t weir__topology_quota(const char *root)
+uint64_t weir__quota_milli(const char *root)
 {
     char path[PATH_BYTES], line[PATH_BYTES], mount[PATH_BYTES], own[PATH_BYTES];
     (void)snprintf(path, sizeof(path), "%s/proc/self/mountinfo", root);
