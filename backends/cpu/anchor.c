@@ -43,6 +43,5 @@ void weir_cpu_anchor_apply(weir_cpu_interpreter_t *interpreter, uint64_t first, 
         weir_cpu_interpreter_run(interpreter, first, rows * columns);
         return;
     }
-    for (uint64_t row = 0; row < rows; row++)
-        weir_cpu_interpreter_run(interpreter, first + row * row_elements, columns);
+    weir_cpu_interpreter_rows(interpreter, first, rows, columns, row_elements);
 }

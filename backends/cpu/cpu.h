@@ -14,8 +14,8 @@
 #define WEIR_CPU_FORMAT_PANELS (WEIR_FORMAT_OWN + 1u) // weir_k_pack_t, one matrix after the other
 #define WEIR_CPU_FORMAT_ROWS (WEIR_FORMAT_OWN + 2u)   // 12 rows side by side: [rows / 12][k][12]
 
-// K of one cache block: 12 rows of A and a panel of B (12 and 32 KiB) share the L1 cache.
-#define WEIR_CPU_BLOCK_K 256u
+// K of one cache block: 12 rows of A (18 KiB) stay in the L1 cache while panels of B stream by.
+#define WEIR_CPU_BLOCK_K 384u
 #define WEIR_CPU_BLOCK_COLUMNS 512u
 
 // The kernels for this host's option "isa" on this machine; NULL when it asks for what is not

@@ -115,6 +115,9 @@ void weir_cpu_interpreter_begin(weir_cpu_interpreter_t *interpreter,
     void *scratch);
 // Elements [first, first + count) of the output, in linear order.
 void weir_cpu_interpreter_run(weir_cpu_interpreter_t *interpreter, uint64_t first, uint64_t count);
+// `columns` elements of each of `rows` rows, row_elements apart, from element `first` on.
+void weir_cpu_interpreter_rows(weir_cpu_interpreter_t *interpreter, uint64_t first, uint64_t rows,
+    uint64_t columns, uint64_t row_elements);
 
 // A guess at the time for one element, in picoseconds.
 uint64_t weir_cpu_program_cost_ps(const weir_cpu_program_t *program);

@@ -2,7 +2,8 @@
 //
 // A tile's operands are read where they lie if they are dense there, and gathered into a slot if
 // not. The kernels work on whole groups of WEIR_K_LANES, so a short tile lives in slots and is
-// copied out. It allocates nothing and writes only its own range of the outputs.
+// copied out. A block of short rows is one tile too: its rows lie side by side in the slots. It
+// allocates nothing and writes only its own range of the outputs.
 #include <string.h>
 
 #include "backends/cpu/expression.h"
@@ -220,6 +221,99 @@ static void tile_run(weir_cpu_interpreter_t *in, uint64_t first, uint64_t count)
     }
     for (uint32_t j = 0; j < program->output_count; j++)
         output_store(&in->outputs[j], first, count, in->at[program->outputs[j]]);
+}
+
+// `columns` elements of each of `rows` rows of the output, from element `first` on.
+typedef struct block {
+    uint64_t first, rows, columns, row_elements;
+} block_t;
+
+// Rows of whole groups of WEIR_K_LANES elements; distances in bytes. A call of memcpy would cost
+// more than such a row.
+static void rows_copy(uint64_t rows, uint64_t row_bytes, const unsigned char *from,
+    int64_t from_distance, unsigned char *to, uint64_t to_distance)
+{
+    for (uint64_t row = 0; row < rows; row++, from += from_distance, to += to_distance)
+        for (uint64_t i = 0; i < row_bytes; i += 4 * WEIR_K_LANES)
+            memcpy(to + i, from + i, 4 * WEIR_K_LANES);
+}
+
+// The rows of an operand, side by side in a slot.
+static void view_rows(
+    const weir_cpu_view_t *view, const unsigned char *data, unsigned char *slot, const block_t *b)
+{
+    const uint32_t inner = view->rank - 1;
+    const int64_t bytes = view->element_bytes;
+    const uint64_t row_bytes = b->columns * (bytes == 8 ? 8 : 4);
+    const int is_dense = bytes > 1 && view->strides[inner] == 1;
+    if (is_dense && view->rank == 1) {
+        rows_copy(b->rows, row_bytes, data + (int64_t)b->first * bytes,
+            (int64_t)b->row_elements * bytes, slot, row_bytes);
+    } else if (is_dense && view->rank == 2 && view->extents[1] == b->row_elements) {
+        const int64_t row = (int64_t)(b->first / b->row_elements);
+        const int64_t column = (int64_t)(b->first % b->row_elements);
+        rows_copy(b->rows, row_bytes, data + (row * view->strides[0] + column) * bytes,
+            view->strides[0] * bytes, slot, row_bytes);
+    } else {
+        for (uint64_t row = 0; row < b->rows; row++, slot += row_bytes)
+            (void)view_tile(view, data, slot, b->first + row * b->row_elements, b->columns, 0);
+    }
+}
+
+static void block_run(weir_cpu_interpreter_t *in, const block_t *b)
+{
+    const weir_cpu_program_t *program = in->program;
+    for (uint32_t i = 0; i < program->step_count; i++) {
+        const weir_cpu_step_t *step = &program->steps[i];
+        if (step->is_pinned || step->kind == WEIR_CPU_STEP_SAME)
+            continue;
+        void *to = slot_of(in, step);
+        if (step->kind == WEIR_CPU_STEP_LOAD) {
+            const weir_cpu_view_t *view = &program->views[step->view];
+            view_rows(view, in->inputs[view->input].data, to, b);
+        } else if (step->kind == WEIR_CPU_STEP_ANCHOR) {
+            rows_copy(b->rows, b->columns * 4,
+                (const unsigned char *)((const float *)in->outputs[0].data + b->first),
+                (int64_t)b->row_elements * 4, to, b->columns * 4);
+        } else {
+            step->kernel(b->rows * b->columns, in->at[step->a],
+                step->b == WEIR_CPU_NONE ? NULL : in->at[step->b],
+                step->c == WEIR_CPU_NONE ? NULL : in->at[step->c], to, &step->immediates);
+        }
+        in->at[i] = to;
+    }
+    for (uint32_t j = 0; j < program->output_count; j++) {
+        const weir_tensor_t *output = &in->outputs[j];
+        const unsigned char *from = in->at[program->outputs[j]];
+        const uint64_t bytes = weir_dtype_bytes(output->dtype);
+        const uint64_t row_bytes = b->columns * (bytes == 8 ? 8 : 4);
+        if (output->dtype != WEIR_BOOL)
+            rows_copy(b->rows, row_bytes, from, (int64_t)row_bytes,
+                (unsigned char *)output->data + b->first * bytes, b->row_elements * bytes);
+        else
+            for (uint64_t row = 0; row < b->rows; row++)
+                output_store(
+                    output, b->first + row * b->row_elements, b->columns, from + row * row_bytes);
+    }
+}
+
+void weir_cpu_interpreter_rows(weir_cpu_interpreter_t *in, uint64_t first, uint64_t rows,
+    uint64_t columns, uint64_t row_elements)
+{
+    const uint64_t most = columns ? WEIR_CPU_TILE / columns : 0;
+    for (uint64_t row = 0; row < rows;) {
+        const block_t block = {.first = first + row * row_elements,
+            .rows = weir_cpu_min(most, rows - row),
+            .columns = columns,
+            .row_elements = row_elements};
+        if (block.rows < 2 || columns % WEIR_K_LANES) {
+            weir_cpu_interpreter_run(in, block.first, columns);
+            row++;
+        } else {
+            block_run(in, &block);
+            row += block.rows;
+        }
+    }
 }
 
 void weir_cpu_interpreter_run(weir_cpu_interpreter_t *in, uint64_t first, uint64_t count)

@@ -296,11 +296,12 @@ static weir_expression_t expression_of(const weir_instruction_t *instructions, u
 static void matmul_applies_its_epilogue(void **state)
 {
     (void)state;
-    // y0 = relu(A B + bias) + residual, y1 = A B * column
+    // y0 = relu(A B + bias) + residual, y1 = A B * column, y2 = y1 < residual
     static const weir_instruction_t program[] = {DO(ANCHOR, WEIR_F32), LOAD(0, WEIR_F32),
         DO(ADD, WEIR_F32, .a = 0, .b = 1), DO(RELU, WEIR_F32, .a = 2), LOAD(1, WEIR_F32),
-        DO(ADD, WEIR_F32, .a = 3, .b = 4), LOAD(2, WEIR_F32), DO(MUL, WEIR_F32, .a = 0, .b = 6)};
-    static const uint16_t outputs[] = {5, 7};
+        DO(ADD, WEIR_F32, .a = 3, .b = 4), LOAD(2, WEIR_F32), DO(MUL, WEIR_F32, .a = 0, .b = 6),
+        DO(LT, WEIR_BOOL, .a = 7, .b = 4)};
+    static const uint16_t outputs[] = {5, 7, 8};
     for (int turn = 0; turn < 4; turn++) {
         const int64_t m = turn < 2 ? 31 : 250, n = turn % 2 ? 300 : 600, k = turn < 2 ? 600 : 20;
         bench_t bench;
@@ -308,6 +309,7 @@ static void matmul_applies_its_epilogue(void **state)
         float *a = floats((size_t)(m * k)), *b = floats((size_t)(k * n)), *bias = floats((size_t)n);
         float *residual = floats((size_t)(m * n)), *column = floats((size_t)m);
         float *y0 = floats((size_t)(m * n)), *y1 = floats((size_t)(m * n));
+        unsigned char *y2 = test_malloc((size_t)(m * n));
         input_add(&bench, WEIR_F32, a, DIMS(m, k));
         input_add(&bench, WEIR_F32, b, DIMS(k, n))->flags = WEIR_TENSOR_CONSTANT;
         input_add(&bench, WEIR_F32, bias, DIMS(n));
@@ -315,7 +317,8 @@ static void matmul_applies_its_epilogue(void **state)
         input_add(&bench, WEIR_F32, column, DIMS(m, 1));
         output_add(&bench, WEIR_F32, y0, DIMS(m, n));
         output_add(&bench, WEIR_F32, y1, DIMS(m, n));
-        const weir_expression_t epilogue = expression_of(program, COUNT(program), 2, 3, outputs, 2);
+        output_add(&bench, WEIR_BOOL, y2, DIMS(m, n));
+        const weir_expression_t epilogue = expression_of(program, COUNT(program), 2, 3, outputs, 3);
         bench.node.epilogue = &epilogue;
         bench_run_all(&bench);
         for (int64_t i = 0; i < m; i++)
@@ -326,6 +329,7 @@ static void matmul_applies_its_epilogue(void **state)
                 const double relu = fmax(0, sum + (double)bias[j]);
                 assert_near((double)y0[i * n + j], relu + (double)residual[i * n + j], 1e-4, "y0");
                 assert_near((double)y1[i * n + j], sum * (double)column[i], 1e-4, "y1");
+                assert_int_equal(y2[i * n + j], y1[i * n + j] < residual[i * n + j]);
             }
         test_free(a);
         test_free(b);
@@ -334,6 +338,7 @@ static void matmul_applies_its_epilogue(void **state)
         test_free(column);
         test_free(y0);
         test_free(y1);
+        test_free(y2);
     }
 }
 
