@@ -22,47 +22,62 @@ void weir__zone_init(weir__zone_t *zone, weir__heap_t *heap, uint64_t limit_byte
     *zone = (weir__zone_t){.heap = heap, .limit_bytes = limit_bytes};
 }
 
+void weir__zone_drop(weir__heap_t *heap, weir__zone_chunk_t *blocks)
+{
+    while (blocks) {
+        weir__zone_chunk_t *next = blocks->next;
+        weir__heap_free(heap, blocks);
+        blocks = next;
+    }
+}
+
 void weir__zone_free(weir__zone_t *zone)
 {
-    while (zone->chunks) {
-        weir__zone_chunk_t *next = zone->chunks->next;
-        weir__heap_free(zone->heap, zone->chunks);
-        zone->chunks = next;
-    }
-    zone->used_bytes = 0;
+    weir__zone_drop(zone->heap, weir__zone_leave(zone));
 }
 
 weir__zone_chunk_t *weir__zone_leave(weir__zone_t *zone)
 {
-    weir__zone_chunk_t **largest = &zone->chunks;
-    for (weir__zone_chunk_t **link = &zone->chunks; *link; link = &(*link)->next)
-        if ((*link)->capacity_bytes > (*largest)->capacity_bytes)
-            largest = link;
-    weir__zone_chunk_t *block = *largest;
-    if (block)
-        *largest = block->next;
-    weir__zone_free(zone);
-    return block;
+    weir__zone_chunk_t *blocks = zone->chunks;
+    weir__zone_drop(zone->heap, zone->spare);
+    zone->chunks = zone->spare = NULL;
+    zone->used_bytes = 0;
+    return blocks;
 }
 
-void weir__zone_adopt(weir__zone_t *zone, weir__zone_chunk_t *block)
+void weir__zone_adopt(weir__zone_t *zone, weir__zone_chunk_t *blocks)
 {
-    if (!block)
-        return;
-    block->used_bytes = 0;
-    block->next = zone->chunks;
-    zone->chunks = block;
+    zone->spare = blocks;
 }
 
-void weir__zone_drop(weir__heap_t *heap, weir__zone_chunk_t *block)
+// A chunk for one large block goes behind the head, which may still have room.
+static void put_chunk(weir__zone_t *zone, weir__zone_chunk_t *chunk, bool behind)
 {
-    weir__heap_free(heap, block);
+    weir__zone_chunk_t **link = behind ? &zone->chunks->next : &zone->chunks;
+    chunk->next = *link;
+    *link = chunk;
+}
+
+static weir__zone_chunk_t *take_spare(weir__zone_t *zone, uint64_t bytes)
+{
+    for (weir__zone_chunk_t **link = &zone->spare; *link; link = &(*link)->next)
+        if ((*link)->capacity_bytes >= bytes) {
+            weir__zone_chunk_t *chunk = *link, *head = zone->chunks;
+            *link = chunk->next;
+            chunk->used_bytes = 0;
+            put_chunk(zone, chunk,
+                head && head->capacity_bytes - head->used_bytes > chunk->capacity_bytes - bytes);
+            return chunk;
+        }
+    return NULL;
 }
 
 static weir__zone_chunk_t *add_chunk(weir__zone_t *zone, uint64_t bytes)
 {
-    weir__zone_chunk_t *head = zone->chunks;
+    weir__zone_chunk_t *head = zone->chunks, *spare = take_spare(zone, bytes);
     uint64_t capacity = FIRST_CHUNK_BYTES;
+    if (spare)
+        return spare;
     if (head && head->capacity_bytes >= FIRST_CHUNK_BYTES)
         capacity = WEIR_MIN(head->capacity_bytes * 2, LARGEST_CHUNK_BYTES);
     bool own = bytes > capacity / 2;
@@ -72,14 +87,7 @@ static weir__zone_chunk_t *add_chunk(weir__zone_t *zone, uint64_t bytes)
     if (!chunk)
         return NULL;
     *chunk = (weir__zone_chunk_t){.capacity_bytes = capacity};
-    // A chunk made for one large block goes behind the head, which may still have room.
-    if (own && head) {
-        chunk->next = head->next;
-        head->next = chunk;
-    } else {
-        chunk->next = head;
-        zone->chunks = chunk;
-    }
+    put_chunk(zone, chunk, own && head);
     return chunk;
 }
 

@@ -13,6 +13,7 @@ typedef struct weir__zone_chunk weir__zone_chunk_t;
 typedef struct weir__zone {
     weir__heap_t *heap;
     weir__zone_chunk_t *chunks;
+    weir__zone_chunk_t *spare; // adopted, not in use yet
     uint64_t used_bytes;
     uint64_t limit_bytes; // 0: none
     bool refused;         // something was not given because of limit_bytes
@@ -21,12 +22,12 @@ typedef struct weir__zone {
 void weir__zone_init(weir__zone_t *zone, weir__heap_t *heap, uint64_t limit_bytes);
 void weir__zone_free(weir__zone_t *zone);
 
-// For zones that follow one another: the largest block of one, for the next to begin with, whose
-// pages are there and warm. leave() frees the rest; the block is the caller's, to be adopted by a
-// new zone of the same heap or dropped. NULL is a block that is not there.
+// For zones that follow one another: the blocks that one used, for the next to use first: their
+// pages are there. They are the caller's, to be adopted by a new zone of the same heap or dropped.
+// NULL: none.
 weir__zone_chunk_t *weir__zone_leave(weir__zone_t *zone);
-void weir__zone_adopt(weir__zone_t *zone, weir__zone_chunk_t *block);
-void weir__zone_drop(weir__heap_t *heap, weir__zone_chunk_t *block);
+void weir__zone_adopt(weir__zone_t *zone, weir__zone_chunk_t *blocks);
+void weir__zone_drop(weir__heap_t *heap, weir__zone_chunk_t *blocks);
 
 // Zeroed, 16-byte aligned (blocks of 64 bytes and more: 64). NULL: no memory or over the limit.
 void *weir__zone_alloc(weir__zone_t *zone, uint64_t bytes);

@@ -99,7 +99,7 @@ static bool moves(const weir_session_t *session, const weir__spec_t *spec)
     return false;
 }
 
-// The arena keeps what is in it: a child grows it in the middle of a run.
+// For a child, which grows it in the middle of a run, the arena keeps what is in it.
 static weir_status_t grow_memory(weir_session_t *session, const weir__spec_t *spec)
 {
     weir__heap_t *heap = &session->runtime->heap;
@@ -111,7 +111,7 @@ static weir_status_t grow_memory(weir_session_t *session, const weir__spec_t *sp
                 "no memory for the session's arena of %llu bytes: send smaller inputs or raise "
                 "limits.peak_bytes",
                 (unsigned long long)bytes);
-        if (session->arena_bytes)
+        if (session->arena_bytes && spec->depth)
             memcpy(arena, session->arena, session->arena_bytes);
         weir__heap_free(heap, session->arena);
         session->arena = arena;

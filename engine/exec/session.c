@@ -90,14 +90,17 @@ void weir_session_describe(const weir_session_t *session, weir_session_info_t *o
 static weir_status_t find_root(
     weir_session_t *session, const weir_value_t *inputs, weir__bound_t **out_bound)
 {
-    for (uint32_t i = 0; i < session->bound_count; i++) {
-        if (!weir__spec_fits(session->bounds[i].spec, inputs))
+    if (session->bound_count && weir__spec_fits(session->bounds[0].spec, inputs)) {
+        *out_bound = &session->bounds[0];
+        return NULL;
+    }
+    const uint64_t hash = weir__spec_hash(session->plan, inputs);
+    for (uint32_t i = 1; i < session->bound_count; i++) {
+        if (session->bounds[i].hash != hash || !weir__spec_fits(session->bounds[i].spec, inputs))
             continue;
         weir__bound_t found = session->bounds[i];
-        if (i) {
-            memmove(&session->bounds[1], &session->bounds[0], i * sizeof found);
-            session->bounds[0] = found;
-        }
+        memmove(&session->bounds[1], &session->bounds[0], i * sizeof found);
+        session->bounds[0] = found;
         *out_bound = &session->bounds[0];
         return NULL;
     }
@@ -117,6 +120,7 @@ static weir_status_t find_root(
         weir__unbind(session, &session->bounds[--session->bound_count]);
     memmove(&session->bounds[1], &session->bounds[0], session->bound_count * sizeof bound);
     session->bounds[0] = bound;
+    session->bounds[0].hash = hash;
     session->bound_count++;
     *out_bound = &session->bounds[0];
     // Another session of the plan, or this one long ago, may have made it: then it only was bound.

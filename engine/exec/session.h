@@ -31,6 +31,7 @@ typedef struct weir__patch {
 
 typedef struct weir__bound {
     weir__spec_t *spec;       // one reference
+    uint64_t hash;            // of a root: weir__spec_hash() of its inputs
     uint64_t epoch;           // the session's memory that its pointers were made for
     weir_tensor_t *tensors;   // [spec->tensor_count]
     weir_binding_t *bindings; // [spec->binding_count]

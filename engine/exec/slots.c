@@ -2,13 +2,18 @@
 #include "engine/exec/maker.h"
 
 #include "engine/base/size.h"
+#include <stddef.h>
 #include <string.h>
 
 static void fill_slot(
     weir__slot_t *slot, weir__slot_kind_t kind, const weir__type_t *type, uint32_t format)
 {
+    memset(slot, 0, offsetof(weir__slot_t, type));
     slot->kind = kind;
-    slot->type = *type;
+    slot->type.dtype = type->dtype;
+    slot->type.rank = type->rank;
+    if (type->rank > 0)
+        memcpy(slot->type.dims, type->dims, (size_t)type->rank * sizeof type->dims[0]);
     slot->format = format;
     slot->root = slot;
     slot->made_by = UINT32_MAX;
@@ -21,7 +26,7 @@ static void fill_slot(
 weir__slot_t *weir__maker_new_slot(
     weir__maker_t *maker, weir__slot_kind_t kind, const weir__type_t *type, uint32_t format)
 {
-    weir__slot_t *slot = weir__zone_alloc(&maker->spec->zone, sizeof *slot);
+    weir__slot_t *slot = weir__zone_raw(&maker->spec->zone, sizeof *slot); // fill_slot() sets it
     if (!slot)
         return NULL;
     fill_slot(slot, kind, type, format);

@@ -25,7 +25,6 @@ typedef enum weir__slot_kind {
 // its own makes, or reads, has a slot for each place where it is needed.
 typedef struct weir__slot {
     weir__slot_kind_t kind;
-    weir__type_t type; // concrete
     uint32_t format;
     uint64_t count, bytes;
     struct weir__slot *root; // whose memory it shares; itself when it has its own
@@ -42,6 +41,7 @@ typedef struct weir__slot {
     uint32_t last_member;           // in its last step, when that is a launch: the last to read it
     bool pinned;                    // of a root: in use until the end
     bool placed;
+    weir__type_t type; // concrete; last, so that dims past the rank are never touched
 } weir__slot_t;
 
 typedef enum weir__step_kind {
@@ -74,8 +74,7 @@ typedef struct weir__step {
     weir_node_t view;     // concrete dims, no data but constants'
     weir__slot_t **slots; // of view.inputs, then of view.outputs; of a launch: per binding
     uint32_t slot_count;
-    uint32_t first_tensor; // where its tensors (bindings) start in a session's table
-    weir_tasks_t tasks;
+    uint32_t first_tensor;                // where its tensors (bindings) start in a session's table
     uint32_t wide_phases;                 // bit p: phase p is worth more than one thread
     uint64_t scratch_bytes;               // per worker
     uint64_t shared_bytes, shared_offset; // of a launch: its scratch
@@ -90,6 +89,7 @@ typedef struct weir__step {
     uint32_t first_region, region_count;
     uint32_t target; // of a WAIT: a step of this specialization; UINT32_MAX: all of its parents
     uint64_t point;  // how many operations the device has been given after it; of a WAIT: awaited
+    weir_tasks_t tasks;
 } weir__step_t;
 
 #define WEIR__FRAMES_MAX 40
@@ -137,7 +137,7 @@ struct weir__spec {
     uint32_t wait_count;
     weir__spec_t *children; // under the cache's lock; newest first
     uint32_t child_count;
-    weir__spec_t *next; // in the cache's list, or among its parent's children
+    weir__spec_t *next; // among its parent's children
 };
 
 // Makes the specialization for these inputs (checked against the model already).
@@ -180,6 +180,8 @@ weir__slot_t *const *weir__spec_constants(const weir_plan_t *plan);
 // slots.c. false: no memory.
 bool weir__slots_of_constants(
     const weir__graph_t *graph, weir__zone_t *zone, weir__slot_t **out_slots);
+// Of the dims that a specialization is found by.
+uint64_t weir__spec_hash(const weir_plan_t *plan, const weir_value_t *inputs);
 // Does the specialization fit these inputs?
 bool weir__spec_fits(const weir__spec_t *spec, const weir_value_t *inputs);
 

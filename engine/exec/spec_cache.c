@@ -3,6 +3,7 @@
 // One lock, taken only when a session meets shapes that it did not just run.
 #include "engine/exec/spec.h"
 
+#include "engine/base/hash.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -14,7 +15,10 @@
 struct weir__spec_cache {
     weir__heap_t *heap;
     pthread_mutex_t lock;
-    weir__spec_t *newest;
+    // Of specializations for inputs, most recently used first. The hashes lie together, because
+    // what is looked for is mostly not there, and the specializations are far from the processor.
+    uint64_t hashes[SPECS_MAX + 1];
+    weir__spec_t *specs[SPECS_MAX + 1];
     uint32_t count;
     _Atomic(weir__zone_chunk_t *) spare; // of a specialization that is gone
     weir__zone_t zone;                   // of `constants`
@@ -23,11 +27,8 @@ struct weir__spec_cache {
 
 static void free_cache(struct weir__spec_cache *cache)
 {
-    while (cache->newest) {
-        weir__spec_t *spec = cache->newest;
-        cache->newest = spec->next;
-        weir__spec_release(spec);
-    }
+    for (uint32_t i = 0; i < cache->count; i++)
+        weir__spec_release(cache->specs[i]);
     weir__zone_drop(cache->heap, atomic_load(&cache->spare));
     pthread_mutex_destroy(&cache->lock);
     weir__zone_free(&cache->zone);
@@ -104,17 +105,49 @@ static bool has_contents(
     return true;
 }
 
-// Finds in the list and moves to its front; the result has one more reference. Under the lock.
-static weir__spec_t *find(weir__spec_t **list, const weir_value_t *inputs,
-    const weir__spec_t *parent, const void *const *contents)
+uint64_t weir__spec_hash(const weir_plan_t *plan, const weir_value_t *inputs)
 {
-    for (weir__spec_t **link = list; *link; link = &(*link)->next) {
+    uint64_t hash = 0;
+    for (uint32_t i = 0; i < plan->model->graph->main.input_count; i++)
+        hash = weir__hash64(
+            inputs[i].dims, inputs[i].rank * sizeof inputs[i].dims[0], hash ^ inputs[i].rank);
+    return hash;
+}
+
+// Puts a root in front; `from` is where it was. Under the lock.
+static void put_first(
+    struct weir__spec_cache *cache, uint32_t from, uint64_t hash, weir__spec_t *spec)
+{
+    memmove(&cache->hashes[1], &cache->hashes[0], from * sizeof cache->hashes[0]);
+    memmove(&cache->specs[1], &cache->specs[0], from * sizeof(weir__spec_t *));
+    cache->hashes[0] = hash;
+    cache->specs[0] = spec;
+}
+
+// The results of both have one more reference. Under the lock.
+static weir__spec_t *find_root(
+    struct weir__spec_cache *cache, uint64_t hash, const weir_value_t *inputs)
+{
+    for (uint32_t i = 0; i < cache->count; i++) {
+        if (cache->hashes[i] != hash || !weir__spec_fits(cache->specs[i], inputs))
+            continue;
+        weir__spec_t *spec = cache->specs[i];
+        put_first(cache, i, hash, spec);
+        weir__spec_retain(spec);
+        return spec;
+    }
+    return NULL;
+}
+
+static weir__spec_t *find_child(weir__spec_t *parent, const void *const *contents)
+{
+    for (weir__spec_t **link = &parent->children; *link; link = &(*link)->next) {
         weir__spec_t *spec = *link;
-        if (parent ? !has_contents(spec, parent, contents) : !weir__spec_fits(spec, inputs))
+        if (!has_contents(spec, parent, contents))
             continue;
         *link = spec->next;
-        spec->next = *list;
-        *list = spec;
+        spec->next = parent->children;
+        parent->children = spec;
         weir__spec_retain(spec);
         return spec;
     }
@@ -147,9 +180,9 @@ static weir__spec_t *drop_descendants(struct weir__spec_cache *cache)
 {
     weir__spec_t *root = NULL;
     uint32_t count = 0;
-    for (weir__spec_t *spec = cache->newest; spec; spec = spec->next) {
-        count += count_descendants(spec);
-        root = spec->children ? spec : root;
+    for (uint32_t i = 0; i < cache->count; i++) {
+        count += count_descendants(cache->specs[i]);
+        root = cache->specs[i]->children ? cache->specs[i] : root;
     }
     if (!root || count <= DESCENDANTS_MAX)
         return NULL;
@@ -157,14 +190,38 @@ static weir__spec_t *drop_descendants(struct weir__spec_cache *cache)
     return drop_oldest(&root->children);
 }
 
+// Takes one more reference; what goes for it is the caller's to release, outside the lock. Under
+// the lock.
+static weir__spec_t *keep_root(struct weir__spec_cache *cache, uint64_t hash, weir__spec_t *made)
+{
+    weir__spec_retain(made);
+    put_first(cache, cache->count, hash, made);
+    if (cache->count < SPECS_MAX) {
+        cache->count++;
+        return NULL;
+    }
+    return cache->specs[SPECS_MAX];
+}
+
+static weir__spec_t *keep_child(weir__spec_t *parent, weir__spec_t *made)
+{
+    weir__spec_retain(made);
+    made->next = parent->children;
+    parent->children = made;
+    if (parent->child_count < CHILDREN_MAX) {
+        parent->child_count++;
+        return NULL;
+    }
+    return drop_oldest(&parent->children);
+}
+
 weir_status_t weir__spec_get(weir_plan_t *plan, const weir_value_t *inputs, weir__spec_t *parent,
     const void *const *contents, weir__spec_t **out_spec, bool *out_made)
 {
     struct weir__spec_cache *cache = plan->specs;
-    weir__spec_t **list = parent ? &parent->children : &cache->newest;
-    uint32_t *count = parent ? &parent->child_count : &cache->count;
+    const uint64_t hash = parent ? 0 : weir__spec_hash(plan, inputs);
     pthread_mutex_lock(&cache->lock);
-    *out_spec = find(list, inputs, parent, contents);
+    *out_spec = parent ? find_child(parent, contents) : find_root(cache, hash, inputs);
     pthread_mutex_unlock(&cache->lock);
     *out_made = *out_spec == NULL;
     if (*out_spec)
@@ -173,17 +230,9 @@ weir_status_t weir__spec_get(weir_plan_t *plan, const weir_value_t *inputs, weir
     weir__spec_t *made;
     WEIR_TRY(parent ? weir__spec_create_child(parent, contents, &made)
                     : weir__spec_create(plan, inputs, &made));
-    weir__spec_t *dropped = NULL, *also_dropped = NULL;
-    weir__spec_retain(made);
     pthread_mutex_lock(&cache->lock);
-    made->next = *list;
-    *list = made;
-    if (++*count > (parent ? CHILDREN_MAX : SPECS_MAX)) {
-        dropped = drop_oldest(list);
-        --*count;
-    }
-    if (parent)
-        also_dropped = drop_descendants(cache);
+    weir__spec_t *dropped = parent ? keep_child(parent, made) : keep_root(cache, hash, made);
+    weir__spec_t *also_dropped = parent ? drop_descendants(cache) : NULL;
     pthread_mutex_unlock(&cache->lock);
     weir__spec_release(dropped);
     weir__spec_release(also_dropped);

@@ -3,6 +3,7 @@
 
 #include "engine/base/size.h"
 #include "engine/plan/fuse.h"
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -316,9 +317,42 @@ static weir_status_t visit(weir__maker_t *maker, const weir__plan_node_t *node, 
     return number == slice->last ? weir__maker_launch(maker, slice) : NULL;
 }
 
+// Between two new shapes a model runs, which leaves nothing of the plan near the processor, and the
+// walk would wait for each piece of it in turn. Asked for all at once they come in parallel.
+static void fetch_plan(const weir__spec_t *spec, const weir__plan_region_t *region)
+{
+    for (uint32_t i = 0; i < region->node_count; i++) {
+        const weir__plan_node_t *node = &region->nodes[i];
+        if (node->anchor) {
+            __builtin_prefetch(node->anchor);
+            __builtin_prefetch(&node->anchor->attributes);
+        }
+        __builtin_prefetch(node->inputs);
+        __builtin_prefetch(node->outputs);
+        __builtin_prefetch(node->body ? node->body : node->epilogue);
+        __builtin_prefetch(node->packed);
+    }
+    for (uint32_t i = 0; i < region->node_count; i++) {
+        const weir__plan_node_t *node = &region->nodes[i];
+        const weir_expression_t *code = node->body ? node->body : node->epilogue;
+        if (node->anchor)
+            __builtin_prefetch(node->anchor->attributes);
+        if (code)
+            __builtin_prefetch(code->instructions);
+        for (uint32_t j = 0; j < node->input_count; j++) {
+            const char *slot = node->inputs[j] == WEIR__NONE
+                                   ? NULL
+                                   : (const char *)spec->slot_of_value[node->inputs[j]];
+            for (size_t at = 0; slot && at <= offsetof(weir__slot_t, type.dims[0]); at += 64)
+                __builtin_prefetch(slot + at);
+        }
+    }
+}
+
 static weir_status_t walk(weir__maker_t *maker)
 {
     weir__spec_t *spec = maker->spec;
+    fetch_plan(spec, spec->frames[spec->frame_count - 1].region);
     operands_t *operands = weir__heap_alloc(&maker->plan->runtime->heap, sizeof *operands);
     if (!operands)
         return weir__status_no_memory();
@@ -528,6 +562,9 @@ static void free_launch(const weir__spec_t *spec, const weir__step_t *step)
 
 static void free_spec(weir__spec_t *spec)
 {
+    for (uint32_t i = 0; i < spec->step_count; i++) // far away: all at once, as in fetch_plan()
+        if (spec->steps[i].state)
+            __builtin_prefetch((const char *)spec->steps[i].state - 64);
     for (uint32_t i = 0; i < spec->step_count; i++) {
         weir__step_t *step = &spec->steps[i];
         if (step->kind == WEIR__STEP_LAUNCH)

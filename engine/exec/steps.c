@@ -3,6 +3,7 @@
 
 #include "engine/base/size.h"
 #include "engine/exec/cost.h"
+#include <stddef.h>
 #include <string.h>
 
 weir__step_t *weir__maker_new_step(weir__maker_t *maker, weir__step_kind_t kind)
@@ -23,7 +24,9 @@ weir__step_t *weir__maker_new_step(weir__maker_t *maker, weir__step_kind_t kind)
         spec->step_capacity = (uint32_t)capacity;
     }
     weir__step_t *step = &spec->steps[spec->step_count++];
-    *step = (weir__step_t){.kind = kind};
+    memset(step, 0, offsetof(weir__step_t, tasks)); // whoever makes tasks sets those
+    step->kind = kind;
+    step->tasks.phase_count = 0;
     return step;
 }
 
@@ -88,11 +91,10 @@ weir_status_t weir__maker_kernel_step(
     weir__slot_t **slots = weir__zone_raw(&spec->zone, slot_bytes);
     if (!step || !tensors || !slots)
         return weir__status_no_memory();
-    *step = (weir__step_t){.kind = WEIR__STEP_KERNEL,
-        .node = node,
-        .slots = slots,
-        .slot_count = count,
-        .first_tensor = spec->tensor_count};
+    step->node = node;
+    step->slots = slots;
+    step->slot_count = count;
+    step->first_tensor = spec->tensor_count;
     spec->tensor_count += count;
     for (uint32_t i = 0; i < node->input_count; i++) {
         slots[i] = inputs[i];

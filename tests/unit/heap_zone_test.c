@@ -178,6 +178,44 @@ static void zone_blocks_are_their_own(void **state)
     weir__zone_free(&zone); // again: nothing
 }
 
+// Goal:   a zone that takes over the blocks of another needs no memory of its own for as much,
+// clears
+//         what it gives out, and keeps only what it used.
+// Method: what the heap holds, for small and large pieces.
+static void zone_goes_on_in_the_blocks_of_another(void **state)
+{
+    (void)state;
+    weir__heap_t heap;
+    weir__zone_t zone;
+    weir__heap_init(&heap, NULL, 0);
+    weir__zone_chunk_t *blocks = NULL;
+    uint64_t held = 0;
+    for (int round = 0; round < 3; round++) {
+        weir__zone_init(&zone, &heap, 0);
+        weir__zone_adopt(&zone, blocks);
+        for (int i = 0; i < 200; i++) {
+            uint64_t bytes = i == 50 ? 60000 : 100;
+            unsigned char *piece = weir__zone_alloc(&zone, bytes);
+            assert_non_null(piece);
+            for (uint64_t at = 0; at < bytes; at++)
+                assert_int_equal(piece[at], 0);
+            memset(piece, 0xff, bytes);
+        }
+        if (round)
+            assert_int_equal(atomic_load(&heap.peak_bytes), held);
+        held = atomic_load(&heap.now_bytes);
+        blocks = weir__zone_leave(&zone);
+        assert_int_equal(zone.used_bytes, 0);
+    }
+    weir__zone_init(&zone, &heap, 0);
+    weir__zone_adopt(&zone, blocks);
+    assert_non_null(weir__zone_alloc(&zone, 100));
+    blocks = weir__zone_leave(&zone);
+    assert_true(atomic_load(&heap.now_bytes) < held);
+    weir__zone_drop(&heap, blocks);
+    assert_int_equal(atomic_load(&heap.now_bytes), 0);
+}
+
 // Goal:   a zone stops at its limit, at the heap's, and at impossible sizes; what is there stays.
 static void zone_keeps_its_limit(void **state)
 {
@@ -212,6 +250,7 @@ int main(void)
         cmocka_unit_test(heap_refuses_overflow),
         cmocka_unit_test(heap_is_thread_safe),
         cmocka_unit_test(zone_blocks_are_their_own),
+        cmocka_unit_test(zone_goes_on_in_the_blocks_of_another),
         cmocka_unit_test(zone_keeps_its_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
