@@ -324,21 +324,19 @@ static weir__job_t *take_job(weir__team_t *team)
     return job;
 }
 
-// One that is awake, else one that sleeps.
-static void wake_one(weir__team_t *team)
+// Claims one that is awake, else one that sleeps: it is returned, to be woken.
+static worker_t *claim_one(weir__team_t *team)
 {
     bool asleep = false;
     for (uint32_t i = 0; i < team->worker_count; i++) {
         unsigned looking = LOOKING;
         if (atomic_compare_exchange_strong(&team->workers[i].state, &looking, RUNNING))
-            return;
+            return NULL;
     }
     for (uint32_t i = 0; i < team->worker_count; i++)
-        if (claim(&team->workers[i], RUNNING, &asleep)) {
-            if (asleep)
-                weir__futex_wake(&team->workers[i].state, 1);
-            return;
-        }
+        if (claim(&team->workers[i], RUNNING, &asleep))
+            return asleep ? &team->workers[i] : NULL;
+    return NULL;
 }
 
 void weir__team_post(weir__team_t *team, weir__job_t *job)
@@ -353,9 +351,13 @@ void weir__team_post(weir__team_t *team, weir__job_t *job)
     // Sequentially consistent, as is the worker's "park, then look again": one of the two sees the
     // other.
     atomic_fetch_add(&team->queued, 1);
-    // Under the lock: once the job can be taken it may end, and the team with it.
-    wake_one(team);
+    // Under the lock: once the job can be taken it may end, and the team with it. Woken without it:
+    // whoever is woken wants it at once, and would sleep again. The one that is claimed is asleep
+    // until then, and where it is not, the kernel only looks for sleepers at an address.
+    worker_t *asleep = claim_one(team);
     pthread_mutex_unlock(&team->queue_lock);
+    if (asleep)
+        weir__futex_wake(&asleep->state, 1);
 }
 
 static void drain_jobs(worker_t *worker)

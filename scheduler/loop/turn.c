@@ -435,6 +435,7 @@ static void carry_out(weir_scheduler_t *scheduler, weir__command_t *command)
 
 static void finish_command(weir_scheduler_t *scheduler, weir__command_t *command)
 {
+    scheduler->now_ns = weir_now_ns();
     carry_out(scheduler, command);
     for (uint32_t i = 0; i < command->sample_count; i++)
         free(command->samples[i].key);
@@ -581,14 +582,14 @@ static void tell_drained(weir_scheduler_t *scheduler)
         scheduler->drained_fn(scheduler->drained_user_data);
 }
 
+// The clock is read where there is something to do, and once for all the rest.
 static bool pass(weir_scheduler_t *scheduler)
 {
-    scheduler->now_ns = weir_now_ns();
     bool worked = take_ended(scheduler);
     worked |= take_submitted(scheduler);
+    scheduler->now_ns = weir_now_ns();
     worked |= go_on_with_states(scheduler);
     worked |= weir__loader_take(scheduler);
-    scheduler->now_ns = weir_now_ns();
     if (scheduler->held_due_ns <= scheduler->now_ns) {
         expire_held(scheduler, false);
         worked = true; // a command may have waited for those
@@ -624,7 +625,10 @@ void weir__turn(weir_scheduler_t *scheduler)
     atomic_store_explicit(&scheduler->sleeping, 0, memory_order_relaxed);
     atomic_store_explicit(&scheduler->thread, (unsigned long)pthread_self(), memory_order_relaxed);
     for (uint32_t i = 0; i < PASSES_MAX; i++) {
-        if (pass(scheduler))
+        // What follows from it: mostly nothing that a further pass would find.
+        if (pass(scheduler) &&
+            (weir__turn_is_wanted(scheduler) || scheduler->later || scheduler->chores ||
+                weir__turn_due(scheduler) <= scheduler->now_ns))
             continue;
         if (scheduler->stages_wanted)
             weir__stage_fill(scheduler);
@@ -646,7 +650,7 @@ bool weir__turn_is_wanted(weir_scheduler_t *scheduler)
 bool weir__turn_rest(weir_scheduler_t *scheduler)
 {
     // A put that does not see `sleeping` comes before this fence, and is seen here.
-    atomic_store(&scheduler->sleeping, 1);
+    atomic_store_explicit(&scheduler->sleeping, 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
     bool rest = !weir__turn_is_wanted(scheduler);
     if (!rest)
