@@ -10,6 +10,20 @@ void weir__settle_mark(weir__core_t *core, uint32_t instance)
     core->instances[instance].settling = 1;
 }
 
+// What a batch that ran to its end took, also where all of its rows have ended early: that is when
+// there is most to learn. One that was stopped, as nobody waited for it any more, took that long
+// at least: where the machine became slower there may be none but those.
+static void learn(weir__core_t *core, const weir__instance_t *it)
+{
+    weir__curve_t *curve = weir__place_curve(core, it->lane, it->device);
+    uint64_t elapsed_ns = core->now_ns - it->started_ns;
+    int stopped = it->code == WEIR_CANCELLED || it->code == WEIR_DEADLINE_EXCEEDED;
+    if (it->code != WEIR_OK && !(stopped && elapsed_ns > weir__curve_mean(curve, it->rows)))
+        return;
+    weir__curve_learn(curve, it->rows, elapsed_ns);
+    core->lanes[it->lane].learned_ns = core->now_ns;
+}
+
 weir_code_t weir__settle_done(weir__core_t *core, const weir__core_event_t *event)
 {
     uint32_t instance = (uint32_t)event->batch & 0xFFFFFFu;
@@ -26,11 +40,8 @@ weir_code_t weir__settle_done(weir__core_t *core, const weir__core_event_t *even
     if (!(WEIR__MUTANT(5) && it->code != WEIR_OK))
         device->busy_count--;
     core->team_busy[it->team]--;
+    learn(core, it);
     if (it->code == WEIR_OK) {
-        // Also where all of its rows have ended early: that is when there is most to learn.
-        weir__curve_learn(
-            weir__place_curve(core, it->lane, it->device), it->rows, core->now_ns - it->started_ns);
-        core->lanes[it->lane].learned_ns = core->now_ns;
         it->batch_state = WEIR__BATCH_ENDED_WELL;
         weir__device_right(core, it->device);
     } else {

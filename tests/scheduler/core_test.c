@@ -374,6 +374,43 @@ static void tickets_are_told_apart(void **state)
     assert_non_null(find(bench, WEIR__ACTION_STOP));
 }
 
+// Goal:   a machine that has become so slow that every batch is stopped, its rows being late, is
+//         known to be slow: requests that cannot be in time are refused.
+static void stopped_batches_are_learned_from(void **state)
+{
+    bench_t *bench = *state;
+    teach(bench);
+    weir__core_curve_t before, after;
+    assert_true(weir__core_curve(bench->core, 0, 1, 0, 0, 0, &before));
+    int refused = 0;
+    for (uint32_t i = 1; i < 20 && !refused; i++) { // it takes 6 ms instead of 2
+        step(bench, arrival(ticket(i, 0), bench->now_ns + 3 * MS));
+        refused = find(bench, WEIR__ACTION_REFUSE) != NULL;
+        if (refused)
+            break;
+        uint64_t batch = find(bench, WEIR__ACTION_DISPATCH)->batch;
+        bench->now_ns += 3 * MS;
+        step(bench, (weir__core_event_t){.kind = WEIR__EVENT_TIMER});
+        assert_non_null(find(bench, WEIR__ACTION_STOP));
+        bench->now_ns += 3 * MS;
+        step(bench, done(batch, WEIR_CANCELLED, 0));
+        step(bench, idle(0));
+    }
+    assert_true(refused);
+    assert_true(weir__core_curve(bench->core, 0, 1, 0, 0, 0, &after));
+    assert_true(after.mean_ns[0] > before.mean_ns[0]);
+    // One that was stopped early says nothing.
+    bench->now_ns += 100 * MS;
+    step(bench, arrival(ticket(99, 0), WEIR__CORE_NEVER));
+    uint64_t batch = find(bench, WEIR__ACTION_DISPATCH)->batch;
+    step(bench, (weir__core_event_t){.kind = WEIR__EVENT_CANCEL, .ticket = ticket(99, 0)});
+    assert_true(weir__core_curve(bench->core, 0, 1, 0, 0, 0, &before));
+    bench->now_ns += 1;
+    step(bench, done(batch, WEIR_CANCELLED, 0));
+    assert_true(weir__core_curve(bench->core, 0, 1, 0, 0, 0, &after));
+    assert_memory_equal(&before, &after, sizeof before);
+}
+
 // Goal:   the drain refuses what comes, answers what is there, and says when it is over.
 static void drain_ends(void **state)
 {
@@ -691,6 +728,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(loss_is_survived_once, setup, teardown),
         cmocka_unit_test_setup_teardown(hangs_are_noticed, setup, teardown),
         cmocka_unit_test_setup_teardown(tickets_are_told_apart, setup, teardown),
+        cmocka_unit_test_setup_teardown(stopped_batches_are_learned_from, setup, teardown),
         cmocka_unit_test_setup_teardown(drain_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(versions_go_quietly, setup, teardown),
         cmocka_unit_test_setup_teardown(instances_follow_the_load, setup, teardown),
