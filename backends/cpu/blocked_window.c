@@ -158,6 +158,9 @@ weir_code_t weir_cpu_blocked_window_prepare(
     const uint64_t height = pixels ? (uint64_t)s->out_height : 0;
     state->rows = s->images * weir_cpu_blocks((uint64_t)node->outputs[0].dims[1]) * height;
     state->row_ns = pixels * (uint64_t)(s->kernel_height * s->kernel_width) / 4 + 10;
+    if (state->finish.has_program)
+        state->row_ns +=
+            pixels * WEIR_K_BLOCK * weir_cpu_program_cost_ps(&state->finish.program) / 1000;
     state->rows_per_task = WEIR_MAX(1u, WEIR_CPU_TASK_NS / state->row_ns);
     out_prepared->state = state;
     out_prepared->scratch_bytes = state->finish.program.scratch_bytes;

@@ -5,7 +5,7 @@
 #include "backends/cpu/cpu.h"
 
 // What a task should take at least, so that handing it out costs little beside it.
-#define WEIR_CPU_TASK_NS 20000u
+#define WEIR_CPU_TASK_NS 5000u
 
 // A zeroed state of `bytes`. Says why not.
 weir_code_t weir_cpu_state_alloc(

@@ -13,6 +13,7 @@
 #define PACK_PANELS 8u
 #define BLOCK_ROWS 120u
 #define FEW_ROWS 264u
+#define BLOCK_FLOATS 262144u // of B: half of an L2 cache
 
 typedef struct matmul_state {
     const weir_k_table_t *kernels;
@@ -133,31 +134,41 @@ static void batch_init(matmul_state_t *state, const weir_tensor_t *a, const weir
     }
 }
 
-// Halves the blocks until there are tasks enough, but none below some tens of microseconds. With
-// few rows all of them stay together, so that every panel of B comes from memory once and to one
-// core only.
+// Divides C into about equal blocks, and each again until there are tasks enough, but none below
+// some microseconds. A block's part of B stays in the L2 cache for the rows of its neighbours, too.
+// With few rows all of them stay together as long as there are columns to divide, so that every
+// panel of B comes from memory once and to one core only.
 static void blocks_init(matmul_state_t *state)
 {
-    const uint64_t enough = 8, small = 2000000;
+    const uint64_t enough = 16, small = 600000;
     const int has_few_rows = state->m <= FEW_ROWS;
-    uint64_t rows = has_few_rows ? FEW_ROWS : BLOCK_ROWS, columns = WEIR_CPU_BLOCK_COLUMNS;
+    const uint64_t most_columns = weir_cpu_min(
+        WEIR_CPU_BLOCK_COLUMNS, WEIR_MAX(BLOCK_FLOATS / (state->k + !state->k), WEIR_K_PANEL));
+    // A copied row of A shall be used for more than one panel.
+    const uint64_t least_columns = (state->copies_a ? 4 : has_few_rows ? 1 : 2) * WEIR_K_PANEL;
+    const uint64_t least_rows = 2 * WEIR_K_TILE_ROWS;
+    uint64_t row_parts = has_few_rows ? 1 : WEIR_DIV_UP(state->m, BLOCK_ROWS);
+    uint64_t column_parts = WEIR_DIV_UP(state->n, most_columns);
     for (;;) {
-        rows = weir_cpu_min(rows, weir_cpu_round_up(state->m, WEIR_K_TILE_ROWS));
-        columns = weir_cpu_min(columns, weir_cpu_round_up(state->n, WEIR_K_PANEL));
+        const uint64_t rows =
+            weir_cpu_round_up(WEIR_DIV_UP(state->m, WEIR_MAX(row_parts, 1u)), WEIR_K_TILE_ROWS);
+        const uint64_t columns =
+            weir_cpu_round_up(WEIR_DIV_UP(state->n, WEIR_MAX(column_parts, 1u)), WEIR_K_PANEL);
+        state->block_rows = rows;
+        state->block_columns = columns;
         state->row_blocks = rows ? WEIR_DIV_UP(state->m, rows) : 0;
         state->column_blocks = columns ? WEIR_DIV_UP(state->n, columns) : 0;
         const uint64_t tasks = state->batch_count * state->row_blocks * state->column_blocks;
         if (tasks >= enough || rows * columns * state->k < small)
-            break;
-        if (rows > 2 * WEIR_K_TILE_ROWS && !has_few_rows)
-            rows = weir_cpu_round_up(rows / 2, WEIR_K_TILE_ROWS);
-        else if (columns > (has_few_rows ? 1 : 2) * WEIR_K_PANEL)
-            columns = weir_cpu_round_up(columns / 2, WEIR_K_PANEL);
+            return;
+        const int more_rows = rows > least_rows, more_columns = columns > least_columns;
+        if (more_rows && (!has_few_rows || !more_columns))
+            row_parts = 2 * state->row_blocks;
+        else if (more_columns)
+            column_parts = 2 * state->column_blocks;
         else
-            break;
+            return;
     }
-    state->block_rows = rows;
-    state->block_columns = columns;
 }
 
 static int has_c(const weir_node_t *node)

@@ -1,10 +1,9 @@
-// "Pointwise": an expression over whole tensors, in tasks of a few tens of microseconds.
+// "Pointwise": an expression over whole tensors, in tasks of some microseconds.
 //
 // Takes f32, i32, i64 and BOOL values and any broadcasting; integer division and the other dtypes
 // are left to the next plugin.
+#include "backends/cpu/common.h"
 #include "backends/cpu/expression.h"
-
-#define TASK_NS 20000u
 
 typedef struct pointwise_state {
     weir_cpu_program_t program; // its memory lies behind the state
@@ -35,7 +34,8 @@ weir_code_t weir_cpu_pointwise_prepare(
         node->outputs[0].rank, node->outputs[0].dims);
     weir_cpu_program_append(&state->program, node, node->body, WEIR_CPU_NONE);
     weir_cpu_program_end(&state->program);
-    const uint64_t elements = (uint64_t)TASK_NS * 1000 / weir_cpu_program_cost_ps(&state->program);
+    const uint64_t elements =
+        (uint64_t)WEIR_CPU_TASK_NS * 1000 / weir_cpu_program_cost_ps(&state->program);
     state->task_elements = weir_cpu_round_up(elements, WEIR_CPU_TILE);
     out_prepared->state = state;
     out_prepared->scratch_bytes = state->program.scratch_bytes;

@@ -6,13 +6,12 @@
 // the next plugin.
 #include <string.h>
 
+#include "backends/cpu/common.h"
 #include "backends/cpu/expression.h"
-
-#define TASK_NS 20000u
 
 typedef struct rows_state {
     const weir_k_table_t *kernels;
-    uint64_t row_count, row_elements, rows_per_task;
+    uint64_t row_count, row_elements, rows_per_task, row_ns;
     uint64_t inner; // distance of a row's elements
     weir_k_softmax_t *softmax;
     float epsilon;
@@ -117,7 +116,8 @@ weir_code_t weir_cpu_rows_prepare(
     state->row_count *= state->inner;
     if (state->row_elements == 0)
         state->row_count = 0;
-    state->rows_per_task = WEIR_MAX(1u, TASK_NS / (state->row_elements + 20));
+    state->row_ns = state->row_elements / (state->is_softmax ? 2 : 4) + 20;
+    state->rows_per_task = WEIR_MAX(1u, WEIR_CPU_TASK_NS / state->row_ns);
     out_prepared->state = state;
     out_prepared->scratch_bytes = state->inner > 1 ? 2 * state->row_elements * sizeof(float) : 0;
     if (!node->prologue)
@@ -153,9 +153,7 @@ void weir_cpu_rows_tasks(const weir_node_t *node, void *opaque, weir_tasks_t *ou
 {
     const rows_state_t *state = opaque;
     (void)node;
-    out_tasks->phase_count = 1;
-    out_tasks->task_count[0] = WEIR_MAX(1u, WEIR_DIV_UP(state->row_count, state->rows_per_task));
-    out_tasks->task_cost_ns[0] = state->rows_per_task * (state->row_elements + 20);
+    weir_cpu_tasks_one(out_tasks, state->row_count, state->rows_per_task, state->row_ns);
 }
 
 weir_code_t weir_cpu_rows_run(const weir_task_t *task)

@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,30 +127,35 @@ static bool is_wanted(const weir__team_t *team, uint64_t *now_ns)
     return *now_ns - before_ns > TAKEN_NS || excess(team);
 }
 
-// Takes the next tasks of the phase: half of an even share of what is left, so that the first piece
-// is large and the last ones are small. 0: none are left.
-static uint64_t take_tasks(weir__lease_t *lease, uint64_t *out_first)
+// Takes half of what is left of a lane's part of the phase: its first piece is large, the last ones
+// are single tasks. 0: nothing is left.
+static uint64_t take_tasks(weir__lease_part_t *part, uint64_t *out_first)
 {
-    uint64_t next = atomic_load_explicit(&lease->next, memory_order_relaxed), count;
+    uint64_t next = atomic_load_explicit(&part->next, memory_order_relaxed), count;
     do {
-        if (next >= lease->task_count)
+        if (next >= part->end)
             return 0;
-        count = WEIR_MAX((lease->task_count - next) / (2ull * (lease->helper_count + 1)), 1);
+        count = WEIR_MAX((part->end - next) / 2, 1);
     } while (!atomic_compare_exchange_weak_explicit(
-        &lease->next, &next, next + count, memory_order_relaxed, memory_order_relaxed));
+        &part->next, &next, next + count, memory_order_relaxed, memory_order_relaxed));
     *out_first = next;
     return count;
 }
 
+// Its own part, then those of the others.
 static void work_on_phase(weir__lease_t *lease, uint32_t lane)
 {
-    for (uint64_t first, count; (count = take_tasks(lease, &first)) > 0;) {
-        if (atomic_load_explicit(&lease->failed, memory_order_relaxed) != WEIR_OK)
-            return;
-        weir_code_t code = lease->body(lease->user, lane, first, count);
-        unsigned none = WEIR_OK;
-        if (code != WEIR_OK)
-            atomic_compare_exchange_strong(&lease->failed, &none, (unsigned)code);
+    const uint32_t lane_count = lease->helper_count + 1;
+    for (uint32_t i = 0; i < lane_count; i++) {
+        weir__lease_part_t *part = &lease->parts[(lane + i) % lane_count];
+        for (uint64_t first, count; (count = take_tasks(part, &first)) > 0;) {
+            if (atomic_load_explicit(&lease->failed, memory_order_relaxed) != WEIR_OK)
+                return;
+            weir_code_t code = lease->body(lease->user, lane, first, count);
+            unsigned none = WEIR_OK;
+            if (code != WEIR_OK)
+                atomic_compare_exchange_strong(&lease->failed, &none, (unsigned)code);
+        }
     }
 }
 
@@ -214,7 +220,7 @@ static void serve_lease(worker_t *worker)
 void weir__lease_begin(weir__team_t *team, uint32_t max_threads, weir__lease_t *out_lease)
 {
     weir__lease_t *lease = out_lease;
-    memset(lease, 0, sizeof *lease);
+    memset(lease, 0, offsetof(weir__lease_t, parts)); // those are written at each phase
     lease->team = team;
     // One more thread than there are CPUs would make the others wait for it at each phase's end.
     uint32_t others = atomic_fetch_add(&team->computing, 1);
@@ -293,10 +299,15 @@ weir_code_t weir__lease_run(weir__lease_t *lease, uint64_t task_count,
         return task_count ? body(user, 0, 0, task_count) : WEIR_OK;
     lease->body = body;
     lease->user = user;
-    lease->task_count = task_count;
     lease->helper_count = helper_count;
     atomic_store_explicit(&lease->failed, WEIR_OK, memory_order_relaxed);
-    atomic_store_explicit(&lease->next, 0, memory_order_relaxed);
+    // About equal parts, without a product that could overflow.
+    uint64_t share = task_count / (helper_count + 1), rest = task_count % (helper_count + 1);
+    for (uint64_t lane = 0, first = 0; lane <= helper_count; lane++) {
+        atomic_store_explicit(&lease->parts[lane].next, first, memory_order_relaxed);
+        first += share + (lane < rest);
+        lease->parts[lane].end = first;
+    }
     unsigned epoch = atomic_load_explicit(&lease->epoch, memory_order_relaxed);
     set_epoch(lease, (epoch + 1) & EPOCH_MASK);
     work_on_phase(lease, 0);

@@ -49,6 +49,12 @@ void weir__team_post(weir__team_t *team, weir__job_t *job);
 
 #define WEIR__LEASE_MAX 63 // workers one run can have
 
+// What one thread of a lease has of a phase, and the others help with in the end.
+typedef struct weir__lease_part {
+    _Alignas(64) atomic_uint_fast64_t next;
+    uint64_t end;
+} weir__lease_part_t;
+
 typedef struct weir__lease {
     weir__team_t *team;
     uint32_t worker_count;             // without the caller
@@ -56,14 +62,13 @@ typedef struct weir__lease {
     // One phase. Written by the caller before `epoch` is raised.
     weir_code_t (*body)(void *user, uint32_t worker, uint64_t first, uint64_t count);
     void *user;
-    uint64_t task_count;
     uint32_t helper_count; // workers 1 to this take part
     atomic_uint epoch;
     atomic_uint sleepers;
     atomic_uint inside;  // workers in the open phase
     atomic_uint serving; // workers that have yet to leave, once it is over
     atomic_uint failed;  // the first code that was not OK
-    _Alignas(64) atomic_uint_fast64_t next;
+    weir__lease_part_t parts[WEIR__LEASE_MAX + 1];
 } weir__lease_t;
 
 // Claims up to max_threads - 1 idle workers, and no more than all leases of the team may have.
@@ -71,8 +76,9 @@ typedef struct weir__lease {
 void weir__lease_begin(weir__team_t *team, uint32_t max_threads, weir__lease_t *out_lease);
 void weir__lease_end(weir__lease_t *lease);
 
-// Runs body over [0, task_count) on the caller (worker 0) and the lease's workers (1 …), in pieces
-// that get smaller towards the end.
+// Runs body over [0, task_count) on the caller (worker 0) and the lease's workers (1 …). Each has a
+// part in order, so that the next phase finds in its cache what this one left there, and takes it
+// in pieces that get smaller; who is done helps the others.
 // Returns when all have ended: OK, or one of the codes that a body returned (the other tasks may be
 // skipped then).
 weir_code_t weir__lease_run(weir__lease_t *lease, uint64_t task_count,
