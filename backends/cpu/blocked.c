@@ -205,18 +205,28 @@ static int epilogue_fits_kernel(weir_cpu_finish_t *finish, const weir_node_t *no
             result = i;
             continue;
         }
-        const int is_first = finish->kernel.activation == WEIR_K_NO_ACTIVATION;
-        if (in->opcode == WEIR_OP_ADD && is_first && !finish->add_input &&
-            (in->a == result || in->b == result)) {
-            finish->add_input = residual_of(node, in->a == result ? in->b : in->a);
-            if (!finish->add_input)
-                return 0;
+        weir_k_finish_t *kernel = &finish->kernel;
+        const int is_last = kernel->has_scale || kernel->has_shift;
+        const int is_first = kernel->activation == WEIR_K_NO_ACTIVATION && !is_last;
+        const uint32_t other = in->a == result ? in->b : in->a;
+        const int is_binary = (in->opcode == WEIR_OP_ADD || in->opcode == WEIR_OP_MUL) &&
+                              (in->a == result || in->b == result);
+        if (is_binary && in->opcode == WEIR_OP_ADD && is_first && !finish->add_input &&
+            residual_of(node, other)) {
+            finish->add_input = residual_of(node, other);
+        } else if (is_binary && in->opcode == WEIR_OP_MUL && !is_last &&
+                   scalar_of(node, other, &kernel->scale)) {
+            kernel->has_scale = 1;
+        } else if (is_binary && in->opcode == WEIR_OP_ADD && !kernel->has_shift &&
+                   scalar_of(node, other, &kernel->shift)) {
+            kernel->has_shift = 1;
+        } else if (in->opcode == WEIR_OP_HARD_SWISH && is_first && in->a == result) {
+            kernel->activation = WEIR_K_HARD_SWISH;
         } else if (in->opcode == WEIR_OP_RELU && is_first && in->a == result) {
-            finish->kernel.activation = WEIR_K_RELU;
+            kernel->activation = WEIR_K_RELU;
         } else if (in->opcode == WEIR_OP_CLAMP && is_first && in->a == result &&
-                   scalar_of(node, in->b, &finish->kernel.low) &&
-                   scalar_of(node, in->c, &finish->kernel.high)) {
-            finish->kernel.activation = WEIR_K_CLAMP;
+                   scalar_of(node, in->b, &kernel->low) && scalar_of(node, in->c, &kernel->high)) {
+            kernel->activation = WEIR_K_CLAMP;
         } else {
             return 0;
         }
@@ -262,7 +272,8 @@ const char *weir_cpu_finish_init(
             &finish->program, (weir_cpu_room_t){.expression = e, .memory = memory}, kernels, y);
         weir_cpu_anchor_end(&finish->program, node, weir_cpu_program_anchor(&finish->program));
     }
-    finish->is_needed = finish->bias_input || finish->add_input ||
+    finish->is_needed = finish->bias_input || finish->add_input || finish->kernel.has_scale ||
+                        finish->kernel.has_shift ||
                         finish->kernel.activation != WEIR_K_NO_ACTIVATION;
     return NULL;
 }

@@ -69,10 +69,10 @@ void weir_cpu_blocked_begin(weir_cpu_program_t *program, weir_cpu_room_t room,
     const weir_k_table_t *kernels, const weir_tensor_t *output);
 
 // What follows a sum in a Conv: a bias, and an epilogue that either the kernel itself applies (one
-// residual, then one activation) or a program.
+// residual, then one activation, then a factor and a term of one element each) or a program.
 typedef struct weir_cpu_finish {
     uint32_t bias_input, add_input; // 0: none
-    weir_k_finish_t kernel;         // low, high and activation
+    weir_k_finish_t kernel;         // but for bias and add
     uint32_t is_needed;             // of the kernel
     uint32_t has_program;
     uint64_t channels, out_blocks, pixels; // of the output

@@ -68,14 +68,17 @@ typedef struct weir_k_depthwise_plane_block {
 } weir_k_depthwise_plane_block_t;
 typedef void weir_k_depthwise_plane_t(const weir_k_depthwise_plane_block_t *plane);
 
-// What follows a sum in the blocked kernels: sum + bias[channel] + add, then the activation. bias
-// and add may be NULL; add lies as y does. A CLAMP is min(max(sum, low), high); NaN stays NaN.
-enum { WEIR_K_NO_ACTIVATION = 0, WEIR_K_RELU, WEIR_K_CLAMP };
+// What follows a sum in the blocked kernels: sum + bias[channel] + add, then the activation, then
+// the result times scale and plus shift, if it has them. bias and add may be NULL; add lies as y
+// does. A CLAMP is min(max(sum, low), high), a HARD_SWISH as the map of that name; NaN stays NaN.
+enum { WEIR_K_NO_ACTIVATION = 0, WEIR_K_RELU, WEIR_K_CLAMP, WEIR_K_HARD_SWISH };
 typedef struct weir_k_finish {
     const float *bias; // of this call's first channel; whole blocks
     const float *add;
     float low, high;
     int activation;
+    int has_scale, has_shift;
+    float scale, shift;
 } weir_k_finish_t;
 
 // Winograd's F(4x4, 3x3), one tile of one block: 6 x 6 pixels at x, rows x_row apart, become 36

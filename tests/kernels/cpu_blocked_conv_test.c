@@ -12,10 +12,11 @@
 typedef enum epilogue {
     EPILOGUE_NONE,
     EPILOGUE_RELU,
-    EPILOGUE_ADD_RELU,  // a residual
-    EPILOGUE_CLAMP,     // between constant operands
-    EPILOGUE_SCALE,     // times [C, 1, 1], plus [N, C, 1, 1], sigmoid
-    EPILOGUE_HARD_SWISH // plus a scalar
+    EPILOGUE_ADD_RELU,   // a residual
+    EPILOGUE_CLAMP,      // between constant operands
+    EPILOGUE_SCALE,      // times [C, 1, 1], plus [N, C, 1, 1], sigmoid
+    EPILOGUE_HARD_SWISH, // plus a scalar
+    EPILOGUE_AFFINE      // hard swish, times a scalar, plus a scalar
 } epilogue_t;
 
 typedef struct conv_case {
@@ -44,6 +45,9 @@ static double epilogue_of(
     case EPILOGUE_SCALE:
         x = x * (double)e->scale.rows[c] + (double)e->shift.rows[n * k->outputs + c];
         return 1 / (1 + exp(-x));
+    case EPILOGUE_AFFINE:
+        x *= fmax(0, fmin(1, x / 6 + 0.5));
+        return x * (double)e->low.rows[0] + (double)e->high.rows[0];
     default:
         x += (double)e->low.rows[0];
         return x * fmax(0, fmin(1, x / 6 + 0.5));
@@ -70,6 +74,11 @@ static const weir_instruction_t program_hard_swish[] = {
     {.opcode = WEIR_OP_ANCHOR, .dtype = WEIR_F32}, {.opcode = WEIR_OP_LOAD, .dtype = WEIR_F32},
     {.opcode = WEIR_OP_ADD, .dtype = WEIR_F32, .a = 0, .b = 1},
     {.opcode = WEIR_OP_HARD_SWISH, .dtype = WEIR_F32, .a = 2}};
+static const weir_instruction_t program_affine[] = {{.opcode = WEIR_OP_ANCHOR, .dtype = WEIR_F32},
+    {.opcode = WEIR_OP_HARD_SWISH, .dtype = WEIR_F32}, {.opcode = WEIR_OP_LOAD, .dtype = WEIR_F32},
+    {.opcode = WEIR_OP_MUL, .dtype = WEIR_F32, .a = 1, .b = 2},
+    {.opcode = WEIR_OP_LOAD, .dtype = WEIR_F32, .a = 1},
+    {.opcode = WEIR_OP_ADD, .dtype = WEIR_F32, .a = 4, .b = 3}};
 
 static const struct {
     const weir_instruction_t *code;
@@ -79,7 +88,8 @@ static const struct {
     [EPILOGUE_ADD_RELU] = {program_add_relu, 4},
     [EPILOGUE_CLAMP] = {program_clamp, 4},
     [EPILOGUE_SCALE] = {program_scale, 6},
-    [EPILOGUE_HARD_SWISH] = {program_hard_swish, 4}};
+    [EPILOGUE_HARD_SWISH] = {program_hard_swish, 4},
+    [EPILOGUE_AFFINE] = {program_affine, 6}};
 
 static uint16_t last_value; // of the epilogue in use
 
@@ -101,9 +111,10 @@ static void epilogue_add(bench_t *bench, const conv_case_t *k, const extras_t *e
         input_add(bench, tensor_last(&e->scale, 3, WEIR_TENSOR_CONSTANT));
         input_add(bench, tensor_blocks(&e->shift));
     }
-    if (k->epilogue == EPILOGUE_CLAMP || k->epilogue == EPILOGUE_HARD_SWISH)
+    if (k->epilogue == EPILOGUE_CLAMP || k->epilogue == EPILOGUE_HARD_SWISH ||
+        k->epilogue == EPILOGUE_AFFINE)
         input_add(bench, tensor_last(&e->low, 0, WEIR_TENSOR_CONSTANT));
-    if (k->epilogue == EPILOGUE_CLAMP)
+    if (k->epilogue == EPILOGUE_CLAMP || k->epilogue == EPILOGUE_AFFINE)
         input_add(bench, tensor_last(&e->high, 0, WEIR_TENSOR_CONSTANT));
     bench->expression.operand_count = bench->node.input_count - before;
     bench->node.epilogue = &bench->expression;
@@ -193,6 +204,7 @@ static void conv_gives_the_sums(void **state)
         {3, 48, 1, 1, 20, 1, SAME(1), SAME(1), PADS(0), SAME(1), EPILOGUE_RELU, 1},
         {1, 160, 30, 31, 144, 1, SAME(1), SAME(1), PADS(0), SAME(1), EPILOGUE_RELU, 1},
         {1, 48, 29, 28, 80, 1, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_NONE, 0},
+        {1, 24, 7, 9, 23, 1, SAME(1), SAME(1), PADS(0), SAME(1), EPILOGUE_AFFINE, 1},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         check_conv(&cases[i], "cpu.conv_f32_blocked", 0, 0);
@@ -211,6 +223,7 @@ static void winograd_gives_the_sums(void **state)
         {2, 48, 41, 29, 16, 1, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_CLAMP, 1},
         {1, 80, 12, 133, 48, 1, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_SCALE, 1},
         {1, 64, 14, 14, 144, 1, SAME(3), SAME(1), PADS(3), SAME(1), EPILOGUE_HARD_SWISH, 0},
+        {1, 16, 13, 14, 32, 1, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_AFFINE, 1},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         check_conv(&cases[i], "cpu.conv_f32_winograd", 0, 0);
@@ -224,6 +237,7 @@ static void first_conv_takes_rows(void **state)
         {2, 3, 9, 10, 20, 1, SAME(3), SAME(2), PADS(1), SAME(1), EPILOGUE_SCALE, 1},
         {1, 1, 9, 10, 16, 1, SAME(3), SAME(1), PADS(1), SAME(2), EPILOGUE_NONE, 0},
         {1, 4, 9, 10, 16, 1, SAME(1), SAME(1), PADS(0), SAME(1), EPILOGUE_CLAMP, 1},
+        {1, 3, 9, 10, 20, 1, SAME(3), SAME(2), PADS(1), SAME(1), EPILOGUE_AFFINE, 1},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         for (int with_nan = 0; with_nan < 2; with_nan++)
@@ -240,6 +254,7 @@ static void depthwise_gives_the_sums(void **state)
         {1, 17, 13, 12, 17, 17, SAME(3), {2, 1}, PADS(1), SAME(1), EPILOGUE_HARD_SWISH, 1},
         {1, 16, 13, 12, 16, 16, {3, 2}, SAME(1), {1, 0, 0, 1}, SAME(3), EPILOGUE_CLAMP, 0},
         {1, 5, 2, 2, 5, 5, SAME(5), SAME(1), PADS(4), SAME(1), EPILOGUE_NONE, 1},
+        {1, 19, 6, 11, 19, 19, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_AFFINE, 1},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         for (int with_nan = 0; with_nan < 2; with_nan++)
@@ -291,6 +306,7 @@ static void winograd_along_rows_gives_the_sums(void **state)
         {1, 80, 3, 70, 64, 1, {1, 5}, SAME(1), {1, 0, 1, 0}, SAME(1), EPILOGUE_SCALE, 0},
         {1, 64, 2, 413, 64, 1, {1, 3}, SAME(1), {0, 1, 0, 1}, SAME(1), EPILOGUE_ADD_RELU, 1},
         {2, 64, 67, 1, 64, 1, {3, 1}, SAME(1), PADS(0), SAME(1), EPILOGUE_HARD_SWISH, 1},
+        {1, 64, 1, 75, 64, 1, {1, 3}, SAME(1), PADS(0), SAME(1), EPILOGUE_AFFINE, 1},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         check_conv(&cases[i], "cpu.conv_f32_winograd_row", 0, 0);

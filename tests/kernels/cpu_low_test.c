@@ -435,12 +435,16 @@ static void floats_are_finished(void **state)
         bias[i] = random_float();
     c[2][9] = NAN;
     for (size_t t = 0; t < table_count; t++)
-        for (int kind = 0; kind < 12; kind++) {
+        for (int kind = 0; kind < 16; kind++) {
             const weir_k_finish_t finish = {.bias = kind & 1 ? bias : NULL,
                 .add = kind & 2 ? add : NULL,
                 .low = -0.25f,
                 .high = 0.5f,
-                .activation = kind / 4};
+                .activation = kind / 4,
+                .has_scale = kind % 3 == 1,
+                .has_shift = kind % 5 > 2,
+                .scale = 1.3f,
+                .shift = -0.2f};
             tables[t]->finish_f32_x16(13, &c[0][8], 40, kind ? &finish : NULL, y);
             for (size_t i = 0; i < 13 * 16; i++) {
                 float wanted = c[i / 16][8 + i % 16];
@@ -452,6 +456,12 @@ static void floats_are_finished(void **state)
                     wanted = wanted < finish.low    ? finish.low
                              : wanted > finish.high ? finish.high
                                                     : wanted;
+                if (finish.activation == WEIR_K_HARD_SWISH) {
+                    const float part = wanted * (1.0f / 6.0f) + 0.5f;
+                    wanted *= part < 0 ? 0 : part > 1 ? 1 : part;
+                }
+                wanted = finish.has_scale ? wanted * finish.scale : wanted;
+                wanted = finish.has_shift ? wanted + finish.shift : wanted;
                 assert_true(wanted == y[i] || (wanted != wanted && y[i] != y[i]));
             }
         }

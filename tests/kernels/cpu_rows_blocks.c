@@ -12,11 +12,21 @@
 
 static float activate(const weir_k_finish_t *finish, float sum)
 {
-    if (isnan(sum) || finish->activation == WEIR_K_NO_ACTIVATION)
+    if (isnan(sum))
         return sum;
     if (finish->activation == WEIR_K_RELU)
-        return sum > 0 ? sum : 0.0f;
-    return sum < finish->low ? finish->low : sum > finish->high ? finish->high : sum;
+        sum = sum > 0 ? sum : 0.0f;
+    if (finish->activation == WEIR_K_CLAMP)
+        sum = sum < finish->low ? finish->low : sum > finish->high ? finish->high : sum;
+    if (finish->activation == WEIR_K_HARD_SWISH) {
+        const float part = sum * (1.0f / 6.0f) + 0.5f;
+        sum *= part < 0 ? 0 : part > 1 ? 1 : part;
+    }
+    if (finish->has_scale)
+        sum *= finish->scale;
+    if (finish->has_shift)
+        sum += finish->shift;
+    return sum;
 }
 
 static const weir_k_finish_t *finish_of(
@@ -26,7 +36,11 @@ static const weir_k_finish_t *finish_of(
         .add = which & 2 ? add : NULL,
         .low = -0.4f,
         .high = 0.6f,
-        .activation = which / 4};
+        .activation = which / 4 % 4,
+        .has_scale = which % 3 == 1,
+        .has_shift = which % 5 > 2,
+        .scale = 1.3f,
+        .shift = -0.2f};
     return which == 0 ? NULL : out_finish;
 }
 
@@ -46,7 +60,7 @@ void convolutions_are_one_chain(void **state)
     for (kind_t kind = 0; kind < KIND_COUNT; kind++)
         for (size_t pixels = 1; pixels <= PIXELS; pixels++)
             for (size_t blocks = 1; blocks <= BLOCKS; blocks++)
-                for (int which = 0; which < 12; which++) {
+                for (int which = 0; which < 16; which++) {
                     weir_k_finish_t finish;
                     const size_t inner = which % 3 == 0 ? 1 : which % 3 == 1 ? 16 : 5;
                     const weir_k_conv_block_t block = {.pixels = pixels,
@@ -149,7 +163,7 @@ void windows_over_blocks(void **state)
                         .pad = shape % 5,
                         .weights = weights,
                         .weight_row = 8 * 16,
-                        .finish = finish_of((int)shape, bias, add, &finish),
+                        .finish = finish_of((int)shape + (pixels % 2 ? 8 : 0), bias, add, &finish),
                         .count_begin = shape % 3 ? -shape % 5 : 0,
                         .count_end = WIDTH + 20,
                         .count_rows = 2};
