@@ -24,9 +24,15 @@ uint32_t weir__slot_take(weir_scheduler_t *scheduler)
         weir__slot_t *slot = &scheduler->slots[first - 1];
         uint64_t next =
             ((head >> 32) + 1) << 32 | atomic_load_explicit(&slot->next_free, memory_order_relaxed);
-        if (atomic_compare_exchange_weak_explicit(
+        if (!atomic_compare_exchange_weak_explicit(
                 &scheduler->free_head, &head, next, memory_order_acq_rel, memory_order_acquire))
-            return first - 1;
+            continue;
+        if ((uint32_t)next) { // the next one was the loop's last: it is on its way here meanwhile
+            const weir__slot_t *following = &scheduler->slots[(uint32_t)next - 1];
+            __builtin_prefetch(following, 1);
+            __builtin_prefetch((const char *)following + 64, 1);
+        }
+        return first - 1;
     }
 }
 

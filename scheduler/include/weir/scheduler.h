@@ -163,7 +163,8 @@ typedef struct weir_serving_options {
 // at a time, and the log says so), warms up; requests are taken from the return on.
 // model:   NULL with options->path: it is loaded by a request that needs it (which waits), and may
 //          be evicted when memory_bytes are short: lowest (reload time x rate / bytes) first, never
-//          one in use.
+//          one in use. Where models that are always there leave too little for it, its requests end
+//          with RESOURCE_EXHAUSTED and the numbers.
 // options: NULL for the defaults.
 // Owns:    the scheduler keeps references; options are copied.
 // Threads: any. It computes on the calling thread and on the team, for as long as that takes.
@@ -195,7 +196,7 @@ typedef struct weir_served {
     char batching[160]; // "rows are independent", or why they are not stacked
     uint32_t resident;  // 0: given by path and not loaded now
     uint32_t instances;
-    uint64_t memory_bytes; // that it is charged with
+    uint64_t memory_bytes; // that it is charged with, or would be
 } weir_served_t;
 
 // The `index`-th model that is served; 0 past the last one, else 1. Threads: any. Errors: none.
