@@ -150,6 +150,128 @@ static void says_what_indices_are_wrong(void **state)
     assert_int_equal(fake_cuda_alive(), 0);
 }
 
+// A GPU that is newer than the compiler gets PTX, an older one than it knows is told so.
+static void compiles_for_what_the_compiler_knows(void **state)
+{
+    static answers_t answers;
+    world_t world;
+    weir_value_t y;
+    (void)state;
+    fake_cuda_reset(0, 1);
+    fill_answers(&answers);
+    for (uint32_t arch = 90; arch <= 121; arch += 31) {
+        fake_cuda_reset(1, 1);
+        fake_cuda_arch(arch);
+        expect_ok(fake_start(&world, fake_graph(), "cuda", NULL));
+        weir_value_t x = fake_value(answers.x[0], ROWS);
+        world_run(&world, 1, &x, 1, &y);
+        assert_true(fake_is_near(&y, answers.y[0], ROWS * FAKE_CLASSES));
+        assert_int_equal(fake_cuda_count("nvrtcGetPTX") > 0, arch == 121);
+        assert_int_equal(fake_cuda_count("nvrtcGetCUBIN") > 0, arch != 121);
+        world_close(&world);
+    }
+    fake_cuda_reset(1, 1);
+    fake_cuda_arch(70);
+    expect_status(fake_start(&world, fake_graph(), "cuda", NULL), WEIR_UNSUPPORTED, "...sm_70 ");
+    world_close(&world);
+    assert_int_equal(fake_cuda_alive(), 0);
+}
+
+// relu(conv(x) + b) with the dims of `dims`.
+static message_t conv_graph(const char *dims)
+{
+    static const int64_t w_dims[] = {4, 2, 3, 3};
+    float w[72], b[4];
+    message_t graph = {0}, window = {0};
+    fill_floats(w, 72, 1);
+    fill_floats(b, 4, 2);
+    add_input(&graph, "x", 1, dims);
+    put_message(&graph, 5, raw_tensor("w", 1, 4, w_dims, w, sizeof w));
+    add_floats(&graph, "b", 4, b);
+    attribute_ints(&window, "pads", 4, (int64_t[]){1, 1, 1, 1});
+    add_node(&graph, "Conv", "conv", "x,w,b", "p", window);
+    add_node(&graph, "Relu", "relu", "p", "y", (message_t){0});
+    add_output(&graph, "y");
+    return graph;
+}
+
+enum { CONV_COUNT = ROWS * 4 * FAKE_SIDE * FAKE_SIDE };
+
+static void run_conv(world_t *world, float *x, float *out_y)
+{
+    weir_value_t y = weir_view(), value = fake_value(x, ROWS);
+    expect_ok(weir_session_run(world->session, NULL, 1, &value, 1, &y));
+    assert_int_equal(weir_value_count(&y), CONV_COUNT);
+    memcpy(out_y, y.data, CONV_COUNT * sizeof *out_y);
+}
+
+static void expect_near(const float *found, const float *wanted)
+{
+    for (uint32_t i = 0; i < CONV_COUNT; i++)
+        assert_true(fabsf(found[i] - wanted[i]) <= 1e-5f);
+}
+
+// A convolution with bias and Relu runs on the library, whose plan a run never waits for: with dims
+// that are known it is there from the start, else it comes with the graph.
+static void convolves_in_the_library(void **state)
+{
+    static const char *const dims[] = {"3,2,6,6", "N,2,6,6"};
+    static float x[ROWS * 2 * FAKE_SIDE * FAKE_SIDE], wanted[CONV_COUNT], y[CONV_COUNT];
+    world_t world;
+    (void)state;
+    fake_input(x, ROWS, 5);
+    fake_cuda_reset(0, 1);
+    expect_ok(fake_start(&world, conv_graph(dims[0]), "cpu,ref", NULL));
+    run_conv(&world, x, wanted);
+    world_close(&world);
+    for (uint32_t i = 0; i < 2; i++) {
+        fake_cuda_reset(1, 1);
+        expect_ok(fake_start(&world, conv_graph(dims[i]), "cuda", NULL));
+        const uint64_t modules = fake_cuda_count("cuModuleLoadData");
+        const uint64_t functions = fake_cuda_count("cuModuleGetFunction");
+        assert_true(modules > 0 && functions > 0);
+        run_conv(&world, x, y);
+        expect_near(y, wanted);
+        assert_int_equal(fake_cuda_count("cudnnBackendExecute"), i == 0);
+        assert_int_equal(fake_cuda_count("cuModuleLoadData"), modules);
+        assert_int_equal(fake_cuda_count("cuModuleGetFunction"), functions);
+        while (!fake_cuda_count("cuGraphLaunch")) {
+            run_conv(&world, x, y);
+            expect_near(y, wanted);
+        }
+        assert_true(fake_cuda_count("cudnnBackendExecute") > 0);
+        world_close(&world);
+        assert_int_equal(fake_cuda_alive(), 0);
+        fake_cuda_reset(1, 1); // without graphs nothing would make it later
+        expect_ok(fake_start(&world, conv_graph(dims[i]), "cuda", "cuda.graphs=0"));
+        run_conv(&world, x, y);
+        expect_near(y, wanted);
+        assert_int_equal(fake_cuda_count("cudnnBackendExecute"), 1);
+        world_close(&world);
+        assert_int_equal(fake_cuda_alive(), 0);
+    }
+}
+
+// What the library turns down stays on the own kernel, and the log says so.
+static void convolves_without_an_engine(void **state)
+{
+    static float x[ROWS * 2 * FAKE_SIDE * FAKE_SIDE], first[CONV_COUNT], y[CONV_COUNT];
+    world_t world;
+    (void)state;
+    fake_input(x, ROWS, 5);
+    fake_cuda_reset(1, 1);
+    fake_cuda_fail("cudnnBackendFinalize", FAKE_ALL, 3000 /* CUDNN_STATUS_NOT_SUPPORTED */);
+    expect_ok(fake_start(&world, conv_graph("N,2,6,6"), "cuda", NULL));
+    run_conv(&world, x, first);
+    while (!fake_cuda_count("cuGraphLaunch")) {
+        run_conv(&world, x, y);
+        assert_memory_equal(y, first, sizeof y);
+    }
+    assert_int_equal(fake_cuda_count("cudnnBackendExecute"), 0);
+    world_close(&world);
+    assert_int_equal(fake_cuda_alive(), 0);
+}
+
 // A device that is lost is opened again, and a new plan runs on it.
 static void is_reopened(void **state)
 {
@@ -182,6 +304,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_on_0_to_8_devices),
         cmocka_unit_test(says_what_indices_are_wrong),
+        cmocka_unit_test(compiles_for_what_the_compiler_knows),
+        cmocka_unit_test(convolves_in_the_library),
+        cmocka_unit_test(convolves_without_an_engine),
         cmocka_unit_test(is_reopened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

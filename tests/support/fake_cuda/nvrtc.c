@@ -243,7 +243,11 @@ static bool read_target(const char *option, bool *out_ptx)
 
 nvrtcResult nvrtcCompileProgram(nvrtcProgram program, int count, const char *const *options)
 {
-    FAKE_CALL();
+    const int fault = fake_cuda_enter(__func__, FAKE_FROM());
+    if (fault) {
+        (void)snprintf(program->log, sizeof program->log, "a fault of the fake");
+        return (nvrtcResult)fault;
+    }
     char folder[512], source[600], object[600], log[600];
     const char *above = getenv("TMPDIR");
     (void)snprintf(folder, sizeof folder, "%s/weir_fake_nvrtc_XXXXXX", above ? above : P_tmpdir);
