@@ -3,21 +3,24 @@
 #
 # usage: benchmarks/gpu.sh [--out FOLDER] [--seconds N] [--stages A,B] [--dry-run]
 #
-# Stages, in order; each leaves FOLDER/STAGE.json, and a stage whose file says "ok" or "skipped" is done, so
-# that a call that was cut off goes on where it was. --dry-run runs what a machine without a GPU can: models on
-# the CPU plugin, the rest up to the point where a device is needed. Its results go to FOLDER-dry, so that none
-# passes for a GPU's. Ends with 0; 1: a stage failed; 3: none failed, but a stage has no result yet.
+# Stages, in order: what is right comes before what is fast. Each leaves FOLDER/STAGE.json; a stage whose file
+# says "ok" is done, so that a call that was cut off, or could not do something, goes on where it was. --dry-run
+# runs what a machine without a GPU can: models on the CPU plugin, the rest up to the point where a device is
+# needed. Its results go to FOLDER-dry, so that none passes for a GPU's. Ends with 0; 1: a stage failed; 3: none
+# failed, but a stage has no whole result yet (in a dry run "skipped" is one).
 #   device      what the GPU, the driver and the machine are: every attribute, for later use without one
-#   ceilings    copy bandwidth and bf16 GEMM of cuBLASLt: what shares are measured against
-#   opencl      OpenCL ICDs that are there
 #   build       weir and its CUDA plugin for this GPU
 #   operators   every kernel against plain C on fresh inputs, and the rules of the plugin ABI (weir conform)
-#   models      MiniLM and ResNet-50 (seeded weights) against the CPU plugin: f32, tf32, bf16, f16
-#   sanitizer   compute-sanitizer on tiny shapes
+#   models      MiniLM and ResNet-50 (seeded weights) against the CPU plugin: f32, tf32, bf16, f16; every node of
+#               them on the GPU, by the kernels of that precision
+#   sanitizer   compute-sanitizer on tiny shapes, the own kernels alone
+#   ceilings    copy bandwidth and bf16 GEMM of cuBLASLt: what shares are measured against
 #   peers       torch eager, torch.compile(max-autotune), CUDA graphs, JAX and weir, same weights, in turns
 #   load        weir bench: batches and shapes at random
 #   profile     where the time of a run goes
-# Needs no network and no data: weights are made from seeds (16 MiB of source and headers at most are read).
+#   opencl      OpenCL ICDs that are there
+# Needs no network and no data: weights are made from seeds. Of tools it needs CMake, make or ninja, a C compiler,
+# nvcc, and Python with numpy; headers and libraries of CUDA may lie in Python's packages.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
@@ -41,6 +44,11 @@ out="$(cd "$out" && pwd)"
 python="$(command -v python3 || command -v python)" || { echo "gpu.sh: there is no Python" >&2 && exit 2; }
 build="$out/build"
 export WEIR_CACHE_DIR="$out/cache" WEIR_LIBRARY="$build/lib/libweir.so" PYTHONPATH="$PWD/engine/python"
+# What toolkits and Python's packages have; the former first. The plugin loads its libraries by name.
+headers="$("$python" benchmarks/gpu/packages.py include)"
+libraries="$("$python" benchmarks/gpu/packages.py lib)"
+nvcc="$(command -v nvcc || echo "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc")"
+export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$libraries"
 started=$SECONDS
 
 left() { echo $((seconds - (SECONDS - started))); }
@@ -54,7 +62,7 @@ stage() {
     local name="$1" limit="$2" rc status
     shift 2
     is_wanted "$name" || return 0
-    if [ -f "$out/$name.json" ] && grep -qE '"status": "(ok|skipped)"' "$out/$name.json"; then
+    if grep -qs '"status": "ok"' "$out/$name.json"; then
         echo "$name: done before"
         return 0
     fi
@@ -64,17 +72,20 @@ stage() {
     fi
     [ "$limit" -gt "$(left)" ] && limit="$(left)"
     echo "$name: at most $limit s"
-    timeout -k 5 "$limit" "$@" >"$out/$name.log" 2>&1
+    STAGE_SECONDS="$limit" timeout -k 5 "$limit" "$@" >"$out/$name.log" 2>&1
     rc=$?
-    status=ok
-    [ "$rc" -eq 77 ] && status=skipped
-    [ "$rc" -ne 0 ] && [ "$rc" -ne 77 ] && status=failed
+    case "$rc" in
+    0) status=ok ;;
+    75) status=partial ;;
+    77) status=skipped ;;
+    *) status=failed ;;
+    esac
     "$python" benchmarks/gpu/result.py stage "$name" "$status" "$rc" "$out/$name.log" >"$out/$name.json.new" &&
         mv "$out/$name.json.new" "$out/$name.json"
     echo "$name: $status"
 }
 
-# What a stage cannot do here; 77 is what it then ends with.
+# What a stage cannot do here; 77 is what it then ends with. 75: it goes on at the next call.
 skip() {
     echo "{\"why\": \"$1\"}"
 }
@@ -82,17 +93,18 @@ has_gpu() { [ -z "$dry" ] && nvidia-smi -L >/dev/null 2>&1; }
 
 do_device() { "$python" benchmarks/gpu/device.py; }
 do_ceilings() {
-    local nvcc
-    nvcc="$(command -v nvcc || echo "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc")"
+    local include=() folder
     [ -x "$nvcc" ] || { skip "there is no nvcc"; return 77; }
-    "$nvcc" -O2 -std=c++17 -arch="$([ -n "$dry" ] && echo sm_90 || echo native)" -o "$out/ceilings" \
-        benchmarks/gpu/ceilings.cu -lcublasLt || return 1
+    IFS=';' read -ra folders <<<"$headers"
+    for folder in "${folders[@]}"; do include+=(-I "$folder"); done
+    "$nvcc" -O2 -std=c++17 -arch="$([ -n "$dry" ] && echo sm_90 || echo native)" "${include[@]}" \
+        -o "$out/ceilings" benchmarks/gpu/ceilings.cu -ldl || return 1
     has_gpu || { skip "compiled; there is no GPU to run it on"; return 77; }
     "$out/ceilings"
 }
 do_opencl() { "$python" benchmarks/gpu/device.py --opencl; }
 do_build() {
-    local archs arch
+    local archs arch generator="Unix Makefiles"
     if has_gpu; then
         arch="$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)"
         archs="sm_$arch;compute_80"
@@ -100,8 +112,11 @@ do_build() {
     else
         archs="sm_90a;compute_80"
     fi
-    # Another machine's compiler may warn of more.
-    cmake --preset release -B "$build" -DWEIR_TESTS=OFF -DWEIR_BENCHMARKS=OFF -DWEIR_CUDA_ARCHS="$archs" \
+    # Another machine's compiler may warn of more; and it may have neither ninja nor the libraries of tests and
+    # of the scheduler.
+    command -v ninja >/dev/null && [ ! -f "$build/Makefile" ] && generator=Ninja
+    cmake -S . -B "$build" -G "$generator" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DWEIR_TESTS=OFF \
+        -DWEIR_BENCHMARKS=OFF -DWEIR_SCHEDULER=OFF -DWEIR_CUDA_ARCHS="$archs" -DWEIR_CUDA_HINTS="$headers" \
         -DWEIR_WERROR="$([ -n "$dry" ] && echo ON || echo OFF)" || return 1
     cmake --build "$build" -j "$(nproc)" --target weir weir_cli weir_cpu weir_cuda || return 1
     "$build/bin/weir" devices
@@ -132,13 +147,14 @@ do_sanitizer() {
     for model in minilm-tiny resnet-tiny; do
         for check in memcheck racecheck; do
             "$tool" --tool "$check" --error-exitcode 9 "$build/bin/weir" run "$out/models/$model.onnx" --random 1 \
-                --device cuda --option cuda.graphs=0 || return 1
+                --device cuda --option cuda.graphs=0,cuda.cublaslt=none,cuda.cudnn=none || return 1
         done
     done
     echo '{"tools": ["memcheck", "racecheck"], "models": ["minilm-tiny", "resnet-tiny"]}'
 }
 do_peers() {
-    "$python" benchmarks/gpu/peers.py "$out/models" --json "$out/peers-rows.json" ${dry:+--dry-run}
+    XLA_PYTHON_CLIENT_PREALLOCATE=false "$python" benchmarks/gpu/peers.py "$out/models" \
+        --json "$out/peers-rows.json" --seconds "$((STAGE_SECONDS - 10))" ${dry:+--dry-run}
 }
 do_load() {
     local device=cuda
@@ -156,13 +172,14 @@ do_profile() {
 # A stage runs in a shell of its own, so that its limit holds for all that it starts.
 export -f skip has_gpu do_device do_ceilings do_opencl do_build do_operators do_models do_sanitizer do_peers \
     do_load do_profile
-export out build dry python
+export out build dry python nvcc headers
 missing=
-for row in device:30 ceilings:60 opencl:20 build:240 operators:150 models:120 sanitizer:90 peers:240 load:40 \
-    profile:40; do
+whole="\"status\": \"(ok|failed${dry:+|skipped})\""
+for row in device:20 build:240 operators:120 models:100 sanitizer:80 ceilings:40 peers:200 load:30 profile:30 \
+    opencl:10; do
     stage "${row%%:*}" "${row##*:}" bash -c "do_${row%%:*}"
-    is_wanted "${row%%:*}" && [ ! -s "$out/${row%%:*}.json" ] && missing="$missing ${row%%:*}"
+    is_wanted "${row%%:*}" && ! grep -qsE "$whole" "$out/${row%%:*}.json" && missing="$missing ${row%%:*}"
 done
 "$python" benchmarks/gpu/result.py summary "$out" | tee "$out/summary.md"
 grep -qs '"status": "failed"' "$out"/*.json && exit 1
-[ -z "$missing" ] || { echo "gpu.sh: no result of:$missing" >&2 && exit 3; }
+[ -z "$missing" ] || { echo "gpu.sh: no whole result of:$missing; call again" >&2 && exit 3; }

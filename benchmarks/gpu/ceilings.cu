@@ -1,10 +1,12 @@
 // benchmarks/gpu/ceilings.cu: what this GPU gives at most: copies in its memory, to and from the host, and a
 // large bf16 product of cuBLASLt. Shares of a ceiling are shares of these.
 //
-// One JSON object on the last line. Each figure is the best of some runs, timed by events.
+// One JSON object on the last line. Each figure is the best of some runs, timed by events. cuBLASLt is loaded by
+// its name, because where it lies beside PyTorch there is nothing to link with; without it that figure is 0.
 #include <cublasLt.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
+#include <dlfcn.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -42,9 +44,31 @@ static double copy_gb_s(void *to, const void *from, size_t bytes, cudaMemcpyKind
     return sides * (double)bytes / ms * 1e-6;
 }
 
+static void *library()
+{
+    static void *handle;
+    for (const char *name : {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"})
+        if (!handle)
+            handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    return handle;
+}
+
+template <class Call> static Call *find(const char *name)
+{
+    Call *call = (Call *)dlsym(library(), name);
+    if (!call) {
+        std::fprintf(stderr, "cuBLASLt has no %s\n", name);
+        std::exit(1);
+    }
+    return call;
+}
+#define LT(name) find<decltype(name)>(#name)
+
 // N x N x N in bf16, sums in f32.
 static double gemm_tflop_s(int n)
 {
+    if (!library())
+        return 0;
     cublasLtHandle_t handle;
     cublasLtMatmulDesc_t desc;
     cublasLtMatrixLayout_t layout;
@@ -61,16 +85,16 @@ static double gemm_tflop_s(int n)
     CHECK(cudaMalloc(&workspace, room));
     CHECK(cudaMemset(a, 0x11, bytes)); // small numbers, not zeros: power depends on them
     CHECK(cudaMemset(b, 0x12, bytes));
-    CHECK(cublasLtCreate(&handle));
-    CHECK(cublasLtMatmulDescCreate(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    CHECK(cublasLtMatrixLayoutCreate(&layout, CUDA_R_16BF, n, n, n));
-    CHECK(cublasLtMatmulPreferenceCreate(&preference));
-    CHECK(cublasLtMatmulPreferenceSetAttribute(
+    CHECK(LT(cublasLtCreate)(&handle));
+    CHECK(LT(cublasLtMatmulDescCreate)(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    CHECK(LT(cublasLtMatrixLayoutCreate)(&layout, CUDA_R_16BF, n, n, n));
+    CHECK(LT(cublasLtMatmulPreferenceCreate)(&preference));
+    CHECK(LT(cublasLtMatmulPreferenceSetAttribute)(
         preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room, sizeof room));
-    CHECK(cublasLtMatmulAlgoGetHeuristic(
+    CHECK(LT(cublasLtMatmulAlgoGetHeuristic)(
         handle, desc, layout, layout, layout, layout, preference, 1, &result, &count));
     float ms = best_ms(20, [&] {
-        CHECK(cublasLtMatmul(handle, desc, &one, a, layout, b, layout, &zero, d, layout, d, layout,
+        CHECK(LT(cublasLtMatmul)(handle, desc, &one, a, layout, b, layout, &zero, d, layout, d, layout,
             &result.algo, workspace, room, 0));
     });
     return 2.0 * n * n * n / ms * 1e-9;

@@ -2,14 +2,17 @@
 """MiniLM and ResNet-50 on torch (eager, compile(max-autotune), CUDA graphs), JAX and weir, in turns.
 
 What:   all run the same configuration with the same seeded weights (models.py) on the same inputs, f32 with
-        TF32 off, and bf16. Rounds go around all runners, so that none has the GPU's best minute; the figure is
+        TF32 off, and bf16, where the others store in bf16 and weir rounds the operands of products of f32
+        (convolutions: to TF32). Rounds go around all runners, so that none has the GPU's best minute; the figure is
         the median of the rounds' medians. Inputs and outputs are on the device for the others; weir is timed
         from host memory to host memory, which costs it the copies.
 Why:    bars are given beside these peers, on the same GPU in the same run.
 Limits: a runner that is not there, or does not start, is named with its reason. With --dry-run weir runs on the
         CPU and small models, and what torch or JAX lack is listed.
 
-usage: peers.py FOLDER --json ROWS [--dry-run]
+        What has no time left goes on at the next call with the same ROWS: exit code 75.
+
+usage: peers.py FOLDER --json ROWS [--seconds N] [--dry-run]
 """
 
 import argparse
@@ -21,8 +24,11 @@ import time
 import models
 import numpy as np
 
-CASES = (("minilm", 1, 128), ("minilm", 32, 128), ("resnet50", 1, 0), ("resnet50", 32, 0))
-TINY = (("minilm-tiny", 2, 16), ("resnet-tiny", 2, 0))
+# (model, batch, sequence, kind), what says most first.
+CASES = (("minilm", 1, 128, "f32"), ("resnet50", 1, 0, "f32"), ("minilm", 1, 128, "bf16"),
+         ("minilm", 32, 128, "bf16"), ("minilm", 32, 128, "f32"), ("resnet50", 32, 0, "f32"),
+         ("resnet50", 1, 0, "bf16"), ("resnet50", 32, 0, "bf16"))
+TINY = (("minilm-tiny", 2, 16, "f32"), ("resnet-tiny", 2, 0, "f32"))
 ROUNDS, SECONDS = 5, 0.4  # of one runner in one round
 
 
@@ -177,8 +183,7 @@ def jax_runner(name, feeds, kind):
 def weir_runner(folder, name, feeds, kind, device):
     import weir
 
-    options = f"cuda.precision={kind}" if device == "cuda" else None
-    session = weir.InferenceSession(folder / f"{name}.onnx", devices=device, plugin_options=options)
+    session = weir.InferenceSession(folder / f"{name}.onnx", devices=device, precision=kind)
     return session.bind(feeds).run
 
 
@@ -215,28 +220,36 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--json", type=pathlib.Path, required=True)
+    parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--dry-run", action="store_true")
     args = parser.parse_args()
+    until, longest, left = time.perf_counter() + args.seconds, 0.0, 0
     rounds, seconds, device = (2, 0.05, "cpu") if args.dry_run else (ROUNDS, SECONDS, "cuda")
     rows = json.loads(args.json.read_text()) if args.json.exists() else []  # goes on where it was cut off
-    for name, batch, sequence in TINY if args.dry_run else CASES:
-        for kind in ("f32",) if args.dry_run else ("f32", "bf16"):
-            case = f"{name} {kind} batch {batch}" + (f" x {sequence}" if sequence else "")
-            if any(row["case"] == case for row in rows):
-                continue
-            feeds = models.inputs(name, batch, sequence)
-            runners, missing = make_runners(args.folder, name, feeds, kind, device)
-            found = {label: [] for label in runners}
-            for turn in range(rounds):
-                order = list(runners) if turn % 2 == 0 else list(runners)[::-1]
-                for label in order:
-                    found[label].append(median_ms(runners[label], seconds))
-            ms = {label: statistics.median(values) for label, values in found.items()}
-            rows.append({"case": case, "ms": ms, "missing": missing})
-            args.json.write_text(json.dumps(rows))
-            print(case, {label: round(value, 3) for label, value in ms.items()}, missing, flush=True)
-    print(json.dumps({"device": device, "rows": rows}))
-    return 0 if all("weir" in row["ms"] for row in rows) else 1
+    for name, batch, sequence, kind in TINY if args.dry_run else CASES:
+        case = f"{name} {kind} batch {batch}" + (f" x {sequence}" if sequence else "")
+        if any(row["case"] == case for row in rows):
+            continue
+        begin = time.perf_counter()
+        if begin + longest > until:
+            left += 1
+            continue
+        feeds = models.inputs(name, batch, sequence)
+        runners, missing = make_runners(args.folder, name, feeds, kind, device)
+        found = {label: [] for label in runners}
+        for turn in range(rounds):
+            order = list(runners) if turn % 2 == 0 else list(runners)[::-1]
+            for label in order:
+                found[label].append(median_ms(runners[label], seconds))
+        ms = {label: statistics.median(values) for label, values in found.items()}
+        rows.append({"case": case, "ms": ms, "missing": missing})
+        args.json.write_text(json.dumps(rows))
+        print(case, {label: round(value, 3) for label, value in ms.items()}, missing, flush=True)
+        longest = max(longest, time.perf_counter() - begin)
+    print(json.dumps({"device": device, "left": left, "rows": rows}))
+    if not all("weir" in row["ms"] for row in rows):
+        return 1
+    return 75 if left else 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import json
 import pathlib
 import sys
 
-STAGES = "device ceilings opencl build operators models sanitizer peers load profile".split()
+STAGES = "device build operators models sanitizer ceilings peers load profile opencl".split()
 
 
 def last_object(text):
