@@ -69,7 +69,10 @@ static void identify(weir_cl_state_t *state, weir_cl_listed_t *listed)
 {
     uint8_t uuid[16], none[16] = {0};
     size_t bytes = 0;
-    if (clGetDeviceInfo(listed->id, UUID_KHR, sizeof uuid, uuid, &bytes) == CL_SUCCESS &&
+    char extensions[8192];
+    info_text(listed->id, CL_DEVICE_EXTENSIONS, extensions, sizeof extensions);
+    if (strstr(extensions, "cl_khr_device_uuid") &&
+        clGetDeviceInfo(listed->id, UUID_KHR, sizeof uuid, uuid, &bytes) == CL_SUCCESS &&
         bytes == sizeof uuid && memcmp(uuid, none, sizeof uuid) != 0)
         memcpy(listed->uuid, uuid, sizeof uuid);
     for (uint32_t i = 0; i < state->count; i++)

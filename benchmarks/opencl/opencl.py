@@ -96,7 +96,7 @@ def seconds(session, feed, runs, clock=time.perf_counter):
 
 def measure(model, feed, turns, clock):
     sessions = {
-        "opencl": weir.InferenceSession(model, devices=["opencl", "cpu"]),
+        "opencl": weir.InferenceSession(model, devices=["opencl"]),
         "cpu": weir.InferenceSession(model, devices=["cpu"]),
     }
     if not isinstance(feed, dict):

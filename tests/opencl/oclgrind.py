@@ -32,7 +32,8 @@ def kernels_run(text):
     """Of those that Oclgrind counted instructions of: what touched memory, which a launch that only
     makes the driver compile does not."""
     parts = re.split(r"^Instructions executed for kernel '(\w+)':$", text, flags=re.M)
-    return {name for name, counts in zip(parts[1::2], parts[2::2]) if "store global" in counts}
+    stores = re.compile(r"store global|call _Z\d+vstore")
+    return {name for name, counts in zip(parts[1::2], parts[2::2]) if stores.search(counts)}
 
 
 def main():
