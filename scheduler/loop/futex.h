@@ -16,8 +16,7 @@
 
 // A bounded spin: while (not there yet && weir__spin(&spin)).
 typedef struct weir__spin {
-    uint64_t now_ns, until_ns; // now: at one of the last looks
-    uint32_t looks;
+    uint64_t now_ns, until_ns; // now: at the last look
 } weir__spin_t;
 
 static inline weir__spin_t weir__spin_begin(uint64_t spin_ns)
@@ -26,8 +25,8 @@ static inline weir__spin_t weir__spin_begin(uint64_t spin_ns)
     return (weir__spin_t){.now_ns = now_ns, .until_ns = now_ns + spin_ns};
 }
 
-// false: it has been long enough. Whoever is looked for may need this CPU, so it is offered: at
-// once, and then again and again.
+// false: it has been long enough. Whoever is looked for may need this CPU, so it is offered at each
+// look: where there are more who look than CPUs, each look without it is one that others wait for.
 static inline bool weir__spin(weir__spin_t *spin)
 {
     if (!spin->until_ns)
@@ -35,8 +34,6 @@ static inline bool weir__spin(weir__spin_t *spin)
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
-    if (++spin->looks % 8)
-        return true;
     (void)sched_yield();
     spin->now_ns = weir_now_ns();
     return spin->now_ns < spin->until_ns;
