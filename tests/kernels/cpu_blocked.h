@@ -13,6 +13,13 @@
 
 #include "tests/kernels/cpu_host.h"
 
+// In how many orders the tasks run: with sanitizers all of them would take minutes.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define ORDERS 2u
+#else
+#define ORDERS 4u
+#endif
+
 #define ISA_COUNT 3
 static const char *const isa_names[ISA_COUNT] = {"plain", "avx2", "avx512"};
 static cpu_host_t hosts[ISA_COUNT];
@@ -168,7 +175,7 @@ static inline void bench_run(bench_t *bench, const char *name)
 {
     float *first = NULL;
     for (int isa = 0; isa < ISA_COUNT; isa++)
-        for (uint64_t order = 0; order < 4 && plugins[isa]; order++) {
+        for (uint64_t order = 0; order < ORDERS && plugins[isa]; order++) {
             cpu_prepared_t prepared;
             cpu_host_t *host = &hosts[isa];
             memset(bench->output.data, 0xff, bench->output.bytes);

@@ -202,8 +202,9 @@ static void conv_gives_the_sums(void **state)
         {1, 48, 4, 30, 48, 3, SAME(1), SAME(1), PADS(0), SAME(1), EPILOGUE_SCALE, 1},
         {1, 16, 3, 3, 16, 1, SAME(3), SAME(1), PADS(4), SAME(1), EPILOGUE_NONE, 1}, // all padding
         {3, 48, 1, 1, 20, 1, SAME(1), SAME(1), PADS(0), SAME(1), EPILOGUE_RELU, 1},
-        {1, 160, 30, 31, 144, 1, SAME(1), SAME(1), PADS(0), SAME(1), EPILOGUE_RELU, 1},
-        {1, 48, 29, 28, 80, 1, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_NONE, 0},
+        {1, 32, 30, 31, 144, 1, SAME(1), SAME(1), PADS(0), SAME(1), EPILOGUE_RELU, 1},
+        {1, 16, 29, 28, 80, 1, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_NONE, 0},
+        {1, 96, 6, 7, 64, 1, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_RELU, 1}, // two passes
         {1, 24, 7, 9, 23, 1, SAME(1), SAME(1), PADS(0), SAME(1), EPILOGUE_AFFINE, 1},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -219,10 +220,10 @@ static void winograd_gives_the_sums(void **state)
     static const conv_case_t cases[] = {
         {2, 32, 13, 17, 64, 1, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_RELU, 1},
         {1, 16, 14, 14, 32, 1, SAME(3), SAME(1), PADS(0), SAME(1), EPILOGUE_NONE, 0},
-        {1, 48, 12, 150, 80, 1, SAME(3), SAME(1), {1, 0, 1, 2}, SAME(1), EPILOGUE_ADD_RELU, 1},
+        {1, 16, 12, 150, 80, 1, SAME(3), SAME(1), {1, 0, 1, 2}, SAME(1), EPILOGUE_ADD_RELU, 1},
         {2, 48, 41, 29, 16, 1, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_CLAMP, 1},
-        {1, 80, 12, 133, 48, 1, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_SCALE, 1},
-        {1, 64, 14, 14, 144, 1, SAME(3), SAME(1), PADS(3), SAME(1), EPILOGUE_HARD_SWISH, 0},
+        {1, 32, 12, 133, 48, 1, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_SCALE, 1},
+        {1, 32, 14, 14, 144, 1, SAME(3), SAME(1), PADS(3), SAME(1), EPILOGUE_HARD_SWISH, 0},
         {1, 16, 13, 14, 32, 1, SAME(3), SAME(1), PADS(1), SAME(1), EPILOGUE_AFFINE, 1},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
