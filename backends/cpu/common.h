@@ -4,8 +4,9 @@
 
 #include "backends/cpu/cpu.h"
 
-// What a task should take at least, so that handing it out costs little beside it.
-#define WEIR_CPU_TASK_NS 5000u
+// What a task should take at least. A thread takes many at once and single ones only in the end, so
+// small ones cost little and leave no thread waiting.
+#define WEIR_CPU_TASK_NS 1000u
 
 // A zeroed state of `bytes`. Says why not.
 weir_code_t weir_cpu_state_alloc(

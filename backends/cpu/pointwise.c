@@ -1,4 +1,4 @@
-// "Pointwise": an expression over whole tensors, in tasks of some microseconds.
+// "Pointwise": an expression over whole tensors, in tasks of about a microsecond.
 //
 // Takes f32, i32, i64 and BOOL values and any broadcasting; integer division and the other dtypes
 // are left to the next plugin.

@@ -116,7 +116,7 @@ weir_code_t weir_cpu_rows_prepare(
     state->row_count *= state->inner;
     if (state->row_elements == 0)
         state->row_count = 0;
-    state->row_ns = state->row_elements / (state->is_softmax ? 2 : 4) + 20;
+    state->row_ns = state->row_elements / (state->is_softmax ? 2 : 3) + 20;
     state->rows_per_task = WEIR_MAX(1u, WEIR_CPU_TASK_NS / state->row_ns);
     out_prepared->state = state;
     out_prepared->scratch_bytes = state->inner > 1 ? 2 * state->row_elements * sizeof(float) : 0;
