@@ -15,6 +15,7 @@ function(weir_fake_test name timeout)
 endfunction()
 
 weir_fake_test(cuda_plugin 120 fake_plugin_test.c)
+weir_fake_test(cuda_ends 120 fake_ends_test.c)
 if(TARGET weir_internal AND TARGET weir_cpu)
     foreach(part IN ITEMS runs faults)
         weir_fake_test(cuda_${part} 300 fake_${part}_test.c)

@@ -113,7 +113,8 @@ static void fake_furnish(weir_host_t *host)
 }
 
 // Loads the plugin and asks it whether it can work.
-static weir_code_t fake_load(world_t *world, const char *options, char reason[WEIR_REASON_BYTES])
+static inline weir_code_t fake_load(
+    world_t *world, const char *options, char reason[WEIR_REASON_BYTES])
 {
     weir_support_t answer = {.head = WEIR_HEAD(weir_support_t)};
     assert_non_null(world_load(world, options));
@@ -133,6 +134,57 @@ static void fake_expect(weir_code_t code, weir_code_t wanted, const world_t *wor
 {
     if (code != wanted)
         fail_msg("code %d, expected %d: %s", code, wanted, world->failure);
+}
+
+#define FAKE_MIB (1ull << 20)
+
+static inline weir_handle_t fake_take(world_t *world, uint32_t kind, uint64_t bytes)
+{
+    weir_handle_t buffer = 0;
+    fake_expect(world->table->alloc(world->device, kind, bytes, &buffer), WEIR_OK, world);
+    return buffer;
+}
+
+static inline void fake_give(world_t *world, weir_handle_t buffer)
+{
+    world->table->free(world->device, buffer);
+}
+
+// A copy up, around and down again.
+static inline void fake_expect_holds(
+    world_t *world, weir_handle_t buffer, uint64_t offset, uint64_t value)
+{
+    weir_handle_t staging = fake_take(world, WEIR_MEMORY_PINNED, 4096);
+    void *mapped;
+    assert_int_equal(world->table->map(world->device, staging, &mapped), WEIR_OK);
+    uint64_t *words = mapped;
+    words[0] = value;
+    words[1] = 0;
+    weir_copy_region_t up = {
+        {.buffer = staging, .bytes = 8}, {.buffer = buffer, .offset = offset, .bytes = 8}};
+    weir_copy_region_t down = {up.to, {.buffer = staging, .offset = 8, .bytes = 8}};
+    weir_timeline_point_t done = {2, value};
+    assert_int_equal(world->table->copy(world->queue, &up, 1, NULL, 0, NULL, 0), WEIR_OK);
+    assert_int_equal(world->table->copy(world->queue, &down, 1, NULL, 0, &done, 1), WEIR_OK);
+    assert_int_equal(world_wait(world, 2, value), WEIR_OK);
+    assert_true(words[1] == value);
+    world->table->unmap(world->device, staging);
+    fake_give(world, staging);
+}
+
+// A release, on a thread of its own: it waits for what is under way.
+typedef struct fake_releasing {
+    world_t *world;
+    weir_handle_t specialization;
+    atomic_bool has_ended;
+} fake_releasing_t;
+
+static inline void *fake_release_main(void *user)
+{
+    fake_releasing_t *releasing = user;
+    releasing->world->table->specialization_release(releasing->specialization);
+    atomic_store(&releasing->has_ended, true);
+    return NULL;
 }
 
 #endif
