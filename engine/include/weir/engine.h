@@ -51,7 +51,8 @@ typedef struct weir_engine_options {
     // With `threads` 0 their number is the number of threads.
     const char *cpus;
     // Threads of the team look for work so long before they sleep. Waking one that sleeps takes 2
-    // to 50 us; while it looks, a CPU is busy. 0: they sleep at once.
+    // to 50 us; while it looks, a CPU is busy. 0: they sleep at once, but look
+    // for up to 100 us after a run of several threads while nobody else wants the CPU.
     uint64_t spin_ns;
     // A team for each of these instead of one for all; `threads` and `cpus` are then 0 and NULL. A
     // run has the threads of its session's team; plans and packed weights are everybody's. NULL:
