@@ -21,6 +21,8 @@ static void name_case(weir__kit_subject_t *subject, const char *text)
 
 static void check_list(weir__kit_subject_t *subject)
 {
+    static const uint8_t unknown[16];
+    uint8_t seen[65][16];
     name_case(subject, "enumerate() to the end");
     for (uint32_t i = 0; i < 65; i++) {
         weir_device_info_t info[2] = {
@@ -38,6 +40,10 @@ static void check_list(weir__kit_subject_t *subject)
                 subject, "enumerate() of device %u said %d: NOT_FOUND (2) is the end", i, code[0]);
             return;
         }
+        memcpy(seen[i], info[0].uuid, sizeof seen[i]);
+        for (uint32_t j = 0; j < i && memcmp(seen[i], unknown, sizeof unknown) != 0; j++)
+            if (memcmp(seen[i], seen[j], sizeof seen[i]) == 0)
+                weir__kit_fail(subject, "devices %u and %u have the same uuid", j, i);
     }
     weir__kit_fail(subject, "enumerate() has no end: more than 64 devices");
 }
