@@ -236,25 +236,30 @@ static void devices_are_lost_and_hang_by_turns(void **state)
     close_devices(&world, &tally);
 }
 
+// One request that may run on this thread, and its answer.
+static void ask_inline(world_t *world, tally_t *tally)
+{
+    device_call_t *it = &calls[0];
+    memset(it->wanted, 0, sizeof it->wanted);
+    weir_request_t request = request_of(&it->call, (uint32_t)it->submitted, 2);
+    weir_value_t out = weir_f32_out(it->wanted, WORLD_OUT * 4);
+    expect_ok(weir_session_run(world->session, NULL, 1, &it->call.in, 1, &out));
+    it->tally = tally;
+    it->submitted++;
+    request.flags = WEIR_REQUEST_INLINE;
+    atomic_store(&it->busy, 1);
+    expect_ok(weir_submit(world->scheduler, &request, NULL, on_answer, it));
+    while (atomic_load(&it->busy))
+        sched_yield();
+}
+
 static void inline_runs_move_away(const char *options)
 {
     world_t world;
     tally_t tally = {0};
     open_devices(&world, options, "chaos,cpu");
-    for (uint32_t i = 0; i < 100; i++) {
-        device_call_t *it = &calls[0];
-        memset(it->wanted, 0, sizeof it->wanted);
-        weir_request_t request = request_of(&it->call, i, 2);
-        weir_value_t out = weir_f32_out(it->wanted, WORLD_OUT * 4);
-        expect_ok(weir_session_run(world.session, NULL, 1, &it->call.in, 1, &out));
-        it->tally = &tally;
-        it->submitted++;
-        request.flags = WEIR_REQUEST_INLINE;
-        atomic_store(&it->busy, 1);
-        expect_ok(weir_submit(world.scheduler, &request, NULL, on_answer, it));
-        while (atomic_load(&it->busy))
-            sched_yield();
-    }
+    for (uint32_t i = 0; i < 100; i++)
+        ask_inline(&world, &tally);
     weir_scheduler_info_t info = {.size = sizeof info};
     weir_scheduler_describe(world.scheduler, &info);
     assert_true(info.inline_runs > 0 && info.inline_runs < 100);
@@ -328,18 +333,7 @@ static void a_slow_run_does_not_forbid_inline_runs(void **state)
     uint64_t before = UINT64_MAX, until_ns = weir_now_ns() + 60000 * WEIR_MS;
     open_devices(&world, "chaos.devices=1,chaos.faults=run:slow=1100:8", "chaos");
     do {
-        device_call_t *it = &calls[0];
-        memset(it->wanted, 0, sizeof it->wanted);
-        weir_request_t request = request_of(&it->call, (uint32_t)it->submitted, 2);
-        weir_value_t out = weir_f32_out(it->wanted, WORLD_OUT * 4);
-        expect_ok(weir_session_run(world.session, NULL, 1, &it->call.in, 1, &out));
-        it->tally = &tally;
-        it->submitted++;
-        request.flags = WEIR_REQUEST_INLINE;
-        atomic_store(&it->busy, 1);
-        expect_ok(weir_submit(world.scheduler, &request, NULL, on_answer, it));
-        while (atomic_load(&it->busy))
-            sched_yield();
+        ask_inline(&world, &tally);
         weir_scheduler_describe(world.scheduler, &info);
         if (info.ended && before == UINT64_MAX) // the slow one went through the loop
             before = info.inline_runs;

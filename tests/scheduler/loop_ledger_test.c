@@ -105,6 +105,18 @@ static void what_the_cache_holds_is_charged(void **state)
     }
 }
 
+static void add_path(world_t *world, uint32_t model, const char *devices)
+{
+    char name[16], path[512];
+    snprintf(name, sizeof name, "m%u", model);
+    big_path(model, path, sizeof path);
+    expect_ok(weir_scheduler_add(world->scheduler, name, "1", NULL,
+        &(weir_serving_options_t){.size = sizeof(weir_serving_options_t),
+            .batching = WEIR_BATCHING_ON,
+            .path = path,
+            .devices = devices}));
+}
+
 // A device that was there when the models were added is lost at some run and does not come
 // back: models are loaded and evicted as before, without it.
 static void models_do_without_a_device_that_is_away(void **state)
@@ -112,7 +124,6 @@ static void models_do_without_a_device_that_is_away(void **state)
     (void)state;
     world_t world = {0};
     static big_call_t call;
-    char name[16], path[512];
     weir_engine_options_t engine = {.size = sizeof engine,
         .threads = 2,
         .plugin_path = WEIR_TEST_CHAOS,
@@ -124,15 +135,8 @@ static void models_do_without_a_device_that_is_away(void **state)
     options.log = world_log;
     options.log_level = WEIR_LOG_DEBUG;
     expect_ok(weir_scheduler_create(world.engine, &options, &world.scheduler));
-    for (uint32_t m = 0; m < MODELS; m++) {
-        snprintf(name, sizeof name, "m%u", m);
-        big_path(m, path, sizeof path);
-        expect_ok(weir_scheduler_add(world.scheduler, name, "1", NULL,
-            &(weir_serving_options_t){.size = sizeof(weir_serving_options_t),
-                .batching = WEIR_BATCHING_ON,
-                .path = path,
-                .devices = "chaos,cpu"}));
-    }
+    for (uint32_t m = 0; m < MODELS; m++)
+        add_path(&world, m, "chaos,cpu");
     uint32_t on_cpu = 0;
     for (uint32_t i = 0; i < 10 * MODELS; i++) {
         weir_event_t event;
@@ -160,18 +164,6 @@ static void what_is_too_large_is_refused(void **state)
     expect_status(weir_scheduler_add(world.scheduler, "m", "1", NULL, NULL), WEIR_INVALID_ARGUMENT,
         "either a model is given, or a path");
     world_close(&world);
-}
-
-static void add_path(world_t *world, uint32_t model, const char *devices)
-{
-    char name[16], path[512];
-    snprintf(name, sizeof name, "m%u", model);
-    big_path(model, path, sizeof path);
-    expect_ok(weir_scheduler_add(world->scheduler, name, "1", NULL,
-        &(weir_serving_options_t){.size = sizeof(weir_serving_options_t),
-            .batching = WEIR_BATCHING_ON,
-            .path = path,
-            .devices = devices}));
 }
 
 // Models that are always there leave too little for one of the others: that one is told so at
