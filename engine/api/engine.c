@@ -152,16 +152,30 @@ static weir_status_t start_teams(weir__runtime_t *runtime, const weir_engine_opt
     return NULL;
 }
 
+static weir_status_t add_feeders(weir__runtime_t *runtime, const weir_engine_options_t *options)
+{
+    for (uint32_t i = 0; i < options->feeder_count; i++) {
+        const weir_feeder_options_t *feeder = options->feeders ? &options->feeders[i] : NULL;
+        uint32_t count;
+        if (!feeder || !feeder->pci || !feeder->cpus)
+            return WEIR_ERR(WEIR_INVALID_ARGUMENT, "feeder %u has no address or no cpus", i);
+        WEIR_TRY(weir__cpu_count(feeder->cpus, &count));
+        WEIR_TRY(weir__registry_add_feeder(&runtime->registry, feeder->pci, feeder->cpus));
+    }
+    return NULL;
+}
+
 static weir_status_t start(weir_engine_t *engine, const weir_engine_options_t *options)
 {
     weir__runtime_t *runtime = &engine->runtime;
     WEIR_TRY(weir__recorder_create(&runtime->heap, &runtime->recorder));
     WEIR_TRY(start_teams(runtime, options));
-    WEIR_TRY(
-        weir__cache_open(&runtime->heap, &runtime->log, options->cache_dir, 0, &runtime->cache));
+    WEIR_TRY(weir__cache_open(
+        &runtime->heap, &runtime->log, options->cache_dir, options->cache_bytes, &runtime->cache));
     weir__registry_init(
         &runtime->registry, &runtime->heap, &runtime->log, runtime->team, &runtime->timelines);
     engine->registry_made = true;
+    WEIR_TRY(add_feeders(runtime, options));
     runtime->registry.blobs =
         (weir__blobs_t){.user = engine, .get = blob_get, .put = blob_put, .release = blob_release};
     // Not in a program with more rights than its caller: a path names code.

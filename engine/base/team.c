@@ -108,6 +108,15 @@ weir_status_t weir__cpu_count(const char *cpus, uint32_t *out_count)
     return NULL;
 }
 
+void weir__cpus_bind(pthread_t thread, const char *cpus)
+{
+    cpu_set_t set;
+    weir_status_t status = parse_cpus(cpus, &set);
+    if (!status)
+        pthread_setaffinity_np(thread, sizeof set, &set);
+    weir_status_free(status);
+}
+
 // ---- Leases --------------------------------------------------------------------------------
 
 // How many threads compute in leases beyond those that the team is meant for.

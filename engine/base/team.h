@@ -17,6 +17,7 @@
 
 #include "engine/base/heap.h"
 #include "engine/base/status.h"
+#include <pthread.h>
 
 typedef struct weir__team weir__team_t;
 
@@ -24,6 +25,10 @@ typedef struct weir__team weir__team_t;
 // list, "0-3,8": those of it. Errors: INVALID_ARGUMENT (the list), NOT_FOUND (a CPU that this
 // process may not use).
 weir_status_t weir__cpu_count(const char *cpus, uint32_t *out_count);
+
+// Binds a thread to CPUs, a list that weir__cpu_count() has accepted. It stays where it may run
+// when that fails: the CPUs may have gone since.
+void weir__cpus_bind(pthread_t thread, const char *cpus);
 
 // threads: how many compute at once; as many workers are started (a blocking caller is one of
 // `threads` while it runs, a queued job runs on a worker).

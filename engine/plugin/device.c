@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 // ---- Records -----------------------------------------------------------------------------------
 
@@ -254,13 +255,25 @@ bool weir__opened_accepts(weir__opened_t *opened, weir_code_t code, const char *
 // ---- Opening and closing -----------------------------------------------------------------------
 
 // Under the registry's lock.
+static const char *feeder_of(const weir__registry_t *registry, const weir__device_t *device)
+{
+    const weir__feeder_t *feeder = device->pci[0] ? registry->feeders : NULL;
+    while (feeder && strcasecmp(feeder->pci, device->pci) != 0)
+        feeder = feeder->next;
+    return feeder ? feeder->cpus : NULL;
+}
+
 static weir_status_t open_device(weir__registry_t *registry, weir__device_t *device)
 {
     weir__opened_t *opened = weir__heap_calloc(registry->heap, 1, sizeof *opened);
     if (!opened)
         return weir__status_no_memory();
     weir__plugin_t *plugin = device->plugin;
-    weir_code_t code = plugin->device.open(&plugin->host.abi, device->index, &opened->handle);
+    weir__host_t *host = &plugin->host;
+    atomic_store(&host->feeder_opener, (unsigned long)pthread_self());
+    atomic_store(&host->feeder_cpus, feeder_of(registry, device));
+    weir_code_t code = plugin->device.open(&host->abi, device->index, &opened->handle);
+    atomic_store(&host->feeder_cpus, NULL);
     if (code != WEIR_OK) {
         weir__heap_free(registry->heap, opened);
         return weir__plugin_status(plugin, code, "open");

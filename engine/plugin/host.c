@@ -150,6 +150,9 @@ static weir_code_t host_thread_start(const weir_host_t *abi, const char *name,
     char text[16];
     snprintf(text, sizeof text, "%s", name ? name : "weir-plugin");
     pthread_setname_np(helper->thread, text);
+    const char *cpus = atomic_load(&host->feeder_cpus);
+    if (cpus && atomic_load(&host->feeder_opener) == (unsigned long)pthread_self())
+        weir__cpus_bind(helper->thread, cpus);
     atomic_fetch_add(&host->threads, 1);
     *out_thread = helper;
     return WEIR_OK;

@@ -146,6 +146,21 @@ static bool copy_kernels(weir__registry_t *registry, weir__plugin_t *plugin)
     return true;
 }
 
+weir_status_t weir__registry_add_feeder(
+    weir__registry_t *registry, const char *pci, const char *cpus)
+{
+    weir__feeder_t *feeder = weir__zone_alloc(&registry->zone, sizeof *feeder);
+    if (!feeder)
+        return weir__status_no_memory();
+    *feeder = (weir__feeder_t){.next = registry->feeders,
+        .pci = weir__zone_string(&registry->zone, pci, strlen(pci)),
+        .cpus = weir__zone_string(&registry->zone, cpus, strlen(cpus))};
+    if (!feeder->pci || !feeder->cpus)
+        return weir__status_no_memory();
+    registry->feeders = feeder;
+    return NULL;
+}
+
 static bool name_is_valid(const char *name)
 {
     size_t length = strnlen(name, sizeof(((weir__plugin_t *)0)->name));
@@ -397,7 +412,9 @@ static weir_status_t add_programs(weir__registry_t *registry, weir__plugin_t *pl
         device->stepwise = !(plugin->device.compile && plugin->device.launch);
         device->index = i;
         info.name[sizeof info.name - 1] = info.arch[sizeof info.arch - 1] = '\0';
+        info.pci[sizeof info.pci - 1] = '\0';
         memcpy(device->arch, info.arch, sizeof device->arch);
+        memcpy(device->pci, info.pci, sizeof device->pci);
         const char *more = why_not ? why_not : plugin->reason; // what probe() says besides
         snprintf(device->text, sizeof device->text, more[0] ? "%s: %s" : "%s", info.name, more);
     }

@@ -36,6 +36,9 @@ typedef struct weir__host {
     const char *const *options; // name, value, name, value …, NULL; NULL: not applied yet
     void *plugin_state;         // abi.state points here
     atomic_uint threads;        // helper threads running
+    // While a device is opened that has a feeder: by whom, and where its threads belong.
+    _Atomic(const char *) feeder_cpus;
+    atomic_ulong feeder_opener;
     pthread_mutex_t lock;
     struct {
         pthread_t thread;
@@ -70,6 +73,7 @@ typedef struct weir__device {
     bool own_memory; // of one with programs: tensors are copied there and back
     bool stepwise;   // of one with programs: by execute(), node by node (L1); otherwise by launch()
     bool on_request; // no plan uses it unless it names it
+    char pci[16];    // "": unknown
     uint32_t index;  // in the plugin
     weir_handle_t handle;   // of `opened`, while plans are made; 0: not open
     weir__opened_t *opened; // on first use; under registry.opening
@@ -77,6 +81,12 @@ typedef struct weir__device {
     char arch[32];
     char text[256];
 } weir__device_t;
+
+// Where threads of the device at a PCI address belong.
+typedef struct weir__feeder {
+    struct weir__feeder *next;
+    const char *pci, *cpus;
+} weir__feeder_t;
 
 typedef struct weir__registry {
     weir__heap_t *heap;
@@ -89,6 +99,7 @@ typedef struct weir__registry {
     uint32_t plugin_count, plugin_capacity;
     weir__device_t *devices; // in order of preference; ref is the last usable one
     uint32_t device_count, device_capacity;
+    weir__feeder_t *feeders;
     const char *option_text; // as the user wrote it; for entries, which come before it is checked
     const char *const *options;
     pthread_mutex_t lock;
@@ -100,6 +111,9 @@ typedef const weir_plugin_t *(*weir__plugin_entry_t)(const weir_host_t *host);
 
 void weir__registry_init(weir__registry_t *registry, weir__heap_t *heap, const weir__log_t *log,
     weir__team_t *team, weir__timelines_t *timelines);
+// Notes where a device's helper threads belong; texts are copied. Before any device is opened.
+weir_status_t weir__registry_add_feeder(
+    weir__registry_t *registry, const char *pci, const char *cpus);
 // Adds the plugin that is linked in, then all of `search_path` (folders and files, ':' between) and
 // the installed folder. options: "cpu.isa=avx2,…" or NULL. A plugin that cannot be used is kept
 // with the reason; a bad or unknown option is an error.

@@ -39,18 +39,28 @@ static void add(weir__core_t *core, const batch_plan_t *plan, uint32_t request)
         it->deadline_ns = row->deadline_ns;
 }
 
+// Eight times what it should take. One of more rows than any before is predicted to be as cheap as
+// those, so that it is tried; it may take as much more as it has more rows, up to what is given
+// where nothing is known: a slow model is no device that hangs.
+static uint64_t budget_of(const weir__core_t *core, const weir__curve_t *curve, uint32_t rows)
+{
+    uint64_t most = core->limits.watchdog_unknown_ns, budget = 8 * weir__curve_p95(curve, rows);
+    if (!curve->learned)
+        return most;
+    uint32_t seen = 1u << (31 - (uint32_t)__builtin_clz(curve->seen_log | 1));
+    uint32_t times = (weir__curve_run_rows(curve, rows) + seen - 1) / seen;
+    if (times > 1 && budget < most)
+        budget = budget * times < most ? budget * times : most;
+    return budget > core->limits.watchdog_min_ns ? budget : core->limits.watchdog_min_ns;
+}
+
 static void leave(weir__core_t *core, const batch_plan_t *plan, weir__core_why_t why)
 {
     weir__instance_t *it = &core->instances[plan->instance];
     weir__core_action_t *action = weir__core_emit(core, WEIR__ACTION_DISPATCH);
     if (!action)
         return; // weir__batch_dispatch() made sure that there is room
-    uint64_t budget = 8 * weir__curve_p95(plan->curve, it->rows);
-    if (!plan->curve->learned)
-        budget = core->limits.watchdog_unknown_ns;
-    else if (budget < core->limits.watchdog_min_ns)
-        budget = core->limits.watchdog_min_ns;
-    it->budget_ns = budget;
+    it->budget_ns = budget_of(core, plan->curve, it->rows);
     it->started_ns = core->now_ns;
     it->expected_ns = core->now_ns + weir__curve_mean(plan->curve, it->rows);
     it->started_count = it->member_count;

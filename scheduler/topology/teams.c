@@ -12,7 +12,8 @@
 struct weir_topology {
     weir__topology_t machine;
     weir__placement_t placement;
-    weir_team_options_t *teams; // [placement.team_count], whose texts are its own
+    weir_team_options_t *teams;     // [placement.team_count], whose texts are its own
+    weir_feeder_options_t *feeders; // [machine.device_count], and theirs
 };
 
 void weir_topology_free(weir_topology_t *topology)
@@ -21,7 +22,10 @@ void weir_topology_free(weir_topology_t *topology)
         return;
     for (uint32_t i = 0; topology->teams && i < topology->placement.team_count; i++)
         free((char *)(uintptr_t)topology->teams[i].cpus);
+    for (uint32_t i = 0; topology->feeders && i < topology->machine.device_count; i++)
+        free((char *)(uintptr_t)topology->feeders[i].cpus);
     free(topology->teams);
+    free(topology->feeders);
     weir__placement_free(&topology->placement);
     weir__topology_free(&topology->machine);
     free(topology);
@@ -46,6 +50,21 @@ static weir_code_t write_teams(weir_topology_t *topology)
     return WEIR_OK;
 }
 
+static weir_code_t write_feeders(weir_topology_t *topology)
+{
+    const uint32_t count = topology->machine.device_count;
+    topology->feeders = calloc((size_t)count + 1, sizeof(*topology->feeders));
+    for (uint32_t i = 0; topology->feeders && i < count; i++) {
+        char *text = malloc(CPU_TEXT_BYTES + 1);
+        if (!text)
+            return WEIR_RESOURCE_EXHAUSTED;
+        topology->feeders[i] = (weir_feeder_options_t){.pci = topology->machine.devices[i].address,
+            .cpus = weir__topology_cpus_text(
+                &topology->placement.feeders[i].cpu, 1, text, CPU_TEXT_BYTES + 1)};
+    }
+    return topology->feeders ? WEIR_OK : WEIR_RESOURCE_EXHAUSTED;
+}
+
 weir_status_t weir_topology_create(const char *xml, weir_topology_t **out_topology)
 {
     weir_topology_t *topology = calloc(1, sizeof(*topology));
@@ -59,6 +78,8 @@ weir_status_t weir_topology_create(const char *xml, weir_topology_t **out_topolo
     }
     if (code == WEIR_OK)
         code = write_teams(topology);
+    if (code == WEIR_OK)
+        code = write_feeders(topology);
     if (code == WEIR_OK) {
         *out_topology = topology;
         return NULL;
@@ -74,6 +95,13 @@ const weir_team_options_t *weir_topology_teams(const weir_topology_t *topology, 
     return topology->teams;
 }
 
+const weir_feeder_options_t *weir_topology_feeders(
+    const weir_topology_t *topology, uint32_t *out_count)
+{
+    *out_count = topology->machine.device_count;
+    return topology->feeders;
+}
+
 weir_status_t weir_topology_engine(const weir_engine_options_t *options, weir_engine_t **out_engine)
 {
     weir_engine_options_t known = {.size = sizeof(known)};
@@ -85,6 +113,8 @@ weir_status_t weir_topology_engine(const weir_engine_options_t *options, weir_en
         weir_status_free(weir_topology_create(NULL, &topology));
         if (topology)
             known.teams = weir_topology_teams(topology, &known.team_count);
+        if (topology && !known.feeders)
+            known.feeders = weir_topology_feeders(topology, &known.feeder_count);
     }
     weir_status_t status = weir_engine_create(&known, out_engine);
     weir_topology_free(topology);

@@ -488,6 +488,30 @@ static void instances_follow_the_load(void **state)
     assert_int_equal(down, 1);
 }
 
+// Goal:   a batch that is larger than any before is given time for all its rows: a model that takes
+//         200 ms a row is not taken for a device that hangs.
+static void larger_batches_have_time(void **state)
+{
+    bench_t *bench = *state;
+    uint64_t batch = fill_behind(bench, 5);
+    bench->now_ns += 200 * MS;
+    step(bench, done(batch, WEIR_OK, 1));
+    step(bench, idle(0));
+    const weir__core_action_t *next = find(bench, WEIR__ACTION_DISPATCH);
+    assert_non_null(next);
+    assert_int_equal(next->rows, 4);
+    batch = next->batch;
+    bench->now_ns += 3000 * MS; // 8 times what one row took would be over
+    step(bench, (weir__core_event_t){.kind = WEIR__EVENT_TIMER});
+    assert_null(find(bench, WEIR__ACTION_DEVICE));
+    bench->now_ns += 5000 * MS; // and 8 times what four could take
+    step(bench, (weir__core_event_t){.kind = WEIR__EVENT_TIMER});
+    const weir__core_action_t *device = find(bench, WEIR__ACTION_DEVICE);
+    assert_non_null(device);
+    assert_int_equal(device->state, WEIR__DEVICE_SUSPECT);
+    step(bench, done(batch, WEIR_OK, 4));
+}
+
 static const weir__core_action_t *ask(bench_t *bench, uint32_t model, uint32_t index)
 {
     weir__core_event_t event = arrival(ticket(1, index), WEIR__CORE_NEVER);
@@ -733,6 +757,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(versions_go_quietly, setup, teardown),
         cmocka_unit_test_setup_teardown(instances_follow_the_load, setup, teardown),
         cmocka_unit_test_setup_teardown(the_freer_team_is_taken, setup, teardown),
+        cmocka_unit_test_setup_teardown(larger_batches_have_time, setup, teardown),
         cmocka_unit_test_setup_teardown(priorities_age, setup, teardown),
         cmocka_unit_test_setup_teardown(nonsense_does_no_harm, setup, teardown),
         cmocka_unit_test_setup_teardown(actions_are_bounded, setup, teardown),

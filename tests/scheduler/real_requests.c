@@ -150,6 +150,9 @@ static void run_alone(kind_t *kind, int filled, weir_value_t *outputs)
         it->data = copy;
         it->placement = WEIR_PLACE_CALLER;
     }
+    for (uint32_t i = 0; i < program.input_count; i++)
+        if (inputs[i].data != kind->inputs[i].data)
+            free(inputs[i].data);
 }
 
 static int same(const weir_value_t *a, const weir_value_t *b)
@@ -218,6 +221,7 @@ static void add_model(void)
             .max_batch = program.max_batch,
             .paddings = paddings,
             .padding_count = padding_count,
+            .warm_rows = UINT32_MAX,
             .sample = program.kinds[0].inputs}));
 }
 
@@ -228,6 +232,7 @@ static void set_up(const char *path)
     weir_plan_t *plan;
     check(weir_plan_create(program.model, NULL, &plan));
     check(weir_session_create(plan, NULL, &program.session));
+    weir_plan_free(plan); // the session keeps it
     program.input_count = weir_model_input_count(program.model);
     program.output_count = weir_model_output_count(program.model);
     if (program.input_count > PORTS || program.output_count > PORTS)
@@ -241,6 +246,8 @@ static void set_up(const char *path)
         run_alone(&program.kinds[k], program.pad, program.kinds[k].outputs);
         run_alone(&program.kinds[k], 0, own);
         same_length += same(own, program.kinds[k].outputs);
+        for (uint32_t i = 0; i < program.output_count; i++)
+            free(own[i].data);
     }
     if (program.pad)
         printf("filled lengths: %ld of %d have the bits of their own length\n", same_length, KINDS);

@@ -173,6 +173,11 @@ static void teams_for_an_engine(void **state)
     assert_string_equal(teams[0].cpus, "0-9");
     assert_string_equal(teams[1].cpus, "12-21");
     assert_int_equal(teams[1].threads, 0); // one for each
+    const weir_feeder_options_t *feeders = weir_topology_feeders(topology, &count);
+    assert_int_equal(count, 4);
+    assert_string_equal(feeders[0].pci, "0000:18:00.0");
+    assert_string_equal(feeders[0].cpus, "11");
+    assert_string_equal(feeders[3].cpus, "22");
     weir_topology_free(topology);
 
     weir_status_t status = weir_topology_create("no/such.xml", &topology);

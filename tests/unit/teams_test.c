@@ -5,6 +5,7 @@
 #include "tests/unit/engine_world.h"
 
 #include "engine/base/quota.h"
+#include <dirent.h>
 #include <sched.h>
 
 enum { SIDE = 48 };
@@ -195,6 +196,69 @@ static void teams_have_their_threads(void **state)
     assert_int_equal(weir_quota_read(""), weir__quota_milli(""));
 }
 
+// The CPUs that the first thread of this name may run on; none when there is no such thread.
+static cpu_set_t mask_of(const char *name)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    for (struct dirent *task; (task = readdir(tasks)) != NULL;) {
+        char path[300], text[32] = "";
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
+        FILE *file = fopen(path, "re");
+        if (file && fgets(text, sizeof text, file) && strncmp(text, name, strlen(name)) == 0)
+            assert_int_equal(sched_getaffinity(atoi(task->d_name), sizeof set, &set), 0);
+        if (file)
+            fclose(file);
+    }
+    closedir(tasks);
+    return set;
+}
+
+// Goal:   a device's helper thread runs where its feeder belongs, found by the device's address;
+//         without one it runs where the process may.
+// Method: the chaos device, which says that it is at "chaos:0", runs a model.
+static void feeders_are_bound(void **state)
+{
+    (void)state;
+    machine_t machine = two_teams();
+    weir_feeder_options_t feeders[] = {{.pci = "0000:99:00.0", .cpus = machine.texts[0]},
+        {.pci = "CHAOS:0", .cpus = machine.texts[1]}};
+    cpu_set_t all;
+    assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+    for (uint32_t count = 1; count <= 2; count++) {
+        world_t world = {0};
+        weir_engine_options_t options = {.size = sizeof options,
+            .threads = 1,
+            .plugin_path = WEIR_TEST_CHAOS,
+            .cache_dir = "",
+            .feeders = feeders,
+            .feeder_count = count};
+        expect_ok(weir_engine_create(&options, &world.engine));
+        message_t bytes = make_model(make_products(), 17);
+        expect_ok(weir_model_load_bytes(world.engine, bytes.data, bytes.count, NULL, &world.model));
+        free(bytes.data);
+        expect_ok(world_plan(&world, "chaos"));
+        cpu_set_t mask = mask_of("weir-chaos");
+        if (count == 1)
+            assert_true(CPU_EQUAL(&mask, &all));
+        else
+            assert_true(CPU_COUNT(&mask) == 1 && CPU_ISSET(machine.last, &mask));
+        weir_plan_free(world.plan);
+        weir_model_free(world.model);
+        weir_engine_free(world.engine);
+    }
+    weir_feeder_options_t wrong = {.pci = "chaos:0", .cpus = "1023"};
+    weir_engine_options_t options = {
+        .size = sizeof options, .plugin_path = "", .feeders = &wrong, .feeder_count = 1};
+    weir_engine_t *engine;
+    expect_status(weir_engine_create(&options, &engine), WEIR_NOT_FOUND, "...CPUs \"1023\"");
+    wrong.pci = NULL;
+    expect_status(weir_engine_create(&options, &engine), WEIR_INVALID_ARGUMENT,
+        "feeder 0 has no address or no cpus");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +266,7 @@ int main(void)
         cmocka_unit_test(a_run_takes_fewer_threads),
         cmocka_unit_test(wrong_teams_are_refused),
         cmocka_unit_test(teams_have_their_threads),
+        cmocka_unit_test(feeders_are_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,6 +29,12 @@ typedef struct weir_team_options {
 
 #define WEIR_TEAMS_MAX 256
 
+// Where a plugin's helper threads of one device belong: near it.
+typedef struct weir_feeder_options {
+    const char *pci;  // the device's address, "0000:41:00.0"
+    const char *cpus; // "11"
+} weir_feeder_options_t;
+
 typedef struct weir_engine_options {
     uint32_t size; // sizeof(weir_engine_options_t)
     // Threads that compute, the caller of weir_session_run() included. 0: as many as this process
@@ -59,7 +65,14 @@ typedef struct weir_engine_options {
     // one team. weir/topology.h has those that suit a machine with several L3 caches.
     const weir_team_options_t *teams;
     uint32_t team_count; // at most WEIR_TEAMS_MAX
-    uint32_t reserved;   // 0
+    uint32_t feeder_count;
+    // What cache_dir may hold: beyond that, what was not used for the longest time is removed when
+    // an engine opens it, and what nobody used for 30 days in any case. A model takes about 1.5
+    // times its weights; one that does not fit is prepared anew at each start. 0: 2 GiB.
+    uint64_t cache_bytes;
+    // Threads that a plugin starts while one of these devices is opened are bound there; those of
+    // other devices run where the process may. NULL: none.
+    const weir_feeder_options_t *feeders; // [feeder_count]
 } weir_engine_options_t;
 
 // Loads the plugins found, starts the worker teams.

@@ -95,6 +95,10 @@ class TeamOptions(Structure):
     _fields_ = [("cpus", c_char_p), ("threads", c_uint32), ("reserved", c_uint32)]
 
 
+class FeederOptions(Structure):
+    _fields_ = [("pci", c_char_p), ("cpus", c_char_p)]
+
+
 class EngineOptions(Structure):
     _fields_ = [
         ("size", c_uint32),
@@ -111,7 +115,9 @@ class EngineOptions(Structure):
         ("spin_ns", c_uint64),
         ("teams", POINTER(TeamOptions)),
         ("team_count", c_uint32),
-        ("reserved", c_uint32),
+        ("feeder_count", c_uint32),
+        ("cache_bytes", c_uint64),
+        ("feeders", POINTER(FeederOptions)),
     ]
 
 
@@ -333,6 +339,7 @@ STRUCTS = {
     "weir_allocator_t": Allocator,
     "weir_limits_t": Limits,
     "weir_team_options_t": TeamOptions,
+    "weir_feeder_options_t": FeederOptions,
     "weir_engine_options_t": EngineOptions,
     "weir_device_description_t": DeviceDescription,
     "weir_model_options_t": ModelOptions,

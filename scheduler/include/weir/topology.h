@@ -32,8 +32,13 @@ WEIR_API void weir_topology_free(weir_topology_t *topology);
 WEIR_API const weir_team_options_t *weir_topology_teams(
     const weir_topology_t *topology, uint32_t *out_count);
 
-// weir_engine_create() with the teams of this machine. Options that say themselves what computes
-// (teams, threads or cpus) are taken as they are, and so is a machine that cannot be read.
+// Where the helper threads of its PCI devices belong, for `feeders` and `feeder_count`.
+// Owns: they live as long as the topology. Threads: any. Errors: none.
+WEIR_API const weir_feeder_options_t *weir_topology_feeders(
+    const weir_topology_t *topology, uint32_t *out_count);
+
+// weir_engine_create() with the teams and feeders of this machine. Options that say themselves what
+// computes (teams, threads or cpus) are taken as they are, and so is a machine that cannot be read.
 // Owns, threads, errors: as weir_engine_create().
 WEIR_API WEIR_MUST_USE weir_status_t weir_topology_engine(
     const weir_engine_options_t *options, weir_engine_t **out_engine);
