@@ -148,6 +148,7 @@ weir_code_t weir_cpu_bytes_pool_prepare(
     state->row_ns = (uint64_t)(s->out_width * s->kernel_height * s->kernel_width) + 10;
     state->rows_per_task = WEIR_MAX(1u, WEIR_CPU_TASK_NS / state->row_ns);
     out_prepared->state = state;
+    out_prepared->scratch_bytes = (uint64_t)WEIR_MAX(s->width, 0) * state->lanes;
     return WEIR_OK;
 }
 
@@ -158,29 +159,48 @@ void weir_cpu_bytes_pool_tasks(const weir_node_t *node, void *opaque, weir_tasks
     weir_cpu_tasks_one(out_tasks, state->rows, state->rows_per_task, state->row_ns);
 }
 
-// Output pixel (out_y, out_x) of a plane whose input begins at x.
-static void pixel_pool(const bytes_pool_state_t *state, const unsigned char *x, int64_t out_y,
-    int64_t out_x, unsigned char *y)
+// The greatest of the rows that the windows of one row of outputs cover, byte by byte, each with
+// its top bit turned for i8; 0 where there is none.
+static void rows_pool(
+    const bytes_pool_state_t *state, const unsigned char *x, int64_t out_y, unsigned char *most)
 {
     const weir_cpu_conv_shape_t *s = &state->shape;
-    const unsigned char *rows[POOL_TAPS];
-    size_t count = 0;
+    const uint64_t bytes = (uint64_t)s->width * state->lanes;
+    const unsigned char flip = state->flip;
+    memset(most, 0, bytes);
     for (int64_t ky = 0; ky < s->kernel_height; ky++) {
         const int64_t in_y = out_y * s->stride_y - s->pad_top + ky * s->dilation_y;
-        for (int64_t kx = 0; kx < s->kernel_width; kx++) {
-            const int64_t in_x = out_x * s->stride_x - s->pad_left + kx * s->dilation_x;
-            if (in_y >= 0 && in_y < s->height && in_x >= 0 && in_x < s->width)
-                rows[count++] = x + (uint64_t)(in_y * s->width + in_x) * state->lanes;
+        if (in_y < 0 || in_y >= s->height)
+            continue;
+        const unsigned char *row = x + (uint64_t)in_y * bytes;
+        for (uint64_t i = 0; i < bytes; i++) {
+            const unsigned char here = row[i] ^ flip;
+            most[i] = here > most[i] ? here : most[i];
         }
     }
-    if (state->lanes == WEIR_K_BLOCK) {
-        state->low->max_u8_x16(count, rows, state->flip, y);
-        return;
+}
+
+// Output column out_x, from what rows_pool() made.
+static void pixel_pool(
+    const bytes_pool_state_t *state, const unsigned char *rows, int64_t out_x, unsigned char *y)
+{
+    const weir_cpu_conv_shape_t *s = &state->shape;
+    const unsigned char *columns[POOL_TAPS];
+    size_t count = 0;
+    for (int64_t kx = 0; kx < s->kernel_width; kx++) {
+        const int64_t in_x = out_x * s->stride_x - s->pad_left + kx * s->dilation_x;
+        if (in_x >= 0 && in_x < s->width)
+            columns[count++] = rows + (uint64_t)in_x * state->lanes;
     }
-    unsigned char most = 0;
-    for (size_t i = 0; i < count; i++)
-        most = WEIR_MAX(most, (unsigned char)(rows[i][0] ^ state->flip));
-    *y = most ^ state->flip;
+    if (state->lanes == WEIR_K_BLOCK) {
+        state->low->max_u8_x16(count, columns, 0, y);
+    } else {
+        *y = 0;
+        for (size_t i = 0; i < count; i++)
+            *y = WEIR_MAX(*y, columns[i][0]);
+    }
+    for (uint64_t lane = 0; state->flip && lane < state->lanes; lane++)
+        y[lane] ^= state->flip;
 }
 
 weir_code_t weir_cpu_bytes_pool_run(const weir_task_t *task)
@@ -195,9 +215,9 @@ weir_code_t weir_cpu_bytes_pool_run(const weir_task_t *task)
                                  plane * (uint64_t)(s->height * s->width) * state->lanes;
         unsigned char *y =
             (unsigned char *)task->outputs[0].data + row * (uint64_t)s->out_width * state->lanes;
+        rows_pool(state, x, (int64_t)(row % (uint64_t)s->out_height), task->scratch);
         for (int64_t out_x = 0; out_x < s->out_width; out_x++)
-            pixel_pool(state, x, (int64_t)(row % (uint64_t)s->out_height), out_x,
-                y + (uint64_t)out_x * state->lanes);
+            pixel_pool(state, task->scratch, out_x, y + (uint64_t)out_x * state->lanes);
         if (state->lanes == WEIR_K_BLOCK && plane % state->planes + 1 == state->planes)
             weir_cpu_bytes_clear(y, (uint64_t)s->out_width, state->channels);
     }
