@@ -4,7 +4,7 @@
 #ifndef WEIR_TEST_OPENCL_IN_FRONT_H
 #define WEIR_TEST_OPENCL_IN_FRONT_H
 
-#include "tests/scheduler/loop_world.h"
+#include "tests/opencl/device_world.h"
 
 #include <CL/cl.h>
 #include <dlfcn.h>
@@ -25,29 +25,5 @@ static inline void *in_front_of(const char *name)
 #define REAL(name, pointer)                                                                        \
     void *address_ = in_front_of(name);                                                            \
     memcpy(&(pointer), &address_, sizeof address_)
-
-// An engine, a plan of rows_graph() and a session. false: no device here; says so.
-static inline bool open_world(world_t *world, const char *options, const char *devices)
-{
-    memset(world, 0, sizeof *world);
-    weir_engine_options_t engine = {.size = sizeof engine,
-        .threads = 1,
-        .plugin_path = WEIR_TEST_OPENCL,
-        .plugin_options = options,
-        .cache_dir = ""};
-    weir_plan_options_t plan = {.size = sizeof plan, .devices = devices};
-    expect_ok(weir_engine_create(&engine, &world->engine));
-    world->model = world_load(world->engine, rows_graph());
-    weir_status_t status = weir_plan_create(world->model, &plan, &world->plan);
-    if (!status) {
-        expect_ok(weir_session_create(world->plan, NULL, &world->session));
-        return true;
-    }
-    fprintf(stderr, "skipped: %s\n", weir_status_message(status));
-    assert_int_equal(weir_status_code(status), WEIR_UNAVAILABLE);
-    weir_status_free(status);
-    world_close(world);
-    return false;
-}
 
 #endif

@@ -2,7 +2,7 @@
 // wrong.
 //
 // Skipped, with a line, where there is no device.
-#include "tests/scheduler/loop_world.h"
+#include "tests/opencl/device_world.h"
 
 #include <weir/profile.h>
 
@@ -17,26 +17,6 @@ static message_t gather_graph(void)
     return graph;
 }
 
-static bool open_world(world_t *world, message_t graph)
-{
-    memset(world, 0, sizeof *world);
-    weir_engine_options_t engine = {
-        .size = sizeof engine, .threads = 1, .plugin_path = WEIR_TEST_OPENCL, .cache_dir = ""};
-    weir_plan_options_t plan = {.size = sizeof plan, .devices = "opencl"};
-    expect_ok(weir_engine_create(&engine, &world->engine));
-    world->model = world_load(world->engine, graph);
-    weir_status_t status = weir_plan_create(world->model, &plan, &world->plan);
-    if (!status) {
-        expect_ok(weir_session_create(world->plan, NULL, &world->session));
-        return true;
-    }
-    fprintf(stderr, "skipped: %s\n", weir_status_message(status));
-    assert_int_equal(weir_status_code(status), WEIR_UNAVAILABLE);
-    weir_status_free(status);
-    world_close(world);
-    return false;
-}
-
 static void a_node_ran_within_its_run(void **state)
 {
     (void)state;
@@ -45,7 +25,7 @@ static void a_node_ran_within_its_run(void **state)
     weir_value_t in = weir_f32(x, 2, 4, WORLD_IN), out = weir_f32_out(y, WORLD_OUT * 4);
     weir_profile_node_t node = {.size = sizeof node};
     weir_run_options_t options = {.size = sizeof options, .profile_level = 1};
-    if (!open_world(&world, rows_graph()))
+    if (!open_world(&world, rows_graph(), NULL, "opencl"))
         skip();
     uint64_t before_ns = weir_now_ns();
     expect_ok(weir_session_run(world.session, &options, 1, &in, 1, &out));
@@ -68,7 +48,7 @@ static void wrong_data_end_their_run_alone(void **state)
     int64_t index = 0;
     weir_value_t ins[2] = {weir_f32(x, 2, 8, 4), weir_i64(&index, 1, 1)};
     weir_value_t out = weir_f32_out(y, 4);
-    if (!open_world(&world, gather_graph()))
+    if (!open_world(&world, gather_graph(), NULL, "opencl"))
         skip();
     for (int i = 0; i < 32; i++)
         x[i] = (float)i;

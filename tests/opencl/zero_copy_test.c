@@ -101,7 +101,7 @@ static void buffers_are_the_hosts_memory(void **state)
     world_t world;
     float before[ROWS * WORLD_OUT], after[ROWS * WORLD_OUT];
     seen.count = 0;
-    if (!open_world(&world, "opencl.zero_copy=1", "opencl"))
+    if (!open_world(&world, rows_graph(), "opencl.zero_copy=1", "opencl"))
         skip();
     const seen_t *constants = NULL; // the only one that making the plan has written to
     assert_true(seen.count > 0);
@@ -139,7 +139,7 @@ static void memory_of_the_devices_own_is_the_drivers(void **state)
     world_t world;
     float y[ROWS * WORLD_OUT];
     seen.count = 0;
-    if (!open_world(&world, "opencl.zero_copy=0", "opencl"))
+    if (!open_world(&world, rows_graph(), "opencl.zero_copy=0", "opencl"))
         skip();
     run_once(&world, y);
     assert_true(seen.count > 0);
