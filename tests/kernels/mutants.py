@@ -47,15 +47,9 @@ MUTANTS = [
     ("mask-sum", "lanes behind a row's end count in attention's sum", "kernels/cpu/attention/attention_body.inc",
      "        if (n < V_WIDTH)\n            e = v_select(there, e, v_set1(0.0f));\n", ""),
     ("epilogue-order", "the activation comes before what is added", "kernels/cpu/conv/conv_body.inc",
-     "    if (add)\n        sum = v_add(sum, v_load(add));\n    if (finish->activation == WEIR_K_RELU)\n"
-     "        sum = v_max2(v_set1(0.0f), sum); // sum second: a NaN stays\n"
-     "    else if (finish->activation == WEIR_K_CLAMP)\n"
-     "        sum = f32_min(f32_max(sum, v_set1(finish->low)), v_set1(finish->high));\n",
-     "    if (finish->activation == WEIR_K_RELU)\n"
-     "        sum = v_max2(v_set1(0.0f), sum);\n"
-     "    else if (finish->activation == WEIR_K_CLAMP)\n"
-     "        sum = f32_min(f32_max(sum, v_set1(finish->low)), v_set1(finish->high));\n"
-     "    if (add)\n        sum = v_add(sum, v_load(add));\n"),
+     "    if (add)\n        FINISH_ALL(\n",
+     "    if (finish->activation == WEIR_K_RELU)\n        FINISH_ALL(v_max2(v_set1(0.0f), x))\n"
+     "    if (add)\n        FINISH_ALL(\n"),
     ("epilogue-early", "an epilogue is applied after the first block of K", "backends/cpu/matmul.c",
      "if (state->has_program && k0 + depth == state->k)", "if (state->has_program && k0 == 0)"),
     ("accumulator", "a resumed sum begins at zero", "kernels/cpu/gemm/weir_k_gemm_f32_12x32__avx2.c",
