@@ -35,8 +35,10 @@
 // So long a worker looks for the next lease after one: waking it costs 50 us, more than most
 // phases.
 #define LOOK_NS 100000u
-// An offer that takes so long was taken.
+// An offer that takes so long was taken; for a while nobody spins beyond SPIN_NS then, because who
+// gave its CPU away is the last to have it back.
 #define TAKEN_NS 20000u
+#define CROWDED_NS 50000000u
 
 enum { PARKED = 0, LOOKING, CLAIMED, AWAITING, LEASED, SERVING, RUNNING, STOPPED };
 
@@ -57,6 +59,7 @@ struct weir__team {
     weir__job_t *queue_head, *queue_tail;
     atomic_uint queued;
     _Alignas(64) atomic_uint computing; // threads of all leases, callers included
+    atomic_uint_fast64_t crowded_ns;    // somebody else wanted a CPU until then, as far as known
 };
 
 uint32_t weir__team_threads(const weir__team_t *team)
@@ -128,12 +131,20 @@ static uint32_t excess(const weir__team_t *team)
 
 // Offers this CPU to whoever waits for it. false: nobody does, as far as can be told. *now_ns: the
 // time some microseconds ago; it is brought up to date.
-static bool is_wanted(const weir__team_t *team, uint64_t *now_ns)
+static bool is_wanted(weir__team_t *team, uint64_t *now_ns)
 {
     uint64_t before_ns = *now_ns;
     sched_yield();
     *now_ns = weir__now_ns();
-    return *now_ns - before_ns > TAKEN_NS || excess(team);
+    bool taken = *now_ns - before_ns > TAKEN_NS;
+    if (taken)
+        atomic_store_explicit(&team->crowded_ns, *now_ns + CROWDED_NS, memory_order_relaxed);
+    return taken || excess(team);
+}
+
+static bool is_crowded(const weir__team_t *team, uint64_t now_ns)
+{
+    return now_ns < atomic_load_explicit(&team->crowded_ns, memory_order_relaxed);
 }
 
 // Takes half of what is left of a lane's part of the phase: its first piece is large, the last ones
@@ -171,7 +182,8 @@ static void work_on_phase(weir__lease_t *lease, uint32_t lane)
 // Waits until lease->epoch differs from `seen`: a spin, then sleep. Returns the new epoch.
 static unsigned await_epoch(weir__lease_t *lease, unsigned seen)
 {
-    uint64_t now_ns = weir__now_ns(), spun_ns = now_ns + SPIN_NS, until_ns = now_ns + OFFER_NS;
+    uint64_t now_ns = weir__now_ns(), spun_ns = now_ns + SPIN_NS;
+    uint64_t until_ns = is_crowded(lease->team, now_ns) ? spun_ns : now_ns + OFFER_NS;
     for (bool wanted = false; !wanted && now_ns < until_ns;) {
         for (int i = 0; i < 64; i++) {
             unsigned epoch = atomic_load_explicit(&lease->epoch, memory_order_acquire);
@@ -392,7 +404,8 @@ static void look(worker_t *worker, uint64_t free_ns)
 {
     unsigned state = PARKED;
     uint64_t now_ns = weir__now_ns();
-    uint64_t until_ns = now_ns + worker->team->spin_ns, free_until_ns = now_ns + free_ns;
+    uint64_t until_ns = now_ns + worker->team->spin_ns;
+    uint64_t free_until_ns = is_crowded(worker->team, now_ns) ? now_ns : now_ns + free_ns;
     if (now_ns >= until_ns && now_ns >= free_until_ns)
         return;
     if (!atomic_compare_exchange_strong(&worker->state, &state, LOOKING))
