@@ -14,6 +14,14 @@ fake_context_t *fake_context_now(void)
     return depth ? stack[depth - 1] : NULL;
 }
 
+void __lsan_ignore_object(const void *memory) __attribute__((weak));
+
+void fake_lose(const void *memory)
+{
+    if (__lsan_ignore_object)
+        __lsan_ignore_object(memory);
+}
+
 void fake_cuda_embed(int device)
 {
     depth = device < 0 ? 0 : 1;

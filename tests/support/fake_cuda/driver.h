@@ -76,10 +76,13 @@ extern fake_world_t fake_world;
     } while (0)
 // And of a call that needs a context: `context` is the current one. What frees does so in a spoiled
 // context, too: the real one takes all with it in the end, which would hide what was forgotten.
-#define FAKE_FREEING_CONTEXT()                                                                     \
+// Without a current context nothing is freed: the memory is then lost on purpose.
+#define FAKE_FREEING_CONTEXT(memory)                                                               \
     fake_context_t *context = fake_context_now();                                                  \
-    if (!context || !context->references)                                                          \
-    return CUDA_ERROR_INVALID_CONTEXT
+    if (!context || !context->references) {                                                        \
+        fake_lose(memory);                                                                         \
+        return CUDA_ERROR_INVALID_CONTEXT;                                                         \
+    }
 #define FAKE_CONTEXT_CALL()                                                                        \
     FAKE_CALL();                                                                                   \
     fake_context_t *context = fake_context_now();                                                  \
@@ -89,6 +92,8 @@ extern fake_world_t fake_world;
     return context->error
 
 fake_context_t *fake_context_now(void);
+// A leak that a test made is none to a sanitizer.
+void fake_lose(const void *memory);
 void fake_lock(void);
 void fake_unlock(void);
 // Under the lock: the world is made, from the environment, before anything else.

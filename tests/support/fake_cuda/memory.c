@@ -102,7 +102,7 @@ CUresult cuMemAlloc(CUdeviceptr *address, size_t bytes)
 CUresult cuMemFree(CUdeviceptr address)
 {
     FAKE_FREES();
-    FAKE_FREEING_CONTEXT();
+    FAKE_FREEING_CONTEXT((void *)(uintptr_t)address)
     fake_lock();
     fake_wait(context, NULL);
     block_t *block = find((uintptr_t)address);
@@ -132,7 +132,7 @@ CUresult cuMemHostAlloc(void **memory, size_t bytes, unsigned flags)
 CUresult cuMemFreeHost(void *memory)
 {
     FAKE_FREES();
-    FAKE_FREEING_CONTEXT();
+    FAKE_FREEING_CONTEXT(memory)
     fake_lock();
     fake_wait(context, NULL);
     block_t *block = find((uintptr_t)memory);
@@ -160,7 +160,7 @@ CUresult cuMemHostRegister(void *memory, size_t bytes, unsigned flags)
 CUresult cuMemHostUnregister(void *memory)
 {
     FAKE_FREES();
-    FAKE_FREEING_CONTEXT();
+    FAKE_FREEING_CONTEXT(NULL)
     fake_lock();
     fake_wait(context, NULL);
     block_t *block = find((uintptr_t)memory);
@@ -202,7 +202,7 @@ CUresult cuMemAddressReserve(CUdeviceptr *address, size_t bytes, size_t alignmen
 CUresult cuMemAddressFree(CUdeviceptr address, size_t bytes)
 {
     FAKE_FREES();
-    FAKE_FREEING_CONTEXT();
+    FAKE_FREEING_CONTEXT(NULL)
     fake_lock();
     block_t *block = find((uintptr_t)address);
     bool is_there = context && block && block->is_range && block->bytes == bytes;
@@ -264,7 +264,7 @@ CUresult cuMemMap(CUdeviceptr address, size_t bytes, size_t offset,
 CUresult cuMemUnmap(CUdeviceptr address, size_t bytes)
 {
     FAKE_FREES();
-    FAKE_FREEING_CONTEXT();
+    FAKE_FREEING_CONTEXT(NULL)
     fake_lock();
     fake_wait(context, NULL);
     fake_unlock();

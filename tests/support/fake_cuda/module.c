@@ -79,7 +79,7 @@ CUresult cuModuleLoadData(CUmodule *out_module, const void *image)
 CUresult cuModuleUnload(CUmodule handle)
 {
     FAKE_FREES();
-    FAKE_FREEING_CONTEXT();
+    FAKE_FREEING_CONTEXT(handle)
     module_t *module = (module_t *)handle;
     fake_lock();
     fake_wait(context, NULL);
