@@ -2,10 +2,10 @@
 if(TARGET weir_kernels_cpu AND TARGET weir_cpu)
     weir_test(NAME kernels_cpu SOURCES cpu_test.c LIBS weir_kernels_cpu)
     weir_test(NAME kernels_cpu_rows SOURCES cpu_rows_test.c cpu_rows_blocks.c
-        cpu_rows_winograd.c LIBS weir_kernels_cpu)
+        cpu_rows_winograd.c LIBS weir_kernels_cpu TIMEOUT 240)
     weir_test(NAME kernels_cpu_low SOURCES cpu_low_test.c ${CMAKE_SOURCE_DIR}/backends/cpu/low.c
         ${CMAKE_SOURCE_DIR}/backends/cpu/isa.c LIBS weir_kernels_cpu m)
-    weir_test(NAME kernels_cpu_plugin SOURCES cpu_plugin_test.c LIBS ${CMAKE_DL_LIBS} TIMEOUT 120)
+    weir_test(NAME kernels_cpu_plugin SOURCES cpu_plugin_test.c LIBS ${CMAKE_DL_LIBS} TIMEOUT 240)
     target_compile_definitions(test_kernels_cpu_plugin PRIVATE
         WEIR_CPU_PLUGIN="$<TARGET_FILE:weir_cpu>")
     add_dependencies(test_kernels_cpu_plugin weir_cpu)
