@@ -5,8 +5,9 @@
 // these want channels last. Engines come from the heuristic in its order, then from the library's
 // fallback list; strict f32 leaves out those whose notes say tensor cores or rounded inputs. The
 // first that makes a plan is taken, and its number kept, so that the next time it is tried first.
-// Plans are shared by all that ask for the same convolution. Must not be asked for a new one from a
-// launch: making it takes milliseconds.
+// Plans are shared by all that ask for the same convolution. One handle makes plans and another
+// executes them, because a handle is one thread's at a time and a launch must not wait for a plan.
+// Must not be asked for a new one from a launch: making it takes milliseconds.
 #include "backends/cuda/cuda.h"
 
 #include <cudnn_graph.h>
@@ -19,8 +20,11 @@
 #define ALIGNMENT 16       // of tensors, in bytes
 
 struct weir_cuda_convs {
-    cudnnHandle_t handle;
+    cudnnHandle_t handle; // it executes
     pthread_mutex_t lock; // the handle's stream is set before each execution; and of the list
+    CUstream stream;      // that it has
+    cudnnHandle_t planner;
+    pthread_mutex_t plan_lock; // of the planner; taken before `lock`
     struct plan *plans;
     weir_cuda_device_t *device;
     __typeof__(cudnnGetVersion) *version;
@@ -89,8 +93,12 @@ static bool start(weir_cuda_convs_t *convs)
 {
     weir_cuda_device_t *device = convs->device;
     cudnnStatus_t status = convs->create(&convs->handle);
-    if (status == CUDNN_STATUS_SUCCESS)
-        return true;
+    if (status == CUDNN_STATUS_SUCCESS) {
+        status = convs->create(&convs->planner);
+        if (status == CUDNN_STATUS_SUCCESS)
+            return true;
+        (void)convs->destroy(convs->handle);
+    }
     char text[WEIR_REASON_BYTES];
     snprintf(text, sizeof text, "cuda:%u: convolutions run on the own kernel: cudnnCreate: %s",
         device->index, name_of(convs, status));
@@ -103,6 +111,7 @@ weir_cuda_convs_t *weir_cuda_convs_open(weir_cuda_device_t *device)
     weir_cuda_state_t *state = device->state;
     weir_cuda_library_t *library = &state->libraries[WEIR_CUDA_LIBRARY_CUDNN];
     const weir_host_t *host = device->host;
+    char why[WEIR_REASON_BYTES] = "";
     weir_cuda_convs_t *convs = host->alloc(host, sizeof *convs);
     if (!convs)
         return NULL;
@@ -120,9 +129,14 @@ weir_cuda_convs_t *weir_cuda_convs_open(weir_cuda_device_t *device)
         snprintf(library->version, sizeof library->version, "cuDNN %zu.%zu.%zu", version / 10000,
             version % 10000 / 100, version % 100);
     }
+    if (!is_there)
+        snprintf(why, sizeof why, "%s", library->reason);
     pthread_mutex_unlock(&state->lock);
+    if (!is_there)
+        (void)weir_cuda_stay_own(device, why);
     if (is_there && start(convs)) {
         pthread_mutex_init(&convs->lock, NULL);
+        pthread_mutex_init(&convs->plan_lock, NULL);
         return convs;
     }
     host->free(host, convs);
@@ -134,9 +148,23 @@ void weir_cuda_convs_close(weir_cuda_convs_t *convs)
     if (!convs)
         return;
     const weir_host_t *host = convs->device->host;
+    (void)convs->destroy(convs->planner);
     (void)convs->destroy(convs->handle);
+    pthread_mutex_destroy(&convs->plan_lock);
     pthread_mutex_destroy(&convs->lock);
     host->free(host, convs);
+}
+
+void weir_cuda_convs_forget(weir_cuda_convs_t *convs, CUstream stream)
+{
+    if (!convs)
+        return;
+    pthread_mutex_lock(&convs->lock);
+    if (convs->stream == stream) {
+        (void)convs->set_stream(convs->handle, NULL);
+        convs->stream = NULL;
+    }
+    pthread_mutex_unlock(&convs->lock);
 }
 
 static weir_code_t refuse(
@@ -270,7 +298,7 @@ static cudnnBackendDescriptor_t make_graph(maker_t *maker, const weir_cuda_conv_
     cudnnBackendDescriptor_t y = make_tensor(maker, type, UID_Y, y_dims);
     cudnnBackendDescriptor_t operation = make_conv(maker, conv, x, w, y);
     cudnnBackendDescriptor_t made = make(maker, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-    set(maker, made, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &maker->lib->handle);
+    set(maker, made, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &maker->lib->planner);
     set_descriptor(maker, made, CUDNN_ATTR_OPERATIONGRAPH_OPS, operation);
     finalize(maker, made);
     return made;
@@ -320,6 +348,7 @@ static int64_t engine_number(
             CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &count, notes);
     if (status == CUDNN_STATUS_SUCCESS) {
         *out_is_strict = true;
+        count = WEIR_MIN(count, CUDNN_NUMERICAL_NOTE_TYPE_COUNT); // there may be more than fit
         for (int64_t i = 0; i < count; i++)
             if (notes[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE ||
                 notes[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS ||
@@ -342,7 +371,7 @@ static cudnnBackendDescriptor_t plan_of(maker_t *maker, cudnnBackendDescriptor_t
     if (lib->make(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &plan) != CUDNN_STATUS_SUCCESS)
         return NULL;
     cudnnStatus_t status =
-        lib->set(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &lib->handle);
+        lib->set(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &lib->planner);
     if (status == CUDNN_STATUS_SUCCESS)
         status = lib->set(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
             CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &configuration);
@@ -427,13 +456,12 @@ static weir_code_t say_no_engine(weir_cuda_device_t *device, const weir_cuda_con
 {
     char text[WEIR_REASON_BYTES];
     snprintf(text, sizeof text,
-        "cuda:%u: cuDNN has no engine for a convolution [%lld, %lld, %lld, %lld] by [%lld, %lld, "
-        "%lld, %lld]: own kernel",
-        device->index, (long long)conv->x_dims[0], (long long)conv->x_dims[1],
-        (long long)conv->x_dims[2], (long long)conv->x_dims[3], (long long)conv->w_dims[0],
-        (long long)conv->w_dims[1], (long long)conv->w_dims[2], (long long)conv->w_dims[3]);
-    device->host->log(device->host, 2, text);
-    return device->host->fail(device->host, WEIR_UNSUPPORTED, "%s", text);
+        "cuDNN has no engine for a convolution [%lld, %lld, %lld, %lld] by [%lld, %lld, %lld, "
+        "%lld]",
+        (long long)conv->x_dims[0], (long long)conv->x_dims[1], (long long)conv->x_dims[2],
+        (long long)conv->x_dims[3], (long long)conv->w_dims[0], (long long)conv->w_dims[1],
+        (long long)conv->w_dims[2], (long long)conv->w_dims[3]);
+    return weir_cuda_stay_own(device, text);
 }
 
 static weir_code_t make_plan(weir_cuda_device_t *device, uint64_t workspace_max, plan_t *plan)
@@ -484,7 +512,7 @@ weir_code_t weir_cuda_conv_plan(weir_cuda_device_t *device, const weir_cuda_conv
     const weir_host_t *host = device->host;
     *out_plan = NULL;
     if (!device->convs || conv->spatial_rank < 1 || conv->spatial_rank > 2)
-        return host->fail(host, WEIR_UNSUPPORTED, "cuDNN does not take this convolution");
+        return weir_cuda_stay_own(device, "cuDNN does not take this convolution");
     *out_plan = weir_cuda_conv_find(device, conv, workspace_max, out_workspace_bytes);
     if (*out_plan)
         return WEIR_OK;
@@ -493,7 +521,9 @@ weir_code_t weir_cuda_conv_plan(weir_cuda_device_t *device, const weir_cuda_conv
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a convolution");
     *plan = (plan_t){.users = 1};
     copy_shape(conv, &plan->key);
+    pthread_mutex_lock(&device->convs->plan_lock);
     weir_code_t code = make_plan(device, workspace_max, plan);
+    pthread_mutex_unlock(&device->convs->plan_lock);
     if (code != WEIR_OK) {
         plan_free(device, plan);
         return code;
@@ -566,6 +596,7 @@ weir_code_t weir_cuda_conv_enqueue(weir_cuda_device_t *device, const void *opaqu
         call = "cudnnSetStream";
         status = lib->set_stream(lib->handle, stream);
         if (status == CUDNN_STATUS_SUCCESS) {
+            lib->stream = stream;
             call = "cudnnBackendExecute";
             status = lib->execute(lib->handle, plan->plan, packed);
         }

@@ -6,7 +6,7 @@
 // order and signals. Operators speak recipe.h and know nothing of this.
 //
 // Locks: the state's (libraries, list of open devices), the device's (everything listed in it), and
-// one around calls of the cuDNN handle. None is held while a timeline is signalled. The state's is
+// one around calls of each cuDNN handle. None is held while a timeline is signalled. The state's is
 // never taken under the device's.
 //
 // It must not block a thread that launches or copies, link a library of CUDA, or keep a pointer of
@@ -127,9 +127,12 @@ typedef enum weir_cuda_asked {
     WEIR_CUDA_ASKED_CAPTURE, // nothing runs: the recording is refused
     WEIR_CUDA_ASKED_LAUNCH,
 } weir_cuda_asked_t;
+// Fails with this text, which is then this thread's last.
+weir_code_t weir_cuda_fail(weir_cuda_device_t *device, weir_code_t code, const char *text);
+// UNSUPPORTED: the own kernels take over, and the log says "own kernel" and why.
+weir_code_t weir_cuda_stay_own(weir_cuda_device_t *device, const char *why);
 // The code and the text for a library's failure whose own code would be `code`. DEVICE_LOST loses
-// the device, except in a capture. INTERNAL in a plan is UNSUPPORTED, so that the own kernels take
-// over; the first is logged.
+// the device, except in a capture. INTERNAL in a plan is UNSUPPORTED, as above.
 weir_code_t weir_cuda_library_failed(weir_cuda_device_t *device, weir_cuda_asked_t asked,
     weir_code_t code, const char *call, const char *said);
 // The head of a call: the context becomes the thread's current one, until weir_cuda_leave(), which
@@ -355,6 +358,7 @@ struct weir_cuda_specialization {
     // Convolutions run on the own kernels until record(), in the background, has made the plans of
     // the library that were not there: then it is ready.
     atomic_bool is_ready;
+    atomic_bool has_said_recorded, has_said_refused; // in the log
     weir_cuda_command_t *commands;
     weir_cuda_spot_t *spots;
     uint64_t *params;
@@ -368,6 +372,7 @@ struct weir_cuda_recording {
     uint32_t *word;
     uint32_t uses; // launches under way
     uint64_t used; // when it was used last, by the device's count of launches
+    uint64_t replay_count;
 };
 
 weir_code_t weir_cuda_specialize(
@@ -403,6 +408,8 @@ weir_code_t weir_cuda_matmul_enqueue(weir_cuda_device_t *device, const void *pla
 
 weir_cuda_convs_t *weir_cuda_convs_open(weir_cuda_device_t *device);
 void weir_cuda_convs_close(weir_cuda_convs_t *convs);
+// The stream will be destroyed: the library's handle must not hold it then. NULL is allowed.
+void weir_cuda_convs_forget(weir_cuda_convs_t *convs, CUstream stream);
 #define WEIR_CUDA_CONV_WORKSPACE (64ull << 20) // that a plan may need at most
 
 // The plan of a convolution, shared by all that ask for the same one. A new one takes milliseconds.
@@ -463,7 +470,6 @@ struct weir_cuda_device {
     weir_cuda_convs_t *convs;
     weir_cuda_choices_t choices;
     atomic_bool is_lost;
-    atomic_bool has_said_library; // that a library failed where the own kernels take over
 
     pthread_mutex_t lock;
     pthread_cond_t changed; // for the reaper and who waits for it

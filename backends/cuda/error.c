@@ -55,7 +55,7 @@ static weir_code_t code_of(CUresult result)
 
 // The text of a failure is the engine's from here on; a launch that fails half-way needs it once
 // more, when what it had enqueued has ended.
-static weir_code_t fail(weir_cuda_device_t *device, weir_code_t code, const char *text)
+weir_code_t weir_cuda_fail(weir_cuda_device_t *device, weir_code_t code, const char *text)
 {
     pthread_mutex_lock(&device->lock);
     snprintf(device->failed_text, sizeof device->failed_text, "%s", text);
@@ -86,7 +86,7 @@ weir_code_t weir_cuda_check(weir_cuda_device_t *device, CUresult result, const c
     if (code == WEIR_DEVICE_LOST)
         weir_cuda_lose(device, text);
     snprintf(text, sizeof text, "%s: %s (%d)", call, name, (int)result);
-    return fail(device, code, text);
+    return weir_cuda_fail(device, code, text);
 }
 
 void weir_cuda_lose(weir_cuda_device_t *device, const char *why)
@@ -100,6 +100,14 @@ void weir_cuda_lose(weir_cuda_device_t *device, const char *why)
     pthread_mutex_unlock(&device->lock);
 }
 
+weir_code_t weir_cuda_stay_own(weir_cuda_device_t *device, const char *why)
+{
+    char text[WEIR_REASON_BYTES + 32];
+    snprintf(text, sizeof text, "cuda:%u: own kernel: %s", device->index, why);
+    device->host->log(device->host, 2, text);
+    return weir_cuda_fail(device, WEIR_UNSUPPORTED, why);
+}
+
 weir_code_t weir_cuda_library_failed(weir_cuda_device_t *device, weir_cuda_asked_t asked,
     weir_code_t code, const char *call, const char *said)
 {
@@ -107,14 +115,13 @@ weir_code_t weir_cuda_library_failed(weir_cuda_device_t *device, weir_cuda_asked
     snprintf(text, sizeof text, "%s: %s", call, said ? said : "a status without a name");
     if (asked == WEIR_CUDA_ASKED_CAPTURE) {
         code = WEIR_UNSUPPORTED; // nothing has run: launches enqueue as before
-    } else if (asked == WEIR_CUDA_ASKED_PLAN && code == WEIR_INTERNAL) {
-        code = WEIR_UNSUPPORTED; // the own kernels take over
-        if (!atomic_exchange(&device->has_said_library, true))
-            device->host->log(device->host, 3, text);
+    } else if (asked == WEIR_CUDA_ASKED_PLAN &&
+               (code == WEIR_INTERNAL || code == WEIR_UNSUPPORTED)) {
+        return weir_cuda_stay_own(device, text);
     } else if (code == WEIR_DEVICE_LOST) {
         weir_cuda_lose(device, text);
     }
-    return fail(device, code, text);
+    return weir_cuda_fail(device, code, text);
 }
 
 weir_code_t weir_cuda_enter(weir_cuda_device_t *device)

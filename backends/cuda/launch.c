@@ -6,6 +6,7 @@
 // enqueue again. Must not wait for the device or allocate.
 #include "backends/cuda/cuda.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static weir_cuda_specialization_t *specialization_of(weir_handle_t handle)
@@ -135,7 +136,7 @@ static weir_code_t enqueue(const run_t *run, bool wants_stamps)
     if (code == WEIR_OK && is_profiled)
         code = stamp(operation, UINT32_MAX, run->stream);
     if (code == WEIR_INVALID_ARGUMENT)
-        of->device->host->fail(of->device->host, code,
+        (void)weir_cuda_fail(of->device, code,
             "a binding leaves its buffer, or is in memory that the device does not see");
     return code;
 }
@@ -173,6 +174,7 @@ static CUgraphExec hold_graph(weir_cuda_operation_t *operation, weir_cuda_record
     CUgraphExec exec = recording->exec;
     if (exec) {
         recording->uses++;
+        recording->replay_count++;
         recording->used = ++device->launch_count;
         operation->recording = recording;
     }
@@ -239,13 +241,15 @@ weir_code_t weir_cuda_launch(weir_handle_t handle, const weir_launch_t *launch)
 
 // ---- Recording ----------------------------------------------------------------------------------
 
-// Captures what a launch would enqueue. The capture is ended whatever happens in it.
+// Captures what a launch would enqueue. The capture is ended whatever happens in it. It is relaxed:
+// libraries and the driver load a kernel when it is launched for the first time, which no other
+// mode lets this thread do, and nothing here takes an order from what is not captured.
 static weir_code_t capture(weir_cuda_device_t *device, const run_t *run, CUgraph *out_graph)
 {
     const weir_cuda_driver_t *driver = &device->state->driver;
     *out_graph = NULL;
     weir_code_t code = weir_cuda_check(device,
-        driver->cuStreamBeginCapture(run->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
+        driver->cuStreamBeginCapture(run->stream, CU_STREAM_CAPTURE_MODE_RELAXED),
         "cuStreamBeginCapture");
     if (code != WEIR_OK)
         return code;
@@ -254,7 +258,7 @@ static weir_code_t capture(weir_cuda_device_t *device, const run_t *run, CUgraph
     if (code == WEIR_OK)
         code = weir_cuda_check(device, result, "cuStreamEndCapture");
     if (code == WEIR_OK && !*out_graph)
-        code = device->host->fail(device->host, WEIR_UNSUPPORTED, "the capture was invalidated");
+        code = weir_cuda_fail(device, WEIR_UNSUPPORTED, "the capture was invalidated");
     return code;
 }
 
@@ -279,6 +283,7 @@ static weir_code_t make_graph(weir_cuda_recording_t *recording, const weir_bindi
             device, driver->cuGraphInstantiate(&recording->exec, graph, 0), "cuGraphInstantiate");
     if (graph)
         (void)driver->cuGraphDestroy(graph);
+    weir_cuda_convs_forget(device->convs, run.stream);
     (void)driver->cuStreamDestroy(run.stream);
     return code;
 }
@@ -312,6 +317,20 @@ static weir_code_t furnish(weir_cuda_recording_t *recording, const weir_binding_
     return code;
 }
 
+// Once a specialization for each: who asks whether graphs are there finds it in the log.
+static void say_recorded(weir_cuda_specialization_t *of, weir_code_t code)
+{
+    weir_cuda_device_t *device = of->device;
+    char why[WEIR_REASON_BYTES] = "", text[WEIR_REASON_BYTES + 96];
+    if (atomic_exchange(code == WEIR_OK ? &of->has_said_recorded : &of->has_said_refused, true))
+        return;
+    if (code != WEIR_OK)
+        weir_cuda_failed_text(device, why, sizeof why);
+    snprintf(text, sizeof text, "cuda:%u: a graph of %u commands is %s%s", device->index,
+        of->command_count, code == WEIR_OK ? "recorded" : "refused: ", why);
+    device->host->log(device->host, 2, text);
+}
+
 weir_code_t weir_cuda_record(weir_handle_t handle, const weir_binding_t *bindings,
     uint32_t binding_count, weir_handle_t *out_recording)
 {
@@ -327,6 +346,7 @@ weir_code_t weir_cuda_record(weir_handle_t handle, const weir_binding_t *binding
     weir_code_t code = weir_cuda_enter(device);
     if (code == WEIR_OK) {
         code = furnish(recording, bindings);
+        say_recorded(specialization, code);
         weir_cuda_leave(device);
     }
     if (code != WEIR_OK) {
@@ -358,6 +378,12 @@ void weir_cuda_recording_release(weir_handle_t handle)
     if (recording->next)
         recording->next->from = recording->from;
     pthread_mutex_unlock(&device->lock);
+    if (recording->replay_count) { // said here, because a launch must not
+        char text[96];
+        snprintf(text, sizeof text, "cuda:%u: a graph was launched %llu times", device->index,
+            (unsigned long long)recording->replay_count);
+        device->host->log(device->host, 2, text);
+    }
     const bool is_in = weir_cuda_enter_to_free(device);
     recording_free(recording);
     if (is_in)

@@ -75,6 +75,7 @@ weir_cuda_matmuls_t *weir_cuda_matmuls_open(weir_cuda_device_t *device)
     weir_cuda_state_t *state = device->state;
     weir_cuda_library_t *library = &state->libraries[WEIR_CUDA_LIBRARY_CUBLASLT];
     const weir_host_t *host = device->host;
+    char why[WEIR_REASON_BYTES] = "";
     weir_cuda_matmuls_t *matmuls = host->alloc(host, sizeof *matmuls);
     if (!matmuls)
         return NULL;
@@ -91,7 +92,11 @@ weir_cuda_matmuls_t *weir_cuda_matmuls_open(weir_cuda_device_t *device)
         snprintf(library->version, sizeof library->version, "cuBLASLt %zu.%zu.%zu", version / 10000,
             version % 10000 / 100, version % 100);
     }
+    if (!is_there)
+        snprintf(why, sizeof why, "%s", library->reason);
     pthread_mutex_unlock(&state->lock);
+    if (!is_there)
+        (void)weir_cuda_stay_own(device, why);
     if (is_there) {
         cublasStatus_t status = matmuls->create(&matmuls->handle);
         is_there = status == CUBLAS_STATUS_SUCCESS;
@@ -275,8 +280,7 @@ static weir_code_t choose(
                 1, &result, &count),
             "cublasLtMatmulAlgoGetHeuristic", WEIR_CUDA_ASKED_PLAN);
     if (code == WEIR_OK && (count < 1 || result.state != CUBLAS_STATUS_SUCCESS))
-        code = device->host->fail(
-            device->host, WEIR_UNSUPPORTED, "cuBLASLt has no algorithm for a product");
+        code = weir_cuda_stay_own(device, "cuBLASLt has no algorithm for a product");
     if (code != WEIR_OK)
         return code;
     plan->algorithm = result.algo;
@@ -340,7 +344,7 @@ weir_code_t weir_cuda_matmul_plan(weir_cuda_device_t *device, const weir_cuda_ma
     const weir_host_t *host = device->host;
     *out_plan = NULL;
     if (!device->matmuls || matmul->batch > INT32_MAX)
-        return host->fail(host, WEIR_UNSUPPORTED, "cuBLASLt is not there for a product");
+        return weir_cuda_stay_own(device, "cuBLASLt is not there for a product");
     plan_t *plan = host->alloc(host, sizeof *plan);
     if (!plan)
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a product");

@@ -63,6 +63,7 @@ void weir_cuda_queue_free(weir_cuda_queue_t *queue)
         queue->first = operation->next;
         weir_cuda_operation_free(device, operation);
     }
+    weir_cuda_convs_forget(device->convs, queue->stream);
     (void)device->state->driver.cuStreamDestroy(queue->stream);
     weir_cuda_word_give(device, queue->word);
     device->host->free(device->host, queue);
@@ -275,7 +276,7 @@ weir_code_t weir_cuda_operation_wait(
         }
     pthread_mutex_unlock(&device->lock);
     if (code != WEIR_OK)
-        return device->host->fail(device->host, code, "%s", text);
+        return weir_cuda_fail(device, code, text);
     return weir_cuda_check(device, result, "cuStreamWaitEvent");
 }
 
@@ -301,7 +302,7 @@ static weir_code_t copy_region(
     CUdeviceptr from, to;
     if (region->from.bytes != region->to.bytes || !end_of(&region->from, &from, &from_device) ||
         !end_of(&region->to, &to, &to_device))
-        return queue->device->host->fail(queue->device->host, WEIR_INVALID_ARGUMENT,
+        return weir_cuda_fail(queue->device, WEIR_INVALID_ARGUMENT,
             "a copy of unequal ends, or one that leaves its buffer");
     if (!region->from.bytes)
         return WEIR_OK;

@@ -302,6 +302,11 @@ void weir_cuda_specialization_ready(weir_cuda_specialization_t *of)
                 continue;
             weir_code_t code = weir_cuda_conv_plan(
                 device, command->conv, command->workspace_bytes, &command->plan, &workspace_bytes);
+            if (code != WEIR_OK && code != WEIR_UNSUPPORTED) { // else it is said already
+                char why[WEIR_REASON_BYTES];
+                weir_cuda_failed_text(device, why, sizeof why);
+                (void)weir_cuda_stay_own(device, why);
+            }
             settle(of, i, code == WEIR_OK);
         }
         atomic_store_explicit(&of->is_ready, true, memory_order_release);

@@ -10,13 +10,16 @@ Why:    bars are given beside these peers, on the same GPU in the same run.
 Limits: a runner that is not there, or does not start, is named with its reason. With --dry-run weir runs on the
         CPU and small models, and what torch or JAX lack is listed.
 
-        What has no time left goes on at the next call with the same ROWS: exit code 75.
+        What has no time left goes on at the next call with the same ROWS: exit code 75. Of earlier rows those
+        are kept that weir has a figure in and that are of these sources (GPU_STAMP). The JSON so far is said
+        after each case: a call that is killed has the last one.
 
 usage: peers.py FOLDER --json ROWS [--seconds N] [--dry-run]
 """
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import time
@@ -216,6 +219,10 @@ def median_ms(call, seconds):
     return statistics.median(times)
 
 
+def kept(rows, stamp):
+    return [row for row in rows if "weir" in row["ms"] and row.get("stamp", "") == stamp]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
@@ -225,7 +232,14 @@ def main():
     args = parser.parse_args()
     until, longest, left = time.perf_counter() + args.seconds, 0.0, 0
     rounds, seconds, device = (2, 0.05, "cpu") if args.dry_run else (ROUNDS, SECONDS, "cuda")
-    rows = json.loads(args.json.read_text()) if args.json.exists() else []  # goes on where it was cut off
+    stamp, rows = os.environ.get("GPU_STAMP", ""), []
+    if args.json.exists():  # goes on where it was cut off
+        rows = kept(json.loads(args.json.read_text()), stamp)
+
+    def say():
+        print(json.dumps({"device": device, "left": left, "rows": rows}), flush=True)
+
+    say()
     for name, batch, sequence, kind in TINY if args.dry_run else CASES:
         case = f"{name} {kind} batch {batch}" + (f" x {sequence}" if sequence else "")
         if any(row["case"] == case for row in rows):
@@ -242,11 +256,12 @@ def main():
             for label in order:
                 found[label].append(median_ms(runners[label], seconds))
         ms = {label: statistics.median(values) for label, values in found.items()}
-        rows.append({"case": case, "ms": ms, "missing": missing})
+        rows.append({"case": case, "ms": ms, "missing": missing, "stamp": stamp})
         args.json.write_text(json.dumps(rows))
         print(case, {label: round(value, 3) for label, value in ms.items()}, missing, flush=True)
+        say()
         longest = max(longest, time.perf_counter() - begin)
-    print(json.dumps({"device": device, "left": left, "rows": rows}))
+    say()
     if not all("weir" in row["ms"] for row in rows):
         return 1
     return 75 if left else 0

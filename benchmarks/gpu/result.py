@@ -7,6 +7,7 @@ usage: result.py stage NAME STATUS RC LOG     the object of a stage: the last JS
 """
 
 import json
+import os
 import pathlib
 import sys
 
@@ -27,7 +28,8 @@ def stage(name, status, code, log):
     text = pathlib.Path(log).read_text(errors="replace")
     data = last_object(text)
     tail = [] if status == "ok" else text.splitlines()[-15:]
-    print(json.dumps({"stage": name, "status": status, "rc": int(code), "data": data, "tail": tail}, indent=1))
+    known = {"stage": name, "status": status, "rc": int(code), "stamp": os.environ.get("GPU_STAMP", "")}
+    print(json.dumps({**known, "data": data, "tail": tail}, indent=1))
 
 
 def conform(seed, file):
@@ -46,7 +48,9 @@ def summary(folder):
         rows.append(json.loads(file.read_text()) if file.exists() else {"stage": name, "status": "not run", "data": {}})
     device = rows[0]["data"]
     print(f"# CUDA plugin: {device.get('name', 'no GPU')}\n")
-    print(f"commit {device.get('commit', '?')}, driver {device.get('driver', '-')}, `benchmarks/gpu.sh`\n")
+    changed = " with changes" if device.get("dirty") else ""
+    sources = f"commit {device.get('commit') or '?'}{changed}, sources {device.get('stamp') or '?'}"
+    print(f"{sources}, driver {device.get('driver', '-')}, `benchmarks/gpu.sh`\n")
     if not device.get("has_gpu"):
         print("There was no GPU: nothing below ran on one.\n")
     print("| stage | status | what |\n|---|---|---|")

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define POPULAR 8     // launches before one is recorded
+#define TRIES_MAX 3   // of one that is refused: it may be for want of memory, or of a kernel's code
 #define QUEUED_MAX 64 // asked for at a time; more are asked for again at a later launch
 
 struct weir__recorder {
@@ -62,7 +63,12 @@ static weir__replay_state_t record(weir__replay_t *replay)
             opened->registry->log, WEIR_LOG_DEBUG, "device", "%s", weir_status_message(status));
     weir_status_free(status);
     weir__opened_leave(opened);
-    return replay->recording ? WEIR__REPLAY_READY : WEIR__REPLAY_REFUSED;
+    if (replay->recording)
+        return WEIR__REPLAY_READY;
+    if (++replay->refused_count == TRIES_MAX)
+        return WEIR__REPLAY_REFUSED;
+    replay->run_count = 0; // as many launches later it is asked for again
+    return WEIR__REPLAY_COUNTING;
 }
 
 static void *recorder_main(void *argument)

@@ -15,7 +15,7 @@ typedef enum weir__replay_state {
     WEIR__REPLAY_COUNTING, // the session's own
     WEIR__REPLAY_ASKED,    // the recorder's
     WEIR__REPLAY_READY,
-    WEIR__REPLAY_REFUSED,
+    WEIR__REPLAY_REFUSED, // for good
 } weir__replay_state_t;
 
 // One launch of a bound specialization.
@@ -23,6 +23,7 @@ typedef struct weir__replay {
     struct weir__replay *next; // in the recorder's queue
     atomic_uint state;
     uint32_t run_count;
+    uint32_t refused_count; // the recorder's
     uint32_t binding_count;
     weir__opened_t *opened;
     weir_handle_t specialization;

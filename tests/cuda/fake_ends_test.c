@@ -121,8 +121,16 @@ static void says_at_once_what_nobody_hears(void **state)
     weir_handle_t to = fake_take(&world, WEIR_MEMORY_DEVICE, 4096);
     weir_copy_region_t regions[2] = {{{.buffer = from, .bytes = 64}, {.buffer = to, .bytes = 64}},
         {{.buffer = from, .bytes = 8}, {.buffer = to, .bytes = 64}}};
+    const weir_timeline_point_t point = {6, 1};
     assert_int_equal(
         world.table->copy(world.queue, regions, 2, NULL, 0, NULL, 0), WEIR_INVALID_ARGUMENT);
+    // Where somebody hears of it, it is this failure's text and not an older one's.
+    fake_cuda_fail("cuMemcpyAsync", 1, FAKE_OUT_OF_MEMORY);
+    assert_int_equal(
+        world.table->copy(world.queue, regions, 1, NULL, 0, NULL, 0), WEIR_RESOURCE_EXHAUSTED);
+    assert_int_equal(world.table->copy(world.queue, regions, 2, NULL, 0, &point, 1), WEIR_OK);
+    assert_int_equal(world_wait(&world, 6, 1), WEIR_INVALID_ARGUMENT);
+    assert_non_null(strstr(world.timelines[6].text, "unequal ends"));
     assert_int_equal(world.table->wait_idle(world.device), WEIR_OK);
     fake_give(&world, from);
     fake_give(&world, to);
@@ -185,7 +193,7 @@ static void plans_without_a_library_that_fails(void **state)
     fake_expect(model_run(&compiled, &world, &placed, 1), WEIR_OK, &world);
     model_expect(&model, placed_answer(&placed));
     assert_int_equal(fake_cuda_count("cublasLtMatmul"), 0);
-    assert_true(world_logged(&world, "cublasLtMatmulAlgoGetHeuristic: "));
+    assert_true(world_logged(&world, "cuda:0: own kernel: cublasLtMatmulAlgoGetHeuristic: "));
     compiled_free(&compiled, &world);
     placed_free(&placed, &world);
     fake_close(&world);

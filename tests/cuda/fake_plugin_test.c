@@ -365,6 +365,8 @@ static void replays_graphs(void **state)
     assert_int_equal(fake_cuda_count("cuGraphLaunch"), 2);
     for (uint32_t i = 0; i < 3; i++)
         world.table->recording_release(recordings[i]);
+    assert_true(world_logged(&world, " commands is recorded"));
+    assert_true(world_logged(&world, "cuda:0: a graph was launched 1 times"));
     compiled_free(&compiled, &world);
     placed_free(&placed, &world);
     fake_close(&world);
@@ -389,6 +391,7 @@ static void keeps_the_device_when_a_capture_fails(void **state)
     fake_expect(world.table->record(
                     compiled.specialized.specialization, placed.bindings, TENSORS + 1, &recording),
         WEIR_UNSUPPORTED, &world);
+    assert_true(world_logged(&world, " commands is refused: cublasLtMatmul"));
     fake_expect(model_run(&compiled, &world, &placed, 1), WEIR_OK, &world);
     model_expect(&model, placed_answer(&placed));
     compiled_free(&compiled, &world);

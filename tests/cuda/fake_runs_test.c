@@ -240,6 +240,8 @@ static void convolves_in_the_library(void **state)
             expect_near(y, wanted);
         }
         assert_true(fake_cuda_count("cudnnBackendExecute") > 0);
+        // The library loads a plan's code in the capture, if it was not executed before.
+        assert_int_equal(fake_cuda_count("cuStreamBeginCapture_v2"), 1);
         world_close(&world);
         assert_int_equal(fake_cuda_alive(), 0);
         fake_cuda_reset(1, 1); // without graphs nothing would make it later
@@ -268,6 +270,88 @@ static void convolves_without_an_engine(void **state)
         assert_memory_equal(y, first, sizeof y);
     }
     assert_int_equal(fake_cuda_count("cudnnBackendExecute"), 0);
+    world_close(&world);
+    assert_int_equal(fake_cuda_alive(), 0);
+}
+
+enum { PLANNERS = 4, SHAPES = 8 };
+
+typedef struct planner {
+    weir_plan_t *plan;
+    pthread_barrier_t *start;
+    uint32_t number, good_count;
+} planner_t;
+
+// A shape that nobody has a plan of, and at once a run of it: again and again.
+static void *plan_and_run(void *user)
+{
+    planner_t *planner = user;
+    const int64_t rows_max = PLANNERS * SHAPES;
+    float *x = calloc((size_t)rows_max * 2 * FAKE_SIDE * FAKE_SIDE, sizeof *x);
+    weir_session_t *session = NULL;
+    weir_status_t status = weir_session_create(planner->plan, NULL, &session);
+    pthread_barrier_wait(planner->start);
+    for (uint32_t i = 0; x && !status && i < SHAPES; i++) {
+        const int64_t rows = 1 + i * PLANNERS + planner->number;
+        weir_value_t value = fake_value(x, rows), y = weir_view();
+        status = weir_session_run(session, NULL, 1, &value, 1, &y);
+        planner->good_count +=
+            !status && weir_value_count(&y) == (uint64_t)rows * 4 * FAKE_SIDE * FAKE_SIDE;
+    }
+    weir_status_free(status);
+    weir_session_free(session);
+    free(x);
+    return NULL;
+}
+
+// Plans are made while others are executed: the library's handle is one thread's at a time, which
+// the fake insists on.
+static void plans_beside_launches(void **state)
+{
+    world_t world;
+    pthread_t threads[PLANNERS];
+    planner_t planners[PLANNERS];
+    pthread_barrier_t start;
+    (void)state;
+    fake_cuda_reset(1, 1);
+    expect_ok(fake_start(&world, conv_graph("N,2,6,6"), "cuda", "cuda.graphs=0"));
+    assert_int_equal(pthread_barrier_init(&start, NULL, PLANNERS), 0);
+    for (uint32_t i = 0; i < PLANNERS; i++) {
+        planners[i] = (planner_t){world.plan, &start, i, 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, plan_and_run, &planners[i]), 0);
+    }
+    for (uint32_t i = 0; i < PLANNERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(planners[i].good_count, SHAPES);
+    }
+    pthread_barrier_destroy(&start);
+    world_close(&world);
+    assert_int_equal(fake_cuda_alive(), 0);
+}
+
+// What was refused once is recorded some launches later; what always is, three times.
+static void records_what_was_refused(void **state)
+{
+    static float x[ROWS * 2 * FAKE_SIDE * FAKE_SIDE], y[CONV_COUNT];
+    world_t world;
+    (void)state;
+    fake_input(x, ROWS, 5);
+    fake_cuda_reset(1, 1);
+    fake_cuda_fail("cuStreamBeginCapture_v2", 1, 900 /* CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED */);
+    expect_ok(fake_start(&world, conv_graph("N,2,6,6"), "cuda", NULL));
+    while (!fake_cuda_count("cuGraphLaunch"))
+        run_conv(&world, x, y);
+    assert_int_equal(fake_cuda_count("cuStreamBeginCapture_v2"), 2);
+    world_close(&world);
+    fake_cuda_reset(1, 1);
+    fake_cuda_fail("cuStreamBeginCapture_v2", FAKE_ALL, 900);
+    expect_ok(fake_start(&world, conv_graph("N,2,6,6"), "cuda", NULL));
+    while (fake_cuda_count("cuStreamBeginCapture_v2") < 3)
+        run_conv(&world, x, y);
+    for (uint32_t i = 0; i < 40; i++)
+        run_conv(&world, x, y);
+    assert_int_equal(fake_cuda_count("cuStreamBeginCapture_v2"), 3);
+    assert_int_equal(fake_cuda_count("cuGraphLaunch"), 0);
     world_close(&world);
     assert_int_equal(fake_cuda_alive(), 0);
 }
@@ -307,6 +391,8 @@ int main(void)
         cmocka_unit_test(compiles_for_what_the_compiler_knows),
         cmocka_unit_test(convolves_in_the_library),
         cmocka_unit_test(convolves_without_an_engine),
+        cmocka_unit_test(plans_beside_launches),
+        cmocka_unit_test(records_what_was_refused),
         cmocka_unit_test(is_reopened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

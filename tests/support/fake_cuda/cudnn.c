@@ -4,10 +4,15 @@
 // A descriptor keeps its attributes as they were set. As the real one it is particular: attributes
 // have their types, children are final, tensors are as aligned as was said, and for row-major
 // tensors its engines know single operations alone. There are two: number 7, the heuristic's, uses
-// tensor cores (so strict f32 must not take it); number 3, of the fallback list, does not.
+// tensor cores (so strict f32 must not take it); number 3, of the fallback list, does not. A plan's
+// code is loaded when it is executed for the first time. A handle in two threads at once, or one
+// that still has a stream that is gone, ends the test.
 #include "tests/support/fake_cuda/fake.h"
 
 #include <cudnn_graph.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,10 +38,12 @@ typedef struct descriptor {
     uint32_t attribute_count;
     attribute_t attributes[ATTRIBUTES_MAX];
     int64_t engine; // of an engine or its configuration
+    bool is_loaded; // a plan's code; its handle's user sets it
 } descriptor_t;
 
 struct cudnnContext {
     cudaStream_t stream;
+    atomic_bool is_used;
 };
 
 typedef struct conv {
@@ -80,6 +87,27 @@ static const descriptor_t *child(const descriptor_t *of, cudnnBackendAttributeNa
 
 // ---- The library --------------------------------------------------------------------------------
 
+static _Noreturn void die(const char *why)
+{
+    (void)fprintf(stderr, "fake cudnn: %s\n", why);
+    abort();
+}
+
+// Around all that is done with a handle.
+static void take(cudnnHandle_t handle)
+{
+    if (atomic_exchange(&handle->is_used, true))
+        die("a handle is in two threads at once");
+    if (handle->stream && !fake_cuda_stream_is_alive(handle->stream))
+        die("a handle has a stream that is gone");
+    sched_yield();
+}
+
+static void give(cudnnHandle_t handle)
+{
+    atomic_store(&handle->is_used, false);
+}
+
 size_t cudnnGetVersion(void)
 {
     return 90000;
@@ -103,15 +131,20 @@ cudnnStatus_t cudnnCreate(cudnnHandle_t *handle)
 cudnnStatus_t cudnnDestroy(cudnnHandle_t handle)
 {
     FAKE_FREES();
+    take(handle);
     free(handle);
     return (cudnnStatus_t)fault;
 }
 
 cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream)
 {
-    FAKE_CALL();
+    FAKE_FREES();
+    if (fault && stream)
+        return (cudnnStatus_t)fault;
+    take(handle);
     handle->stream = stream;
-    return CUDNN_STATUS_SUCCESS;
+    give(handle);
+    return (cudnnStatus_t)fault;
 }
 
 // ---- Descriptors --------------------------------------------------------------------------------
@@ -273,14 +306,8 @@ static bool has_engines(const descriptor_t *graph)
            conv->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR;
 }
 
-cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t opaque)
+static cudnnStatus_t finalize(descriptor_t *of)
 {
-    FAKE_CALL();
-    descriptor_t *of = opaque;
-    if (of->is_final)
-        return CUDNN_STATUS_BAD_PARAM;
-    if (!is_complete(of))
-        return CUDNN_STATUS_BAD_PARAM;
     of->is_final = true;
     if (of->type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR &&
         !has_engines(child(of, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH)))
@@ -291,6 +318,35 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t opaque)
                                                       : CUDNN_STATUS_BAD_PARAM;
     }
     return CUDNN_STATUS_SUCCESS;
+}
+
+// The handle that a graph, what is asked about it or its plan is made with; NULL: none.
+static cudnnHandle_t handle_of(const descriptor_t *of)
+{
+    cudnnHandle_t handle = NULL;
+    if (of->type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)
+        of = child(of, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
+    const attribute_t *attribute = find(of, CUDNN_ATTR_OPERATIONGRAPH_HANDLE);
+    if (!attribute)
+        attribute = find(of, CUDNN_ATTR_EXECUTION_PLAN_HANDLE);
+    if (attribute)
+        memcpy(&handle, attribute->value, sizeof handle);
+    return handle;
+}
+
+cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t opaque)
+{
+    FAKE_CALL();
+    descriptor_t *of = opaque;
+    if (of->is_final || !is_complete(of))
+        return CUDNN_STATUS_BAD_PARAM;
+    cudnnHandle_t handle = handle_of(of);
+    if (handle)
+        take(handle);
+    cudnnStatus_t status = finalize(of);
+    if (handle)
+        give(handle);
+    return status;
 }
 
 static void add_engine(descriptor_t *configuration, const descriptor_t *heuristic, int64_t engine)
@@ -311,7 +367,7 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t opaque,
     descriptor_t *made;
     cudnnBackendHeurMode_t mode;
     const int64_t workspace = WORKSPACE;
-    const cudnnBackendNumericalNote_t note = CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
+    cudnnBackendNumericalNote_t note;
     (void)type;
     *out_count = 1;
     if (!of->is_final || wanted < 1)
@@ -328,9 +384,10 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t opaque,
         made->is_final = true;
         return CUDNN_STATUS_SUCCESS;
     case CUDNN_ATTR_ENGINE_NUMERICAL_NOTE:
-        *out_count = of->engine == 7;
-        if (*out_count)
-            memcpy(values, &note, sizeof note);
+        note = of->engine == 7 ? CUDNN_NUMERICAL_NOTE_TENSOR_CORE : CUDNN_NUMERICAL_NOTE_FFT;
+        for (int64_t i = 0; i < wanted; i++)
+            memcpy((char *)values + i * (int64_t)sizeof note, &note, sizeof note);
+        *out_count = wanted + 1000; // a newer one knows more notes than there is room for
         return CUDNN_STATUS_SUCCESS;
     case CUDNN_ATTR_ENGINE_GLOBAL_INDEX:
         memcpy(values, &of->engine, sizeof of->engine);
@@ -426,11 +483,8 @@ static void read_graph(const descriptor_t *graph, const descriptor_t *pack, conv
     conv->y_data = pointer_of(pack, y);
 }
 
-cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan_opaque,
-    cudnnBackendDescriptor_t pack_opaque)
+static cudnnStatus_t execute(cudnnHandle_t handle, descriptor_t *plan, const descriptor_t *pack)
 {
-    FAKE_CALL();
-    const descriptor_t *plan = plan_opaque, *pack = pack_opaque;
     const descriptor_t *configuration = child(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
     const descriptor_t *graph = child(configuration, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
     conv_t conv = {.workspace = NULL};
@@ -441,7 +495,20 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
     memcpy(&conv.workspace, workspace->value, sizeof conv.workspace);
     if (!conv.x_data || !conv.w_data || !conv.y_data || !conv.workspace)
         return CUDNN_STATUS_BAD_PARAM_NULL_POINTER;
+    if (!plan->is_loaded && fake_cuda_load_code() != 0)
+        return CUDNN_STATUS_EXECUTION_FAILED;
+    plan->is_loaded = true;
     return fake_cuda_enqueue(handle->stream, run_conv, &conv, sizeof conv) == 0
                ? CUDNN_STATUS_SUCCESS
                : CUDNN_STATUS_EXECUTION_FAILED;
+}
+
+cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan_opaque,
+    cudnnBackendDescriptor_t pack_opaque)
+{
+    FAKE_CALL();
+    take(handle);
+    cudnnStatus_t status = execute(handle, plan_opaque, pack_opaque);
+    give(handle);
+    return status;
 }

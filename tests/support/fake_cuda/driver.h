@@ -48,6 +48,7 @@ typedef struct fake_stream {
     bool is_running;
     fake_graph_t *capture; // NULL: it does not capture
     bool is_invalid;       // what it captures
+    bool is_relaxed;       // the capture
     pthread_t owner;       // of the capture
 } fake_stream_t;
 

@@ -63,6 +63,12 @@ FAKE_EXPORT int fake_cuda_enter(const char *name, const void *from);
 FAKE_EXPORT int fake_cuda_enqueue(
     void *stream, void (*run)(const void *data), const void *data, size_t bytes);
 
+// Code is loaded, as libraries do at a kernel's first launch. Not 0: this thread captures, and not
+// relaxed; the capture is invalid then.
+FAKE_EXPORT int fake_cuda_load_code(void);
+// Is this stream there? A CUstream.
+FAKE_EXPORT bool fake_cuda_stream_is_alive(const void *stream);
+
 // The head of a call that frees: it does so when a fault strikes, too, and says the fault at its
 // end.
 #define FAKE_FREES() const int fault = fake_cuda_enter(__func__, FAKE_FROM())

@@ -17,6 +17,30 @@ CUresult fake_no_capture(void)
     return result;
 }
 
+int fake_cuda_load_code(void)
+{
+    int result = 0;
+    fake_lock();
+    for (fake_stream_t *stream = fake_world.streams; stream; stream = stream->next)
+        if (stream->capture && !stream->is_relaxed &&
+            pthread_equal(stream->owner, pthread_self())) {
+            stream->is_invalid = true;
+            result = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+        }
+    fake_unlock();
+    return result;
+}
+
+bool fake_cuda_stream_is_alive(const void *handle)
+{
+    fake_lock();
+    const fake_stream_t *stream = fake_world.streams;
+    while (stream && stream != handle)
+        stream = stream->next;
+    fake_unlock();
+    return stream != NULL;
+}
+
 static _Thread_local CUstreamCaptureMode mode_now = CU_STREAM_CAPTURE_MODE_GLOBAL;
 
 CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode)
@@ -212,12 +236,12 @@ CUresult cuStreamBeginCapture(CUstream handle, CUstreamCaptureMode mode)
 {
     FAKE_CONTEXT_CALL();
     fake_stream_t *stream = (fake_stream_t *)handle;
-    (void)mode;
     fake_lock();
     bool is_free = !stream->capture;
     if (is_free) {
         stream->capture = new_graph();
         stream->is_invalid = false;
+        stream->is_relaxed = mode == CU_STREAM_CAPTURE_MODE_RELAXED;
         stream->owner = pthread_self();
     }
     fake_unlock();
