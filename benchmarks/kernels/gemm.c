@@ -6,11 +6,12 @@
 // There are two ceilings: a loop of independent fused multiply-adds that touches registers only,
 // and B, whose every byte is read once a product, at the best rate that reading it over and over
 // gives. With few rows the second is the lower: M rows are 2 M flops for 4 bytes. The figure is the
-// share of the lower one. Ceilings and MatMul are timed in turns, each ratio from neighbours in
-// time, so that a shared machine's drift hits both; the figure is the median of the ratios. Threads
-// take equal parts of the tasks and measure at the same time; time is a thread's CPU time, the
-// slowest one's. B is a constant, packed before. Prints a line for people and a JSON line for each
-// shape. Exit code 1: a shape stays under --min-ratio; 2: it could not run, or a product was wrong.
+// share of the lower one; those of each stand beside it. Ceilings and MatMul are timed in turns,
+// each ratio from neighbours in time, so that a shared machine's drift hits both; the figure is the
+// median of the ratios. Threads take equal parts of the tasks and measure at the same time; time is
+// a thread's CPU time, the slowest one's. B is a constant, packed before. Prints a line for people
+// and a JSON line for each shape. Exit code 1: a shape stays under --min-ratio; 2: it could not
+// run, a product was wrong, or B is too small to time reading it.
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
@@ -22,14 +23,15 @@
 #define SHAPES_MAX 16
 #define TURNS_MAX 1001
 #define THREADS_MAX 64
+#define PART_LEAST 4096 // bytes of B a thread, so that every way of reading them reads some
 
 typedef struct shape {
     int64_t m, k, n;
 } shape_t;
 
-// GFLOP/s; reading: those that reading B allows.
+// GFLOP/s; reading: those that reading B allows. ratio: of the lower of both.
 typedef struct result {
-    double ratio, upper_ratio, gflops, ceiling, reading;
+    double ratio, upper_ratio, gflops, ceiling, reading, fma_ratio, reading_ratio;
 } result_t;
 
 static float *random_floats(int64_t count)
@@ -79,6 +81,7 @@ typedef struct crew {
     double spent[THREADS_MAX], ceilings[THREADS_MAX], readings[THREADS_MAX];
     atomic_size_t arrived;
     double ratios[TURNS_MAX], speeds[TURNS_MAX], tops[TURNS_MAX], streams[TURNS_MAX];
+    double of_tops[TURNS_MAX], of_streams[TURNS_MAX];
 } crew_t;
 
 typedef struct member {
@@ -149,7 +152,9 @@ static void turn_note(crew_t *crew, size_t turn)
     crew->speeds[turn] = speed;
     crew->tops[turn] = top;
     crew->streams[turn] = stream;
-    crew->ratios[turn] = speed / fmin(top, stream);
+    crew->of_tops[turn] = speed / top;
+    crew->of_streams[turn] = speed / stream;
+    crew->ratios[turn] = fmax(speed / top, speed / stream);
 }
 
 static void *member_run(void *argument)
@@ -227,6 +232,12 @@ static int measure(cpu_host_t *host, const weir_kernel_t *kernel, const shape_t 
         fprintf(stderr, "MatMul: %s\n", host->message);
         return 2;
     }
+    const uint64_t part = prepared.inputs[1].bytes / threads;
+    if (part < PART_LEAST) {
+        fprintf(stderr, "B is %llu bytes a thread: at least %d are needed to time reading it\n",
+            (unsigned long long)part, PART_LEAST);
+        return 2;
+    }
     const double flops = 2.0 * (double)shape->m * (double)shape->k * (double)shape->n;
     memset(&crew, 0, sizeof(crew));
     crew.prepared = &prepared;
@@ -251,7 +262,12 @@ static int measure(cpu_host_t *host, const weir_kernel_t *kernel, const shape_t 
     out_result->gflops = median(crew.speeds, turns);
     out_result->ceiling = median(crew.tops, turns);
     out_result->reading = median(crew.streams, turns);
-    return 0;
+    out_result->fma_ratio = median(crew.of_tops, turns);
+    out_result->reading_ratio = median(crew.of_streams, turns);
+    if (isfinite(out_result->ratio) && out_result->reading > 0 && out_result->ceiling > 0)
+        return 0;
+    fprintf(stderr, "a ceiling could not be measured\n");
+    return 2;
 }
 
 typedef struct setting {
@@ -261,17 +277,20 @@ typedef struct setting {
 
 static void print_result(const shape_t *s, const result_t *result, const setting_t *setting)
 {
-    printf("MatMul f32 %lldx%lldx%lld  %s  %zu threads  %.1f GFLOP/s; FMA allows %.1f, reading B "
-           "%.1f: %.1f %% of the lower (nine in ten below %.1f %%)\n",
+    printf(
+        "MatMul f32 %lldx%lldx%lld  %s  %zu threads  %.1f GFLOP/s: %.1f %% of the FMA ceiling "
+        "(%.1f), %.1f %% of what reading B allows (%.1f); %.1f %% of the lower (nine in ten below "
+        "%.1f %%)\n",
         (long long)s->m, (long long)s->k, (long long)s->n, setting->isa, setting->threads,
-        result->gflops, result->ceiling, result->reading, 100 * result->ratio,
-        100 * result->upper_ratio);
+        result->gflops, 100 * result->fma_ratio, result->ceiling, 100 * result->reading_ratio,
+        result->reading, 100 * result->ratio, 100 * result->upper_ratio);
     printf("{\"benchmark\":\"gemm_f32\",\"m\":%lld,\"k\":%lld,\"n\":%lld,\"isa\":\"%s\","
            "\"threads\":%zu,\"gflops\":%.2f,\"ceiling_gflops\":%.2f,\"reading_gflops\":%.2f,"
-           "\"ratio\":%.4f,\"upper_ratio\":%.4f,\"turns\":%zu,\"build\":\"%s\"}\n",
+           "\"fma_ratio\":%.4f,\"reading_ratio\":%.4f,\"ratio\":%.4f,\"upper_ratio\":%.4f,"
+           "\"turns\":%zu,\"build\":\"%s\"}\n",
         (long long)s->m, (long long)s->k, (long long)s->n, setting->isa, setting->threads,
-        result->gflops, result->ceiling, result->reading, result->ratio, result->upper_ratio,
-        setting->turns, setting->build);
+        result->gflops, result->ceiling, result->reading, result->fma_ratio, result->reading_ratio,
+        result->ratio, result->upper_ratio, setting->turns, setting->build);
 }
 
 int main(int argc, char **argv)
