@@ -139,13 +139,14 @@ static void set_mapped(weir__view_t *view, char *map, uint64_t map_bytes, uint64
         .block_bytes = map_bytes};
 }
 
-bool weir__cache_get(weir__cache_t *cache, weir__hash_t key, weir__view_t *out_view)
+// false: out_why says what is wrong with the file; NULL: there is none.
+static bool find(
+    const weir__cache_t *cache, weir__hash_t key, weir__view_t *out_view, const char **out_why)
 {
     char name[NAME_BYTES];
     struct stat stat;
     *out_view = (weir__view_t){0};
-    if (!weir__cache_is_on(cache))
-        return false;
+    *out_why = NULL;
     name_of(key, name);
     int file = openat(cache->folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (file < 0)
@@ -165,13 +166,29 @@ bool weir__cache_get(weir__cache_t *cache, weir__hash_t key, weir__view_t *out_v
                 set_mapped(out_view, map, bytes, ((const header_t *)(const void *)map)->bytes);
         }
     }
-    if (why)
+    if (!why) {
+        futimens(file, NULL); // its last use, for trimming
+        weir__cache_hold(cache, name);
+    }
+    close(file);
+    *out_why = why;
+    return !why;
+}
+
+bool weir__cache_get(weir__cache_t *cache, weir__hash_t key, weir__view_t *out_view)
+{
+    char name[NAME_BYTES];
+    const char *why;
+    *out_view = (weir__view_t){0};
+    if (!weir__cache_is_on(cache))
+        return false;
+    bool found = find(cache, key, out_view, &why);
+    if (why) {
+        name_of(key, name);
         weir__log(cache->log, WEIR_LOG_WARNING, "cache", "%s/%s is ignored (%s) and made again",
             cache->dir, name, why);
-    else
-        futimens(file, NULL); // its last use, for trimming
-    close(file);
-    return !why;
+    }
+    return found;
 }
 
 // ---- Writing ---------------------------------------------------------------------------------
@@ -240,6 +257,32 @@ static void drop_new(const weir__cache_t *cache, const new_file_t *new)
     unlinkat(cache->folder, new->name, 0);
 }
 
+static uint64_t checksum_of(const weir__view_t *view)
+{
+    header_t header;
+    memcpy(&header, view->block, sizeof header);
+    return header.data_checksum;
+}
+
+// Another process made the same blob meanwhile: then its pages are used, not a second copy of them.
+static bool share_theirs(
+    const weir__cache_t *cache, const new_file_t *new, weir__hash_t key, weir__view_t *inout_view)
+{
+    weir__view_t theirs;
+    const char *why;
+    if (!find(cache, key, &theirs, &why))
+        return false;
+    if (theirs.bytes != inout_view->bytes || checksum_of(&theirs) != checksum_of(inout_view) ||
+        !weir__cache_view_verify(&theirs)) { // it may be here again because theirs is damaged
+        weir__cache_view_release(&theirs);
+        return false;
+    }
+    weir__cache_view_release(inout_view);
+    *inout_view = theirs;
+    drop_new(cache, new);
+    return true;
+}
+
 // Header and trailer, once all bytes are there; then the file gets its real name and is mapped.
 // Returns an errno; the file is then gone.
 static int finish_new(const weir__cache_t *cache, const new_file_t *new, weir__hash_t key,
@@ -262,7 +305,12 @@ static int finish_new(const weir__cache_t *cache, const new_file_t *new, weir__h
     }
     set_mapped(out_view, map, new->file_bytes, new->bytes);
     name_of(key, name);
-    if (renameat(cache->folder, new->name, cache->folder, name) == 0) {
+    bool named = renameat2(cache->folder, new->name, cache->folder, name, RENAME_NOREPLACE) == 0;
+    if (!named && errno == EEXIST && share_theirs(cache, new, key, out_view))
+        return 0;
+    // Not every file system can keep what is there; then the last one's file stays.
+    if (named || renameat(cache->folder, new->name, cache->folder, name) == 0) {
+        weir__cache_hold(cache, name);
         close(new->file);
         return 0;
     }
@@ -373,12 +421,19 @@ static weir_status_t fill_and_store(weir__cache_t *cache, weir__heap_t *heap, we
 {
     weir_status_t status = fill(user, scratch->memory, bytes);
     int error = status ? 0 : store(cache, key, scratch->memory, bytes, out_view);
-    if (error) {
-        warn_unwritten(cache, error, bytes);
-        set_memory(out_view, heap, scratch->memory, bytes);
-        *scratch = (weir__scratch_t){0};
+    if (!error)
+        return status;
+    warn_unwritten(cache, error, bytes);
+    // The block is of the largest blob so far: one that is much smaller does not keep it.
+    void *own = scratch->bytes / 2 > bytes ? weir__heap_alloc(heap, bytes) : NULL;
+    if (own) {
+        memcpy(own, scratch->memory, (size_t)bytes);
+        set_memory(out_view, heap, own, bytes);
+        return NULL;
     }
-    return status;
+    set_memory(out_view, heap, scratch->memory, bytes);
+    *scratch = (weir__scratch_t){0};
+    return NULL;
 }
 
 static bool grow_scratch(weir__heap_t *heap, weir__scratch_t *scratch, uint64_t bytes)
@@ -448,9 +503,5 @@ void weir__cache_view_release(weir__view_t *view)
 
 bool weir__cache_view_verify(const weir__view_t *view)
 {
-    if (!view->mapped)
-        return true;
-    header_t header;
-    memcpy(&header, view->block, sizeof header);
-    return header.data_checksum == weir__hash64(view->data, view->bytes, 0);
+    return !view->mapped || checksum_of(view) == weir__hash64(view->data, view->bytes, 0);
 }

@@ -1,6 +1,7 @@
 // engine/cache/cache.c: the folder: finding it, making it, and keeping it from growing for ever.
 #include "engine/cache/store.h"
 
+#include "engine/base/size.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,11 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
 // A temporary file older than this belongs to a process that died.
 #define TEMPORARY_LIFE_S 3600
+
+// Blobs cannot be older than this (the first day of 2025): a machine without a clock wrote them.
+#define EARLIEST_S 1735689600ll
 
 // Listing a folder takes 2 us a blob, so that one of many is listed only when it has changed, or a
 // day later.
@@ -98,6 +103,29 @@ typedef struct entry {
     int64_t used_ns;
 } entry_t;
 
+// A blob's lock is one byte of the folder's own, at a place that its name gives: one descriptor
+// holds any number of them. Two names at one place only keep each other.
+static struct flock lock_of(const char *name, short type)
+{
+    return (struct flock){.l_type = type,
+        .l_whence = SEEK_SET,
+        .l_start = (off_t)(weir__hash64(name, strlen(name), 0) >> 2),
+        .l_len = 1};
+}
+
+void weir__cache_hold(const weir__cache_t *cache, const char *name)
+{
+    struct flock lock = lock_of(name, F_RDLCK);
+    (void)fcntl(cache->folder, F_OFD_SETLK, &lock);
+}
+
+// Does another cache, of this process or of another one, use it?
+static bool is_held(const weir__cache_t *cache, const char *name)
+{
+    struct flock lock = lock_of(name, F_WRLCK);
+    return fcntl(cache->folder, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
 static int by_age(const void *a, const void *b)
 {
     const entry_t *x = a, *y = b;
@@ -148,6 +176,8 @@ static entry_t *list_blobs(
         memcpy(entry->name, item->d_name, strlen(item->d_name) + 1);
         entry->bytes = (uint64_t)stat.st_size;
         entry->used_ns = (int64_t)stat.st_mtim.tv_sec * 1000000000ll + stat.st_mtim.tv_nsec;
+        if (stat.st_mtim.tv_sec < EARLIEST_S)
+            entry->used_ns = (int64_t)time(NULL) * 1000000000ll;
         *out_bytes += entry->bytes;
     }
     *out_count = count;
@@ -198,11 +228,26 @@ static void mark(const weir__cache_t *cache, uint64_t limit_bytes, int64_t chang
     close(file);
 }
 
+// What the folder may hold of blobs that were used lately.
+static uint64_t recent_limit(const weir__cache_t *cache, uint64_t limit_bytes)
+{
+    struct statvfs disk;
+    uint64_t most, left;
+    if (!weir__mul_u64(limit_bytes, WEIR__CACHE_RECENT_TIMES, &most))
+        most = UINT64_MAX;
+    bool known =
+        fstatvfs(cache->folder, &disk) == 0 && weir__mul_u64(disk.f_bavail, disk.f_frsize, &left);
+    return known && left >= limit_bytes ? most : limit_bytes;
+}
+
 // The oldest go first, until the rest fits and none is left that nobody used for long.
 static uint64_t remove_oldest(
     weir__cache_t *cache, entry_t *entries, size_t count, uint64_t bytes, uint64_t limit_bytes)
 {
-    const int64_t expired_ns = ((int64_t)time(NULL) - WEIR__CACHE_UNUSED_S) * 1000000000ll;
+    const int64_t now_s = (int64_t)time(NULL);
+    const int64_t expired_ns = (now_s - WEIR__CACHE_UNUSED_S) * 1000000000ll;
+    const int64_t recent_ns = (now_s - WEIR__CACHE_RECENT_S) * 1000000000ll;
+    const uint64_t recent_bytes = recent_limit(cache, limit_bytes);
     uint64_t removed = 0;
     bool any = bytes > limit_bytes;
     for (size_t i = 0; i < count && !any; i++)
@@ -210,9 +255,10 @@ static uint64_t remove_oldest(
     if (any)
         qsort(entries, count, sizeof *entries, by_age);
     for (size_t i = 0; any && i < count; i++) {
-        if (bytes - removed <= limit_bytes && entries[i].used_ns >= expired_ns)
+        uint64_t most = entries[i].used_ns >= recent_ns ? recent_bytes : limit_bytes;
+        if (bytes - removed <= most && entries[i].used_ns >= expired_ns)
             break;
-        if (unlinkat(cache->folder, entries[i].name, 0) == 0)
+        if (!is_held(cache, entries[i].name) && unlinkat(cache->folder, entries[i].name, 0) == 0)
             removed += entries[i].bytes;
     }
     return removed;
@@ -271,7 +317,8 @@ weir_status_t weir__cache_open(weir__heap_t *heap, const weir__log_t *log, const
         return NULL;
     }
     cache->boot = read_boot();
-    trim(cache, bytes ? bytes : WEIR__CACHE_BYTES_DEFAULT);
+    cache->limit_bytes = bytes ? bytes : WEIR__CACHE_BYTES_DEFAULT;
+    trim(cache, cache->limit_bytes);
     return NULL;
 }
 
@@ -287,6 +334,11 @@ void weir__cache_close(weir__cache_t *cache)
 bool weir__cache_is_on(const weir__cache_t *cache)
 {
     return cache && cache->folder >= 0;
+}
+
+uint64_t weir__cache_limit(const weir__cache_t *cache)
+{
+    return weir__cache_is_on(cache) ? cache->limit_bytes : 0;
 }
 
 const char *weir__cache_dir(const weir__cache_t *cache)

@@ -6,7 +6,8 @@
 // there is no folder to write to, blobs live in memory. A cache never makes a load fail.
 //
 // The folder belongs to this user (0700 when made here). A writer fills a temporary file and
-// renames it, so other processes see a whole blob or none, and two writers of one key do no harm.
+// renames it, so other processes see a whole blob or none; of two writers of one key with the same
+// bytes both map the file of the first, and the second one's goes.
 // It is not synced: what a dying process leaves is recognised by its size, header and trailer; what
 // a power cut leaves, by a checksum of all bytes, which the first get of a blob in each boot looks
 // at. Later gets do not, because a start of a large model must not read all of it; only
@@ -22,11 +23,16 @@
 #include <stdbool.h>
 #include <weir/limits.h>
 
-// What the folder may hold: two or three large models, or ten like MiniLM (a model takes about 1.5
-// times its weights).
+// What the folder may hold: one or two large models, or nine like MiniLM (a model takes about 2.5
+// times its weights: the file, constants that had to move, packed weights).
 #define WEIR__CACHE_BYTES_DEFAULT (2ull << 30)
 // Blobs that nobody used for so long go even where there is room.
 #define WEIR__CACHE_UNUSED_S (30 * 86400)
+// What was used so lately stays beyond the limit, up to so many times the limit and while the disk
+// has room for the limit once more: two models that do not fit together would else drive each other
+// out at each start.
+#define WEIR__CACHE_RECENT_S 86400
+#define WEIR__CACHE_RECENT_TIMES 4
 
 typedef struct weir__cache weir__cache_t;
 
@@ -38,7 +44,9 @@ void weir__cache_default_dir(char *out_path, size_t capacity);
 // Opens a cache; makes the folder when it is not there. A folder that cannot be used gives a
 // warning and a cache that keeps everything in memory. dir:   NULL: the default one; "": none.
 // bytes: what the folder may hold (0: WEIR__CACHE_BYTES_DEFAULT). Blobs not used for the longest
-//        time are removed now, until it holds no more; while it is open it may grow past that.
+//        time are removed now, until it holds no more; while it is open it may grow past that. What
+//        a cache that is open now, in any process, has handed out is not removed, nor what was used
+//        within WEIR__CACHE_RECENT_S (see there).
 // heap, log: must outlive the cache. log NULL: silent.
 // Errors: RESOURCE_EXHAUSTED.
 weir_status_t weir__cache_open(weir__heap_t *heap, const weir__log_t *log, const char *dir,
@@ -48,6 +56,8 @@ void weir__cache_close(weir__cache_t *cache);
 // Whether it writes to a folder; the folder's path ("" without one).
 bool weir__cache_is_on(const weir__cache_t *cache);
 const char *weir__cache_dir(const weir__cache_t *cache);
+// What the folder may hold; 0 without one. cache NULL: 0.
+uint64_t weir__cache_limit(const weir__cache_t *cache);
 
 // ---- Blobs -----------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@
 struct weir__cache {
     weir__heap_t *heap;
     const weir__log_t *log;
-    int folder;    // -1: off
+    int folder; // -1: off
+    uint64_t limit_bytes;
     uint64_t boot; // which start of the machine this is, hashed; 0: unknown
     atomic_uint_fast64_t temporary_count;
     char dir[PATH_MAX];
@@ -33,6 +34,11 @@ struct weir__sink {
 int weir__sink_flush(weir__sink_t *sink);
 // All of these bytes at that place of a file. Returns an errno.
 int weir__sink_write(int file, const void *data, uint64_t bytes, uint64_t offset);
+
+// Says to other processes that this one uses the blob of that file name, until the cache is closed:
+// they do not remove it. Where the file system has no such locks they may, and the next start makes
+// it again.
+void weir__cache_hold(const weir__cache_t *cache, const char *name);
 
 #define WEIR__CACHE_SUFFIX ".weir"
 #define WEIR__CACHE_TEMPORARY ".weir-new-"

@@ -4,12 +4,24 @@
 // packs nothing. The key says all that the bytes depend on: the constant's content, the kernel's
 // format, the plugin's build and the node's attributes.
 //
-// First all are looked up, then those that are missing are made by the team, one task each.
+// First all are looked up, then those that are missing are made, the largest first. A worker of the
+// team helps, a few constants at a time: sessions that run meanwhile get it back in between.
 #include "engine/plan/plan.h"
 
 #include "engine/base/size.h"
 #include "engine/base/team.h"
+#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+
+// The caller and one worker: more than two writers of files gain nothing on the disks of today that
+// would be worth the threads of those who compute.
+#define MAKERS 2u
+// What is larger is made by the caller alone: a worker that has one ends long before or after it.
+#define SHARED_BYTES_MAX (16ull << 20)
+// For so many constants, or so many bytes of them, a worker is held.
+#define SLICE_COUNT 16u
+#define SLICE_BYTES (8ull << 20)
 
 typedef struct packing {
     const weir_kernel_t *kernel;
@@ -209,13 +221,12 @@ static weir_status_t collect(
     return NULL;
 }
 
-// ---- Making what is missing, on as many threads as are idle
-// --------------------------------------
+// ---- Making what is missing --------------------------------------------------------------------
 
 typedef struct making {
     weir_plan_t *plan;
     request_t **requests;
-    weir__scratch_t scratches[WEIR__LEASE_MAX + 1];
+    weir__scratch_t scratches[MAKERS];
 } making_t;
 
 static weir_code_t make_some(void *user, uint32_t worker, uint64_t first, uint64_t count)
@@ -233,9 +244,54 @@ static weir_code_t make_some(void *user, uint32_t worker, uint64_t first, uint64
     return WEIR_OK;
 }
 
-static weir_status_t make_missing(weir_plan_t *plan, const collection_t *collection)
+static int by_size(const void *a, const void *b)
+{
+    const request_t *x = *(request_t *const *)a, *y = *(request_t *const *)b;
+    if (x->bytes != y->bytes)
+        return x->bytes > y->bytes ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+// How many of the `count` requests from `first` on are made before the team is asked again.
+static uint64_t slice_of(request_t *const *requests, uint64_t first, uint64_t count)
+{
+    uint64_t bytes = requests[first]->bytes, end = first + 1;
+    if (bytes > SHARED_BYTES_MAX)
+        return 1;
+    while (end < count && end - first < SLICE_COUNT &&
+           (end - first < MAKERS || bytes + requests[end]->bytes <= SLICE_BYTES))
+        bytes += requests[end++]->bytes;
+    return end - first;
+}
+
+typedef struct slice {
+    making_t *making;
+    uint64_t first;
+} slice_t;
+
+static weir_code_t make_of_slice(void *user, uint32_t worker, uint64_t first, uint64_t count)
+{
+    const slice_t *slice = user;
+    return make_some(slice->making, worker, slice->first + first, count);
+}
+
+// Who finds no worker idle works without a lease: then the team does not count this thread as one
+// that computes, and runs keep what they have.
+static weir_code_t make_slice(making_t *making, uint64_t first, uint64_t count)
 {
     weir__lease_t lease;
+    slice_t slice = {.making = making, .first = first};
+    if (count < 2)
+        return make_some(making, 0, first, count);
+    weir__lease_begin(making->plan->runtime->team, MAKERS, &lease);
+    bool helped = lease.worker_count > 0;
+    weir_code_t code = helped ? weir__lease_run(&lease, count, make_of_slice, &slice) : WEIR_OK;
+    weir__lease_end(&lease);
+    return helped ? code : make_some(making, 0, first, count);
+}
+
+static weir_status_t make_missing(weir_plan_t *plan, const collection_t *collection)
+{
     making_t making = {.plan = plan};
     uint64_t count = 0;
     if (!collection->missing)
@@ -245,10 +301,13 @@ static weir_status_t make_missing(weir_plan_t *plan, const collection_t *collect
         return weir__status_no_memory();
     for (request_t *request = collection->missing; request; request = request->next_missing)
         making.requests[count++] = request;
-    weir__lease_begin(plan->runtime->team, 0, &lease);
-    (void)weir__lease_run(&lease, count, make_some, &making); // the requests say what failed
-    weir__lease_end(&lease);
-    for (uint32_t i = 0; i <= WEIR__LEASE_MAX; i++)
+    qsort(making.requests, count, sizeof(request_t *), by_size);
+    weir_code_t code = WEIR_OK; // the requests say what failed
+    for (uint64_t first = 0, taken; first < count && code == WEIR_OK; first += taken) {
+        taken = slice_of(making.requests, first, count);
+        code = make_slice(&making, first, taken);
+    }
+    for (uint32_t i = 0; i < MAKERS; i++)
         weir__heap_free(&plan->runtime->heap, making.scratches[i].memory);
     weir_status_t status = NULL;
     for (uint64_t i = 0; i < count; i++) {
@@ -261,6 +320,26 @@ static weir_status_t make_missing(weir_plan_t *plan, const collection_t *collect
     return status;
 }
 
+// A model that does not fit into the cache is prepared anew at each start, and drives others out.
+static void warn_of_limit(const weir_plan_t *plan)
+{
+    const weir__runtime_t *runtime = plan->runtime;
+    const weir__source_t *source = plan->model->source;
+    const bool cached = source && source->cache; // else the model came from memory
+    uint64_t limit = weir__cache_limit(runtime->cache), bytes = 0;
+    // The last: what the cache adds to each blob, at most.
+    uint64_t parts[4] = {plan->info.packed_bytes, cached ? source->byte_count : 0,
+        cached ? source->constants.bytes : 0, (plan->pack_count + 2ull) * 8192};
+    for (int i = 0; i < 4; i++)
+        if (!weir__add_u64(bytes, parts[i], &bytes))
+            bytes = UINT64_MAX;
+    if (limit && bytes > limit)
+        weir__log(&runtime->log, WEIR_LOG_WARNING, "plan",
+            "%s takes %" PRIu64 " bytes of the cache, which may hold %" PRIu64
+            ": it may be gone before the next start; set cache_bytes to %" PRIu64 " or more",
+            plan->model->label, bytes, limit, bytes);
+}
+
 weir_status_t weir__plan_pack(weir_plan_t *plan, weir__plan_region_t *region)
 {
     collection_t collection = {0};
@@ -268,6 +347,7 @@ weir_status_t weir__plan_pack(weir_plan_t *plan, weir__plan_region_t *region)
     WEIR_TRY(make_missing(plan, &collection));
     for (const request_t *request = collection.requests; request; request = request->next)
         request->node->packed[request->packing.input].view = plan->packs[request->index];
+    warn_of_limit(plan);
     return NULL;
 }
 

@@ -26,7 +26,7 @@ typedef struct weir__blobs {
     void (*release)(void *user, const void *data);
 } weir__blobs_t;
 
-#define WEIR__FAIL_SLOTS 8
+#define WEIR__FAIL_SLOTS (WEIR__LEASE_MAX + 1) // threads of one phase, or of packing
 
 // What a plugin gets as its weir_host_t (the first member).
 typedef struct weir__host {

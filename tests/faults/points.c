@@ -134,6 +134,8 @@ typedef ssize_t pwrite_fn(int file, const void *data, size_t bytes, off_t offset
 typedef void *mmap_fn(void *at, size_t bytes, int protection, int flags, int file, off_t offset);
 typedef int fallocate_fn(int file, off_t offset, off_t bytes);
 typedef int renameat_fn(int from_folder, const char *from, int to_folder, const char *to);
+typedef int renameat2_fn(
+    int from_folder, const char *from, int to_folder, const char *to, unsigned flags);
 typedef int fstat_fn(int file, struct stat *out_stat);
 typedef int mkdir_fn(const char *path, mode_t mode);
 typedef int create_fn(
@@ -205,6 +207,13 @@ INTERPOSED int renameat(int from_folder, const char *from, int to_folder, const 
     if (fails(POINT_SYSTEM, "renameat"))
         return -1;
     return REAL(renameat_fn *, "renameat")(from_folder, from, to_folder, to);
+}
+INTERPOSED int renameat2(
+    int from_folder, const char *from, int to_folder, const char *to, unsigned flags)
+{
+    if (fails(POINT_SYSTEM, "renameat2"))
+        return -1;
+    return REAL(renameat2_fn *, "renameat2")(from_folder, from, to_folder, to, flags);
 }
 INTERPOSED int fstat(int file, struct stat *out_stat)
 {

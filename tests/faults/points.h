@@ -11,8 +11,8 @@
 
 typedef enum point_kind {
     POINT_MEMORY, // malloc, calloc, realloc, aligned_alloc
-    POINT_SYSTEM, // open, openat, openat2, read, pread, mmap, posix_fallocate, renameat, fstat,
-                  // mkdir, pthread_create, dlopen
+    POINT_SYSTEM, // open, openat, openat2, read, pread, mmap, posix_fallocate, renameat, renameat2,
+                  // fstat, mkdir, pthread_create, dlopen
 } point_kind_t;
 
 // From now on calls of that kind are counted. The `nth` (from 1) fails, and all after it when

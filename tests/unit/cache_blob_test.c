@@ -469,6 +469,35 @@ static void put_falls_back_when_the_disk_is_full(void **state)
     weir__cache_close(cache);
 }
 
+// Goal: of a block that is used again and again, a small blob does not keep the whole when the disk
+// is full.
+static void small_blob_does_not_keep_a_large_block(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    weir__view_t large, small;
+    weir__scratch_t scratch = {0};
+    struct rlimit before, none;
+    assert_null(weir__cache_put_by(
+        cache, &folder->heap, key, 4u << 20, fill_counting, NULL, &scratch, &large));
+    assert_true(large.mapped);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    none = (struct rlimit){1, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    weir_status_t status = weir__cache_put_by(
+        cache, &folder->heap, (weir__hash_t){7, 7}, 256, fill_counting, NULL, &scratch, &small);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_null(status);
+    assert_false(small.mapped);
+    assert_int_equal(small.block_bytes, 256);
+    assert_non_null(scratch.memory);
+    weir__heap_free(&folder->heap, scratch.memory);
+    assert_true(atomic_load(&folder->heap.now_bytes) < 64u << 10);
+    weir__cache_view_release(&small);
+    weir__cache_view_release(&large);
+    weir__cache_close(cache);
+}
+
 // Goal: opening removes what was not used for the longest time, until the rest fits.
 static void open_removes_the_oldest(void **state)
 {
@@ -478,7 +507,7 @@ static void open_removes_the_oldest(void **state)
     for (uint64_t i = 0; i < 4; i++)
         put_text(folder, cache, (weir__hash_t){i, i}, "blob");
     weir__cache_close(cache);
-    // Blob i was last used 9 - i hours ago.
+    // Blob i was last used 9 - i days ago.
     const time_t now = time(NULL);
     for (int i = 0; i < 4; i++) {
         cache_files(folder, i, path);
@@ -486,7 +515,7 @@ static void open_removes_the_oldest(void **state)
         char hex[33];
         for (uint64_t j = 0; j < 4; j++) {
             weir__hash_hex((weir__hash_t){j, j}, hex);
-            const time_t used = now - (time_t)(9 - j) * 3600;
+            const time_t used = now - (time_t)(9 - j) * 86400;
             struct timespec times[2] = {{.tv_sec = used}, {.tv_sec = used}};
             if (strncmp(name, hex, 32) == 0)
                 assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
@@ -500,6 +529,103 @@ static void open_removes_the_oldest(void **state)
     assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 4500, &cache));
     assert_int_equal(cache_files(folder, 0, NULL), 1);
     assert_true(get_is(cache, (weir__hash_t){1, 1}, "blob"));
+    weir__cache_close(cache);
+}
+
+// Sets when all files of the cache were last used.
+static void used_at(folder_t *folder, time_t seconds)
+{
+    char path[700];
+    const struct timespec used = {.tv_sec = seconds};
+    for (int i = cache_files(folder, 0, NULL); i-- > 0;) {
+        cache_files(folder, i, path);
+        assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[2]){used, used}, 0), 0);
+    }
+}
+
+// Goal: what was used today stays beyond the limit, up to four times of it.
+static void open_keeps_what_was_used_today(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    for (uint64_t i = 0; i < 8; i++)
+        put_text(folder, cache, (weir__hash_t){i, i}, "blob");
+    weir__cache_close(cache);
+    used_at(folder, time(NULL) - 3600);
+    assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 4500, &cache));
+    weir__cache_close(cache);
+    assert_int_equal(cache_files(folder, 0, NULL), 4);
+    used_at(folder, time(NULL) - 2 * 86400);
+    assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 4500, &cache));
+    weir__cache_close(cache);
+    assert_int_equal(cache_files(folder, 0, NULL), 1);
+}
+
+static bool has_locks(const folder_t *folder)
+{
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
+    int file = open(folder->path, O_RDONLY | O_DIRECTORY);
+    bool has = fcntl(file, F_OFD_SETLK, &lock) == 0;
+    close(file);
+    return has;
+}
+
+// Goal: what a cache that is open has handed out is not removed, however old and large it is; it is
+// once that cache is closed. Where the system has no such locks it is removed at once.
+static void open_keeps_what_another_uses(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *server = open_cache(folder), *cache;
+    for (uint64_t i = 0; i < 3; i++)
+        put_text(folder, server, (weir__hash_t){i, i}, "blob");
+    weir__cache_close(server);
+    server = open_cache(folder);
+    put_text(folder, server, (weir__hash_t){3, 3}, "made");
+    assert_true(get_is(server, (weir__hash_t){1, 1}, "blob"));
+    used_at(folder, time(NULL) - WEIR__CACHE_UNUSED_S - 10);
+    for (int closed = 0; closed < 2; closed++) {
+        assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 1, &cache));
+        weir__cache_close(cache);
+        assert_int_equal(cache_files(folder, 0, NULL), closed || !has_locks(folder) ? 0 : 2);
+        if (!closed)
+            weir__cache_close(server);
+    }
+}
+
+// Goal: blobs that a machine without a clock wrote are not taken for old ones.
+static void open_keeps_what_has_no_date(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    put_text(folder, cache, key, "blob");
+    weir__cache_close(cache);
+    used_at(folder, 60);
+    cache = open_cache(folder);
+    assert_true(get_is(cache, key, "blob"));
+    weir__cache_close(cache);
+}
+
+// Goal: who makes a blob that another has made meanwhile uses the other's file; unless that one is
+// damaged, or holds something else.
+static void second_writer_uses_the_first_file(void **state)
+{
+    folder_t *folder = *state;
+    weir__cache_t *cache = open_cache(folder);
+    struct stat first, second;
+    char path[700];
+    put_text(folder, cache, key, "blob");
+    cache_files(folder, 0, path);
+    assert_int_equal(stat(path, &first), 0);
+    put_text(folder, cache, key, "blob");
+    assert_int_equal(stat(path, &second), 0);
+    assert_int_equal(first.st_ino, second.st_ino);
+    damage(path, 4096, 0);
+    put_text(folder, cache, key, "blob");
+    assert_true(get_is(cache, key, "blob"));
+    put_text(folder, cache, key, "blub");
+    assert_true(get_is(cache, key, "blub"));
+    assert_int_equal(cache_files(folder, 0, NULL), 1);
+    assert_int_equal(folder->warnings, 0);
     weir__cache_close(cache);
 }
 
@@ -654,7 +780,12 @@ int main(void)
         TEST(cache_works_without_a_folder),
         TEST(cache_refuses_an_open_folder),
         TEST(put_falls_back_when_the_disk_is_full),
+        TEST(small_blob_does_not_keep_a_large_block),
         TEST(open_removes_the_oldest),
+        TEST(open_keeps_what_was_used_today),
+        TEST(open_keeps_what_another_uses),
+        TEST(open_keeps_what_has_no_date),
+        TEST(second_writer_uses_the_first_file),
         TEST(open_removes_what_nobody_uses),
         TEST(open_lists_what_has_changed),
         TEST(open_leaves_strangers_alone),

@@ -28,6 +28,7 @@ typedef struct world_options {
     const char *devices;     // NULL: "ref"
     const char *plugin_path; // NULL: none
     const char *plugin_options;
+    const char *cache_dir; // NULL: no cache
     const weir_limits_t *limits;
     uint32_t threads; // 0: 2
     bool keep_as_is;
@@ -57,7 +58,7 @@ static inline weir_status_t world_engine(world_t *world, const world_options_t *
     weir_engine_options_t engine = {.size = sizeof engine,
         .threads = options->threads ? options->threads : 2,
         .plugin_path = options->plugin_path ? options->plugin_path : "",
-        .cache_dir = "",
+        .cache_dir = options->cache_dir ? options->cache_dir : "",
         .plugin_options = options->plugin_options,
         .limits = options->limits,
         .allocator = &allocator};
