@@ -3,14 +3,14 @@
 
 #include "backends/cpu/common.h"
 
-weir_code_t weir_cpu_state_alloc(
-    const weir_host_t *host, const weir_node_t *node, uint64_t bytes, void *out_state)
+weir_code_t weir_cpu_state_alloc(const weir_host_t *host, const weir_node_t *node, uint64_t bytes,
+    uint64_t clear_bytes, void *out_state)
 {
     void *state = host->alloc(host, bytes);
     if (!state)
         return host->fail(
             host, WEIR_RESOURCE_EXHAUSTED, "no memory for the state of a %s", node->op);
-    memset(state, 0, bytes);
+    memset(state, 0, clear_bytes);
     memcpy(out_state, &state, sizeof(state));
     return WEIR_OK;
 }
@@ -22,7 +22,7 @@ weir_code_t weir_cpu_state_new(
     if (!kernels)
         return host->fail(host, WEIR_UNAVAILABLE, "option isa of plugin cpu: not on this machine");
     void *state = NULL;
-    const weir_code_t code = weir_cpu_state_alloc(host, node, bytes, &state);
+    const weir_code_t code = weir_cpu_state_alloc(host, node, bytes, bytes, &state);
     if (code != WEIR_OK)
         return code;
     memcpy(state, &kernels, sizeof(kernels));

@@ -8,10 +8,11 @@
 // small ones cost little and leave no thread waiting.
 #define WEIR_CPU_TASK_NS 1000u
 
-// A zeroed state of `bytes`. Says why not.
-weir_code_t weir_cpu_state_alloc(
-    const weir_host_t *host, const weir_node_t *node, uint64_t bytes, void *out_state);
-// The same; it begins with a pointer to this machine's kernels.
+// A state of `bytes`, the first `clear_bytes` zero; weights that are packed behind those are
+// written once only. Says why not.
+weir_code_t weir_cpu_state_alloc(const weir_host_t *host, const weir_node_t *node, uint64_t bytes,
+    uint64_t clear_bytes, void *out_state);
+// All of it zero, but that it begins with a pointer to this machine's kernels.
 weir_code_t weir_cpu_state_new(
     const weir_host_t *host, const weir_node_t *node, uint64_t bytes, void *out_state);
 // The end of a prepare(): hands the state over, with its scratch. `wrong`, if it is not NULL, says

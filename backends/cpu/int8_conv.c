@@ -232,7 +232,7 @@ weir_code_t weir_cpu_int8_conv_prepare(
     (void)weir_cpu_int8_conv_pack_query(node, W, &packing);
     const int packs = node->inputs[W].format != packing.format;
     int8_conv_state_t *state;
-    code = weir_cpu_state_alloc(host, node, own_at + (packs ? packing.bytes : 0), &state);
+    code = weir_cpu_state_alloc(host, node, own_at + (packs ? packing.bytes : 0), own_at, &state);
     if (code != WEIR_OK)
         return code;
     state->low = low;

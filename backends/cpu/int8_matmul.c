@@ -11,7 +11,6 @@
 #define SMALL_MACS 4000000u
 
 typedef struct int8_matmul_state {
-    const weir_k_table_t *kernels;
     const weir_k_low_table_t *low;
     uint64_t m, n, k, chunks, panels;
     uint64_t row_blocks, panels_per_task, panel_blocks;
@@ -178,13 +177,16 @@ weir_code_t weir_cpu_int8_matmul_prepare(
     const int packs = packed->format != WEIR_CPU_FORMAT_I8;
     const uint64_t chunks = WEIR_DIV_UP(b.k, WEIR_K_CHUNK_U8);
     const uint64_t panels = WEIR_DIV_UP(b.n, WEIR_K_PANEL);
+    const weir_k_low_table_t *low = weir_cpu_low_table(host);
+    if (!low)
+        return host->fail(host, WEIR_UNAVAILABLE, "option isa of plugin cpu: not on this machine");
     int8_matmul_state_t *state;
     const uint64_t own_at =
         weir_cpu_round_up(sizeof(*state) + chunks * sizeof(uint32_t) +
                               panels * WEIR_K_PANEL * (sizeof(int32_t) + sizeof(float)),
             64);
     const weir_code_t code =
-        weir_cpu_state_new(host, node, own_at + (packs ? all_bytes(&b) : 0), &state);
+        weir_cpu_state_alloc(host, node, own_at + (packs ? all_bytes(&b) : 0), own_at, &state);
     if (code != WEIR_OK)
         return code;
     const unsigned char *bytes = packed->data;
@@ -193,7 +195,7 @@ weir_code_t weir_cpu_int8_matmul_prepare(
         b_pack(node, own);
         state->own_b = bytes = own;
     }
-    state->low = weir_cpu_low_table(host);
+    state->low = low;
     state->k = b.k;
     state->n = b.n;
     state->m = weir_cpu_product(a->dims, 0, a->rank - 1);
