@@ -5,12 +5,15 @@
 #include "backends/opencl/opencl.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-#define PATIENCE_MS 60000     // with what must end before memory goes
+#define PATIENCE_MS 60000 // with what must end before memory goes
+#define PATIENCE_MS_MAX (UINT64_C(1) << 40)
 #define ANSWER_NS 1000000000u // a marker of its own that takes longer is behind work, not lost
+#define SPIN_NS 500000u       // times are told by what ends sooner; what takes longer is slept for
 
 weir_cl_device_t *weir_cl_device(weir_handle_t handle)
 {
@@ -55,6 +58,7 @@ const char *weir_cl_error_name(cl_int error)
         {CL_INVALID_WORK_GROUP_SIZE, "CL_INVALID_WORK_GROUP_SIZE"},
         {CL_INVALID_GLOBAL_WORK_SIZE, "CL_INVALID_GLOBAL_WORK_SIZE"},
         {-1001, "CL_PLATFORM_NOT_FOUND_KHR"},
+        {WEIR_CL_HANGS, "it does not end"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (names[i].error == error)
@@ -65,7 +69,8 @@ const char *weir_cl_error_name(cl_int error)
 static bool means_lost(cl_int error)
 {
     return error == CL_DEVICE_NOT_AVAILABLE || error == CL_INVALID_CONTEXT ||
-           error == CL_INVALID_COMMAND_QUEUE || error == CL_OUT_OF_RESOURCES;
+           error == CL_INVALID_COMMAND_QUEUE || error == CL_OUT_OF_RESOURCES ||
+           error == WEIR_CL_HANGS;
 }
 
 weir_code_t weir_cl_event_code(weir_cl_device_t *device, cl_int error)
@@ -79,35 +84,83 @@ weir_code_t weir_cl_event_code(weir_cl_device_t *device, cl_int error)
     return WEIR_DEVICE_LOST;
 }
 
+// How the command is after this time at the latest: above CL_COMPLETE, it has not ended.
+static cl_int status_after(cl_command_queue commands, cl_event event, uint64_t patience_ns)
+{
+    const struct timespec moment = {.tv_nsec = 1000000};
+    const uint64_t begin = weir_cl_now_ns();
+    cl_int status = CL_QUEUED;
+    cl_int error = clFlush(commands);
+    while (error == CL_SUCCESS) {
+        error =
+            clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL);
+        const uint64_t taken = weir_cl_now_ns() - begin;
+        if (error != CL_SUCCESS || status <= CL_COMPLETE || taken >= patience_ns)
+            break;
+        if (taken < SPIN_NS)
+            (void)sched_yield();
+        else
+            (void)nanosleep(&moment, NULL);
+    }
+    return error == CL_SUCCESS ? status : error;
+}
+
+cl_int weir_cl_wait(weir_cl_device_t *device, cl_command_queue commands, cl_event event)
+{
+    // In the device's own queue a driver may compile for seconds.
+    const bool is_own = commands == device->commands;
+    const uint64_t least_ms = is_own ? PATIENCE_MS : 0;
+    pthread_mutex_lock(&device->lock);
+    const uint64_t patience_ns =
+        device->is_hung ? 0 : WEIR_MAX(device->patience_ms, least_ms) * 1000000;
+    pthread_mutex_unlock(&device->lock);
+    const cl_int status = status_after(commands, event, patience_ns);
+    if (status <= CL_COMPLETE)
+        return status;
+    pthread_mutex_lock(&device->lock);
+    device->is_hung = true;
+    device->is_stuck = device->is_stuck || is_own;
+    pthread_mutex_unlock(&device->lock);
+    atomic_store(&device->is_lost, true);
+    return WEIR_CL_HANGS;
+}
+
 // Does a command of the device's own end well, or has it still to wait for its turn?
 static bool answers(weir_cl_device_t *device)
 {
-    const struct timespec moment = {.tv_nsec = 1000000};
-    cl_int status = CL_QUEUED;
     cl_event event;
     if (!device->commands ||
         clEnqueueMarkerWithWaitList(device->commands, 0, NULL, &event) != CL_SUCCESS)
         return false;
-    cl_int error = clFlush(device->commands);
-    const uint64_t until = weir_cl_now_ns() + ANSWER_NS;
-    while (error == CL_SUCCESS && status > CL_COMPLETE && weir_cl_now_ns() < until) {
-        error =
-            clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL);
-        if (error == CL_SUCCESS && status > CL_COMPLETE)
-            (void)nanosleep(&moment, NULL);
-    }
+    const cl_int status = status_after(device->commands, event, ANSWER_NS);
     (void)clReleaseEvent(event);
-    return error == CL_SUCCESS && status >= CL_COMPLETE;
+    return status >= CL_COMPLETE;
+}
+
+weir_code_t weir_cl_explain(
+    weir_cl_device_t *device, cl_int error, const char *call, char out_text[WEIR_CL_SAID_BYTES])
+{
+    // A call says so of one kernel that wants too much, and of a device that is gone.
+    const bool goes_on = error == CL_OUT_OF_RESOURCES && answers(device);
+    snprintf(out_text, WEIR_CL_SAID_BYTES, "%.60s: %s (%d)%s", call, weir_cl_error_name(error),
+        error, goes_on ? ", and the device goes on" : "");
+    return goes_on ? WEIR_RESOURCE_EXHAUSTED : weir_cl_event_code(device, error);
 }
 
 weir_code_t weir_cl_failure(weir_cl_device_t *device, cl_int error, const char *call)
 {
-    // A call says so of one kernel that wants too much, and of a device that is gone.
-    if (error == CL_OUT_OF_RESOURCES && answers(device))
-        return device->host->fail(device->host, WEIR_RESOURCE_EXHAUSTED,
-            "%s: CL_OUT_OF_RESOURCES (%d), and the device goes on", call, error);
-    return device->host->fail(device->host, weir_cl_event_code(device, error), "%s: %s (%d)", call,
-        weir_cl_error_name(error), error);
+    char text[WEIR_CL_SAID_BYTES];
+    const weir_code_t code = weir_cl_explain(device, error, call, text);
+    return device->host->fail(device->host, code, "%s", text);
+}
+
+weir_code_t weir_cl_refusal(weir_cl_device_t *device, cl_int error, const char *what)
+{
+    char text[WEIR_CL_SAID_BYTES];
+    const weir_code_t code = weir_cl_explain(device, error, what, text);
+    return code == WEIR_DEVICE_LOST ? device->host->fail(device->host, code, "%s", text)
+                                    : device->host->fail(device->host, WEIR_UNSUPPORTED,
+                                          "the driver does not take %s", text);
 }
 
 weir_code_t weir_cl_enter(weir_cl_device_t *device)
@@ -267,7 +320,8 @@ weir_code_t weir_cl_open(const weir_host_t *host, uint32_t index, weir_handle_t 
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&device->landed, &attributes);
     pthread_condattr_destroy(&attributes);
-    device->patience_ms = weir_cl_number(host, "patience_ms", PATIENCE_MS);
+    device->patience_ms =
+        WEIR_MIN(weir_cl_number(host, "patience_ms", PATIENCE_MS), PATIENCE_MS_MAX);
     plan_loss(device);
     weir_code_t code = set_up(device, &listed);
     if (code != WEIR_OK) {
@@ -322,15 +376,16 @@ weir_code_t weir_cl_wait_idle(weir_handle_t handle)
                                               (unsigned long long)device->patience_ms);
 }
 
-// What hangs may end at any time: its queue, its buffers and this stay as they are.
+// What hangs may end at any time: its queue, its buffers and this stay as they are. First nobody
+// begins to land any more, then whoever does is waited for: the lock is not held meanwhile.
 static void abandon(weir_cl_device_t *device)
 {
     const weir_host_t *host = device->host;
     pthread_mutex_lock(&device->lock);
+    device->is_abandoned = true;
     for (weir_cl_queue_t *queue = device->queues; queue; queue = queue->next)
         while (queue->is_landing) // a moment: it calls the host
             pthread_cond_wait(&device->landed, &device->lock);
-    device->is_abandoned = true;
     pthread_mutex_unlock(&device->lock);
     host->log(host, 0, "a device is closed while work hangs on it: its memory is not freed");
 }
@@ -338,7 +393,11 @@ static void abandon(weir_cl_device_t *device)
 void weir_cl_close(weir_handle_t handle)
 {
     weir_cl_device_t *device = weir_cl_device(handle);
-    if (!weir_cl_settle(device, NULL)) {
+    bool is_settled = weir_cl_settle(device, NULL);
+    pthread_mutex_lock(&device->lock);
+    is_settled = is_settled && !device->is_stuck;
+    pthread_mutex_unlock(&device->lock);
+    if (!is_settled) {
         abandon(device);
         return;
     }
@@ -362,7 +421,7 @@ weir_code_t weir_cl_clock(weir_handle_t handle, uint64_t *out_device_ns, uint64_
     cl_int error = clEnqueueMarkerWithWaitList(device->commands, 0, NULL, &event);
     if (error != CL_SUCCESS)
         return weir_cl_failure(device, error, "clEnqueueMarkerWithWaitList");
-    error = clWaitForEvents(1, &event);
+    error = weir_cl_wait(device, device->commands, event);
     if (error == CL_SUCCESS)
         error = clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_END, sizeof end, &end, NULL);
     *out_host_ns = weir_cl_now_ns();

@@ -74,6 +74,7 @@ static void clean(weir_cl_flight_t *flight)
     flight->more_signals = NULL;
     flight->specialization = NULL;
     flight->reads_error = flight->has_ended = flight->is_profiled = false;
+    flight->code = WEIR_OK;
 }
 
 // Room for the events of so many commands. false: no memory.
@@ -196,10 +197,10 @@ static void land(weir_cl_flight_t *flight)
     weir_cl_device_t *device = flight->queue->device;
     const weir_host_t *host = device->host;
     const weir_timeline_point_t *signals = weir_cl_flight_signals(flight);
-    weir_code_t code = WEIR_OK;
-    const char *text = "";
+    weir_code_t code = flight->code;
+    const char *text = flight->code == WEIR_OK ? "" : flight->text;
     flight->status = status_of(flight);
-    if (flight->status < 0) {
+    if (flight->status < 0 && code == WEIR_OK) {
         code = weir_cl_event_code(device, flight->status);
         text = weir_cl_error_name(flight->status);
     }
@@ -236,7 +237,7 @@ static void CL_CALLBACK has_ended(cl_event event, cl_int status, void *user)
     ended->status = status;
     bool is_mine = !queue->is_landing;
     queue->is_landing = true;
-    while (is_mine && queue->first && queue->first->has_ended) {
+    while (is_mine && !device->is_abandoned && queue->first && queue->first->has_ended) {
         weir_cl_flight_t *flight = queue->first;
         weir_cl_specialization_t *specialization = flight->specialization;
         queue->first = flight->next;
@@ -260,20 +261,31 @@ static void CL_CALLBACK has_ended(cl_event event, cl_int status, void *user)
     pthread_mutex_unlock(&device->lock);
 }
 
-weir_code_t weir_cl_flight_start(weir_cl_flight_t *flight, weir_code_t code)
+// Gives the flight an event that ends last of its commands. false: it has none.
+static bool mark(weir_cl_flight_t *flight, cl_int error, const char *call)
+{
+    weir_cl_queue_t *queue = flight->queue;
+    if (error == CL_SUCCESS) {
+        call = "clEnqueueMarkerWithWaitList";
+        error = clEnqueueMarkerWithWaitList(queue->commands, 0, NULL, &flight->event);
+    }
+    if (error == CL_SUCCESS)
+        return true;
+    flight->event = NULL;
+    flight->code = weir_cl_explain(queue->device, error, call, flight->text);
+    if (!flight->event_count)
+        return false;
+    flight->event = flight->events[flight->event_count - 1];
+    (void)clRetainEvent(flight->event);
+    return true;
+}
+
+weir_code_t weir_cl_flight_start(weir_cl_flight_t *flight, cl_int error, const char *call)
 {
     weir_cl_queue_t *queue = flight->queue;
     weir_cl_device_t *device = queue->device;
-    cl_int error = CL_SUCCESS;
-    if (code == WEIR_OK) {
-        error = clEnqueueMarkerWithWaitList(queue->commands, 0, NULL, &flight->event);
-        if (error != CL_SUCCESS) {
-            flight->event = NULL;
-            code = weir_cl_failure(device, error, "clEnqueueMarkerWithWaitList");
-        }
-    }
-    if (code != WEIR_OK) { // what was enqueued before must not go on
-        (void)clFinish(queue->commands);
+    if (!mark(flight, error, call)) {
+        weir_code_t code = device->host->fail(device->host, flight->code, "%s", flight->text);
         weir_cl_flight_drop(flight);
         return code;
     }
@@ -291,9 +303,10 @@ weir_code_t weir_cl_flight_start(weir_cl_flight_t *flight, weir_code_t code)
     pthread_mutex_unlock(&device->lock);
     error = clSetEventCallback(event, CL_COMPLETE, has_ended, flight);
     (void)clFlush(queue->commands);
-    if (error != CL_SUCCESS) {
-        (void)clWaitForEvents(1, &event);
-        has_ended(event, CL_COMPLETE, flight);
+    if (error != CL_SUCCESS) { // nobody will say so; what hangs stays in the air
+        const cl_int status = weir_cl_wait(device, queue->commands, event);
+        if (status != WEIR_CL_HANGS)
+            has_ended(event, status, flight);
     }
     (void)clReleaseEvent(event);
     return WEIR_OK;

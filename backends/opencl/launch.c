@@ -140,14 +140,11 @@ weir_code_t weir_cl_launch(weir_handle_t handle, const weir_launch_t *launch)
     launching.flight->specialization = made;
     launching.flight->is_profiled = launch->profiled != 0;
     launching.flight->launch_id = launch->id;
-    code = weir_cl_await(launching.flight, launch->waits, launch->wait_count);
-    cl_int error = CL_SUCCESS;
-    if (code == WEIR_OK) {
+    cl_int error = weir_cl_await(launching.flight, launch->waits, launch->wait_count);
+    if (error == CL_SUCCESS) {
         pthread_mutex_lock(&made->lock);
         error = enqueue_all(&launching);
         pthread_mutex_unlock(&made->lock);
     }
-    if (error != CL_SUCCESS)
-        code = weir_cl_failure(device, error, "a launch");
-    return weir_cl_flight_start(launching.flight, code);
+    return weir_cl_flight_start(launching.flight, error, "a launch");
 }

@@ -12,6 +12,14 @@
 #include <unistd.h>
 
 #define PLATFORMS_MAX 16
+#define SEEN_MAX 128
+
+// The identities of all devices that there are, whether options want them or not: the same device
+// is the same with other options.
+typedef struct seen {
+    uint8_t uuids[SEEN_MAX][16];
+    uint32_t count;
+} seen_t;
 
 const char *weir_cl_option(const weir_host_t *host, const char *name, const char *otherwise)
 {
@@ -65,7 +73,7 @@ static void describe(weir_cl_listed_t *listed, cl_device_type type)
 
 // Who it is: the driver's word, where it has one. Otherwise name and driver, and which of several
 // that are called the same, in the driver's order.
-static void identify(weir_cl_state_t *state, weir_cl_listed_t *listed)
+static void identify(seen_t *seen, weir_cl_listed_t *listed)
 {
     uint8_t uuid[16], none[16] = {0};
     size_t bytes = 0;
@@ -75,13 +83,15 @@ static void identify(weir_cl_state_t *state, weir_cl_listed_t *listed)
         clGetDeviceInfo(listed->id, UUID_KHR, sizeof uuid, uuid, &bytes) == CL_SUCCESS &&
         bytes == sizeof uuid && memcmp(uuid, none, sizeof uuid) != 0)
         memcpy(listed->uuid, uuid, sizeof uuid);
-    for (uint32_t i = 0; i < state->count; i++)
-        if (memcmp(state->devices[i].uuid, listed->uuid, sizeof listed->uuid) == 0) {
+    for (uint32_t i = 0; i < seen->count; i++)
+        if (memcmp(seen->uuids[i], listed->uuid, sizeof listed->uuid) == 0) {
             uint64_t hash[2];
             memcpy(hash, listed->uuid, sizeof hash);
             weir_cl_hash(&i, sizeof i, hash);
             memcpy(listed->uuid, hash, sizeof hash);
         }
+    if (seen->count < SEEN_MAX)
+        memcpy(seen->uuids[seen->count++], listed->uuid, sizeof listed->uuid);
 }
 
 // What the kernels and the host need of it: OpenCL 1.2, and 64-bit integers, which an embedded
@@ -142,7 +152,8 @@ static void divide(weir_cl_state_t *state)
 
 // ---- The list -----------------------------------------------------------------------------------
 
-static void list_platform(weir_cl_state_t *state, cl_platform_id platform, bool are_cpus)
+static void list_platform(
+    weir_cl_state_t *state, cl_platform_id platform, bool are_cpus, seen_t *seen)
 {
     cl_device_id ids[WEIR_CL_DEVICES_MAX];
     cl_uint count = 0;
@@ -162,7 +173,7 @@ static void list_platform(weir_cl_state_t *state, cl_platform_id platform, bool 
         weir_cl_listed_t *listed = &state->devices[state->count];
         *listed = (weir_cl_listed_t){.platform = platform, .id = ids[i]};
         describe(listed, type);
-        identify(state, listed);
+        identify(seen, listed);
         state->count += is_wanted(state, listed);
     }
 }
@@ -171,6 +182,7 @@ static void ask_driver(weir_cl_state_t *state)
 {
     cl_platform_id platforms[PLATFORMS_MAX];
     cl_uint count = 0;
+    seen_t seen = {.count = 0};
     state->count = 0;
     state->is_asked = true;
     cl_int error = weir_cl_platforms(state->host, platforms, PLATFORMS_MAX, &count);
@@ -180,7 +192,7 @@ static void ask_driver(weir_cl_state_t *state)
     }
     for (int are_cpus = 0; are_cpus < 2; are_cpus++)
         for (cl_uint i = 0; i < WEIR_MIN(count, PLATFORMS_MAX); i++)
-            list_platform(state, platforms[i], are_cpus != 0);
+            list_platform(state, platforms[i], are_cpus != 0, &seen);
     if (!state->count)
         snprintf(state->reason, sizeof state->reason,
             "no device of %u OpenCL platforms is available, has a compiler, OpenCL 1.2 with its "

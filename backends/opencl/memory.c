@@ -15,14 +15,36 @@ weir_cl_buffer_t *weir_cl_buffer(weir_handle_t handle)
     return (weir_cl_buffer_t *)(uintptr_t)handle;
 }
 
+// A mapping of all of it is made, or ended, when it is known that it is.
+static cl_int map_memory(weir_cl_device_t *device, weir_cl_buffer_t *buffer, size_t bytes)
+{
+    cl_event event;
+    cl_int error = CL_SUCCESS;
+    buffer->host = clEnqueueMapBuffer(device->commands, buffer->memory, CL_FALSE,
+        CL_MAP_READ | CL_MAP_WRITE, 0, bytes, 0, NULL, &event, &error);
+    if (error != CL_SUCCESS)
+        return error;
+    buffer->is_mapped_memory = true;
+    error = weir_cl_wait(device, device->commands, event);
+    (void)clReleaseEvent(event);
+    return error;
+}
+
+static void unmap_memory(weir_cl_device_t *device, weir_cl_buffer_t *buffer)
+{
+    cl_event event;
+    if (clEnqueueUnmapMemObject(device->commands, buffer->memory, buffer->host, 0, NULL, &event) !=
+        CL_SUCCESS)
+        return;
+    (void)weir_cl_wait(device, device->commands, event);
+    (void)clReleaseEvent(event);
+}
+
 static void release(weir_cl_device_t *device, weir_cl_buffer_t *buffer)
 {
     const weir_host_t *host = device->host;
-    if (buffer->is_mapped_memory) {
-        (void)clEnqueueUnmapMemObject(
-            device->commands, buffer->memory, buffer->host, 0, NULL, NULL);
-        (void)clFinish(device->commands);
-    }
+    if (buffer->is_mapped_memory)
+        unmap_memory(device, buffer);
     if (buffer->memory)
         (void)clReleaseMemObject(buffer->memory);
     if (buffer->block)
@@ -79,10 +101,7 @@ static cl_int make_memory(weir_cl_device_t *device, weir_cl_buffer_t *buffer, bo
     buffer->memory = clCreateBuffer(device->context, flags, bytes, NULL, &error);
     if (error != CL_SUCCESS || !is_pinned)
         return error;
-    buffer->host = clEnqueueMapBuffer(device->commands, buffer->memory, CL_TRUE,
-        CL_MAP_READ | CL_MAP_WRITE, 0, bytes, 0, NULL, NULL, &error);
-    buffer->is_mapped_memory = error == CL_SUCCESS;
-    return error;
+    return map_memory(device, buffer, bytes);
 }
 
 weir_code_t weir_cl_alloc(

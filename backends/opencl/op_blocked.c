@@ -314,7 +314,7 @@ static weir_code_t window_build(
     weir_cl_define(builder, "FILL", (node->outputs[0].dims[1] - 1) % 16 + 1);
     weir_cl_window_define(&window, builder);
     weir_cl_note(builder, NOTE_ROWS, rows);
-    weir_cl_kernel(builder, "cpu/window", "weir_window", arguments, one_item);
+    weir_cl_kernel(builder, "cpu/window", "weir_blocks_window", arguments, one_item);
     return WEIR_OK;
 }
 
@@ -434,7 +434,7 @@ weir_code_t weir_cl_blocked_deconv_build(const weir_node_t *node, weir_cl_builde
     weir_cl_define(builder, "FILL", (node->outputs[0].dims[1] - 1) % 16 + 1);
     weir_cl_window_define(&window, builder);
     weir_cl_note(builder, NOTE_ROWS, rows);
-    weir_cl_kernel(builder, "cpu/spread", "weir_spread", arguments, one_item);
+    weir_cl_kernel(builder, "cpu/spread", "weir_blocks_spread", arguments, one_item);
     return WEIR_OK;
 }
 

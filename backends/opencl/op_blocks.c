@@ -38,7 +38,8 @@ weir_code_t weir_cl_blocked_pointwise_build(const weir_node_t *node, weir_cl_bui
         return code;
     weir_cl_define(builder, "PIXELS", PIXELS);
     weir_cl_define(builder, "FILL", (node->outputs[0].dims[1] - 1) % 16 + 1);
-    weir_cl_kernel(builder, "cpu/blocks", "weir_pointwise", arguments, (uint32_t[3]){1, 1, 1});
+    weir_cl_kernel(
+        builder, "cpu/blocks", "weir_blocks_pointwise", arguments, (uint32_t[3]){1, 1, 1});
     return WEIR_OK;
 }
 
@@ -89,7 +90,7 @@ weir_code_t weir_cl_blocked_resize_build(const weir_node_t *node, weir_cl_builde
 {
     (void)node;
     weir_cl_define(builder, "RESIZE", 1);
-    weir_cl_kernel(builder, "cpu/blocks", "weir_resize", "ttllll", (uint32_t[3]){1, 1, 1});
+    weir_cl_kernel(builder, "cpu/blocks", "weir_blocks_resize", "ttllll", (uint32_t[3]){1, 1, 1});
     return WEIR_OK;
 }
 

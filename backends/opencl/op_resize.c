@@ -76,7 +76,7 @@ weir_code_t weir_cl_resize_build(const weir_node_t *node, weir_cl_builder_t *bui
     weir_cl_define(builder, "KIND", 4);
     weir_cl_kernel(
         builder, "common/mapped", "weir_linear", "tttttllllll", weir_cl_simple_group(builder));
-    weir_cl_kernel_too(builder, "weir_map", "tttllilfi");
+    weir_cl_kernel_too(builder, "weir_map_linear", "tttllilfi");
     return WEIR_OK;
 }
 

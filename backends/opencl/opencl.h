@@ -118,6 +118,7 @@ struct weir_cl_device {
     int64_t matmul_rows;                // what tune.c found; 0: nothing was tried yet
     uint32_t flying;
     bool is_hung;      // something did not end within the patience
+    bool is_stuck;     // a command in `commands` did not
     bool is_abandoned; // closed while something hangs: whatever ends later touches only this
     atomic_bool is_lost;
     atomic_uint_fast64_t launches;
@@ -135,6 +136,18 @@ weir_code_t weir_cl_enter(weir_cl_device_t *device);
 // What an error that a call of the driver returned is, with a text; loses the device where it means
 // that. Not from a driver's callback: it may ask the device whether it is still there.
 weir_code_t weir_cl_failure(weir_cl_device_t *device, cl_int error, const char *call);
+#define WEIR_CL_SAID_BYTES 192
+// The same, with the text in `out_text` instead.
+weir_code_t weir_cl_explain(
+    weir_cl_device_t *device, cl_int error, const char *call, char out_text[WEIR_CL_SAID_BYTES]);
+// What an error of making `what` is while a plan is made: UNSUPPORTED, unless the device is lost,
+// so that the plan can do without the device.
+weir_code_t weir_cl_refusal(weir_cl_device_t *device, cl_int error, const char *what);
+// Flushes the queue and waits for one of its commands, no longer than the patience (in the device's
+// own queue a minute at least). How it ended, or WEIR_CL_HANGS: then the device is lost. Never from
+// a driver's callback.
+#define WEIR_CL_HANGS (-30001) // no error of OpenCL's
+cl_int weir_cl_wait(weir_cl_device_t *device, cl_command_queue commands, cl_event event);
 // The same of an event that ended badly.
 weir_code_t weir_cl_event_code(weir_cl_device_t *device, cl_int status);
 const char *weir_cl_error_name(cl_int error);
@@ -171,9 +184,11 @@ struct weir_cl_flight {
     uint32_t slot;     // of the queue's error words
     cl_int error_word; // read back when the launch has ended
     bool reads_error;
-    bool is_dirty;  // the slot is not 0 any more
-    bool has_ended; // the driver said so
-    cl_int status;  // of the event; CL_COMPLETE: well
+    bool is_dirty;    // the slot is not 0 any more
+    bool has_ended;   // the driver said so
+    cl_int status;    // of the event; CL_COMPLETE: well
+    weir_code_t code; // not OK: it could not be enqueued whole, and `text` says why
+    char text[WEIR_CL_SAID_BYTES];
     cl_event event; // its marker; waits of other queues need it
     // Events of its commands: each may fail alone, and the marker ends well all the same. Of a
     // profiled launch also whose times they have.
@@ -217,13 +232,14 @@ void weir_cl_flight_drop(weir_cl_flight_t *flight);
 // Where the driver puts the event of the next command; flown() says that it did.
 cl_event *weir_cl_flight_event(weir_cl_flight_t *flight);
 void weir_cl_flight_flown(weir_cl_flight_t *flight, uint32_t node);
-// code OK: it lands when what its queue was given ends, and the queue is flushed. Otherwise what
-// was enqueued for it is waited for, and it is dropped. Returns `code`, or why it cannot start.
-weir_code_t weir_cl_flight_start(weir_cl_flight_t *flight, weir_code_t code);
+// It lands when what its queue was given ends, and the queue is flushed. error, of `call`, is
+// why not all of it could be enqueued: what was is still on its way, so that the flight lands after
+// it, with that error. Where nothing was it is dropped, and the error returned.
+weir_code_t weir_cl_flight_start(weir_cl_flight_t *flight, cl_int error, const char *call);
 const weir_timeline_point_t *weir_cl_flight_signals(const weir_cl_flight_t *flight);
 void weir_cl_flights_free(weir_cl_queue_t *queue);
 // The flight's queue is held back until `waits` are reached: a command that waits for their events.
-weir_code_t weir_cl_await(
+cl_int weir_cl_await(
     weir_cl_flight_t *flight, const weir_timeline_point_t *waits, uint32_t wait_count);
 // Until nothing of the specialization (NULL: of the device) is in the air. false: it hangs.
 bool weir_cl_settle(weir_cl_device_t *device, const struct weir_cl_specialization *specialization);

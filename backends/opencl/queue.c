@@ -87,7 +87,7 @@ static cl_event event_of(const weir_cl_queue_t *waiting, const weir_timeline_poi
     return NULL;
 }
 
-weir_code_t weir_cl_await(
+cl_int weir_cl_await(
     weir_cl_flight_t *flight, const weir_timeline_point_t *waits, uint32_t wait_count)
 {
     weir_cl_queue_t *queue = flight->queue;
@@ -110,7 +110,7 @@ weir_code_t weir_cl_await(
         for (cl_uint i = 0; i < count; i++)
             (void)clReleaseEvent(events[i]);
     }
-    return error == CL_SUCCESS ? WEIR_OK : weir_cl_failure(device, error, "a wait");
+    return error;
 }
 
 // ---- Copies -------------------------------------------------------------------------------------
@@ -152,8 +152,12 @@ static cl_int copy_region(
     } else if (from->memory) {
         error = clEnqueueReadBuffer(
             commands, from->memory, CL_FALSE, from->offset, bytes, to->data, 0, NULL, event);
-    } else {
-        error = clFinish(commands); // OpenCL has no command for it
+    } else { // OpenCL has no command for it: when all before it has ended
+        error = clEnqueueMarkerWithWaitList(commands, 0, NULL, event);
+        if (error != CL_SUCCESS)
+            return error;
+        weir_cl_flight_flown(flight, WEIR_CL_NO_NODE);
+        error = weir_cl_wait(flight->queue->device, commands, *event);
         if (error == CL_SUCCESS)
             memmove(to->data, from->data, bytes);
         return error;
@@ -184,16 +188,13 @@ weir_code_t weir_cl_copy(weir_handle_t handle, const weir_copy_region_t *regions
         weir_cl_flight_new(queue, wait_count, region_count, signals, signal_count);
     if (!flight)
         return WEIR_RESOURCE_EXHAUSTED;
-    code = weir_cl_await(flight, waits, wait_count);
-    cl_int error = CL_SUCCESS;
-    for (uint32_t i = 0; i < region_count && code == WEIR_OK && error == CL_SUCCESS; i++) {
+    cl_int error = weir_cl_await(flight, waits, wait_count);
+    for (uint32_t i = 0; i < region_count && error == CL_SUCCESS; i++) {
         end_t from, to;
         (void)resolve(&regions[i].from, &from);
         (void)resolve(&regions[i].to, &to);
         if (regions[i].from.bytes)
             error = copy_region(flight, &from, &to, (size_t)regions[i].from.bytes);
     }
-    if (code == WEIR_OK && error != CL_SUCCESS)
-        code = weir_cl_failure(device, error, "a copy");
-    return weir_cl_flight_start(flight, code);
+    return weir_cl_flight_start(flight, error, "a copy");
 }

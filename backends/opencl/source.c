@@ -209,7 +209,7 @@ static weir_code_t build(weir_cl_device_t *device, const char *name, const char 
     }
     source->program = clCreateProgramWithSource(device->context, 4, strings, NULL, &error);
     if (error != CL_SUCCESS)
-        return weir_cl_failure(device, error, "clCreateProgramWithSource");
+        return weir_cl_refusal(device, error, name);
     error = clBuildProgram(source->program, 1, &device->id, build_options(device), NULL, NULL);
     if (error == CL_SUCCESS) {
         broken_forget(device->host, name);
@@ -284,9 +284,10 @@ weir_code_t weir_cl_source_warm(weir_cl_device_t *device, const weir_cl_kernel_t
     size_t local[3] = {kernel->local[0], kernel->local[1], kernel->local[2]};
     cl_int error = CL_SUCCESS;
     cl_uint at = 1;
+    cl_event event;
     cl_kernel warm = clCreateKernel(kernel->source->program, kernel->entry, &error);
     if (error != CL_SUCCESS)
-        return weir_cl_failure(device, error, kernel->entry);
+        return weir_cl_refusal(device, error, kernel->entry);
     error = clSetKernelArg(warm, 0, sizeof zero, &zero);
     for (const char *c = kernel->arguments; *c && error == CL_SUCCESS; c++) {
         if (*c == 't' || *c == 'e')
@@ -300,9 +301,11 @@ weir_code_t weir_cl_source_warm(weir_cl_device_t *device, const weir_cl_kernel_t
     }
     if (error == CL_SUCCESS)
         error =
-            clEnqueueNDRangeKernel(device->commands, warm, 3, NULL, local, local, 0, NULL, NULL);
-    if (error == CL_SUCCESS)
-        error = clFinish(device->commands);
+            clEnqueueNDRangeKernel(device->commands, warm, 3, NULL, local, local, 0, NULL, &event);
+    if (error == CL_SUCCESS) {
+        error = weir_cl_wait(device, device->commands, event);
+        (void)clReleaseEvent(event);
+    }
     (void)clReleaseKernel(warm);
-    return error == CL_SUCCESS ? WEIR_OK : weir_cl_failure(device, error, kernel->entry);
+    return error == CL_SUCCESS ? WEIR_OK : weir_cl_refusal(device, error, kernel->entry);
 }

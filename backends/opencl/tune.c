@@ -52,19 +52,29 @@ static cl_int set_arguments(cl_kernel kernel, const cl_mem memory[3])
 }
 
 // The least time of a few runs; UINT64_MAX: it does not run.
-static uint64_t time_of(const weir_cl_device_t *device, cl_kernel kernel, int64_t rows)
+static uint64_t time_of(weir_cl_device_t *device, cl_kernel kernel, int64_t rows)
 {
     const size_t global[3] = {(size_t)(SIZE_M / rows), SIZE_N / 32, 1}, local[3] = {1, 1, 1};
     uint64_t best = UINT64_MAX;
     for (uint32_t run = 0; run <= RUNS; run++) {
-        const uint64_t begin = weir_cl_now_ns();
-        if (clEnqueueNDRangeKernel(
-                device->commands, kernel, 3, NULL, global, local, 0, NULL, NULL) != CL_SUCCESS ||
-            clFinish(device->commands) != CL_SUCCESS)
+        cl_ulong start = 0, end = 0;
+        cl_event event;
+        cl_int error = clEnqueueNDRangeKernel(
+            device->commands, kernel, 3, NULL, global, local, 0, NULL, &event);
+        if (error != CL_SUCCESS)
             return UINT64_MAX;
-        const uint64_t taken = weir_cl_now_ns() - begin;
+        error = weir_cl_wait(device, device->commands, event);
+        if (error == CL_SUCCESS)
+            error = clGetEventProfilingInfo(
+                event, CL_PROFILING_COMMAND_START, sizeof start, &start, NULL);
+        if (error == CL_SUCCESS)
+            error =
+                clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_END, sizeof end, &end, NULL);
+        (void)clReleaseEvent(event);
+        if (error != CL_SUCCESS || end <= start)
+            return UINT64_MAX;
         if (run > 0) // the first one compiles
-            best = WEIR_MIN(best, taken);
+            best = WEIR_MIN(best, end - start);
     }
     return best;
 }
@@ -110,7 +120,7 @@ static int64_t try_all(weir_cl_device_t *device)
     int64_t rows = DEFAULT_ROWS;
     uint64_t best = UINT64_MAX;
     for (uint32_t i = 0; error == CL_SUCCESS && i < sizeof candidates / sizeof candidates[0]; i++) {
-        if (weir_cl_now_ns() - begin > BUDGET_NS)
+        if (weir_cl_now_ns() - begin > BUDGET_NS || atomic_load(&device->is_lost))
             break;
         const uint64_t taken = try_rows(device, candidates[i], memory);
         // A few percent are noise.
@@ -165,6 +175,8 @@ int64_t weir_cl_tune(weir_cl_device_t *device, const weir_slice_t *slice)
     rows = recall(host, key);
     if (!rows) {
         rows = try_all(device);
+        if (atomic_load(&device->is_lost)) // that says nothing of the tiles
+            return rows;
         (void)host->blob_put(host, key, &rows, sizeof rows); // without a cache: again next time
     }
     pthread_mutex_lock(&device->lock);

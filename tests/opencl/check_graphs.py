@@ -335,7 +335,7 @@ def sums(rng):
 
 
 def lstm(rng):
-    """Both directions, with and without what is optional."""
+    """Both directions, with and without each of what is optional, for any of the three outputs."""
     steps, batch = Sizes.of(rng, [1, 9], [2]), Sizes.of(rng, [1, 3], [2])
     size, hidden = Sizes.of(rng, [5, 33], [3]), Sizes.of(rng, [4, 17, 40], [3, 17])
     direction = str(rng.choice(["forward", "reverse", "bidirectional"]))
@@ -343,15 +343,19 @@ def lstm(rng):
     g = Graph(rng, [steps, batch, size], (0, 1))
     weights = [g.constant([count, 4 * hidden, k], k**-0.5) for k in (size, hidden)]
     inputs = [g.value, *weights]
-    if rng.integers(2):
-        start = [g.constant([count, batch, hidden]) for _ in range(2)]
-        inputs += [g.constant([count, 8 * hidden]), "", *start]
-    names = [g.name(p) for p in "yhc"]
+    inputs.append(g.constant([count, 8 * hidden]) if rng.integers(2) else "")
+    inputs.append("")  # sequence_lens, which the device does not take
+    inputs += [g.constant([count, batch, hidden]) if rng.integers(2) else "" for _ in range(2)]
+    wanted = int(rng.integers(1, 8))
+    names = [g.name(p) if wanted >> i & 1 else "" for i, p in enumerate("yhc")]
     g.nodes.append(
         helper.make_node("LSTM", inputs, names, direction=direction, hidden_size=hidden)
     )
-    g.add("ReduceSum", [names[0], g.constant(np.array([0], np.int64))], keepdims=0)
-    for name in names[1:]:
+    parts = [name for name in names if name]
+    if names[0]:
+        parts[0] = g.add("ReduceSum", [names[0], g.constant(np.array([0], np.int64))], keepdims=0)
+    g.value = parts[0]
+    for name in parts[1:]:
         g.add("Add", [g.value, name])
     return g
 

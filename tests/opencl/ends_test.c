@@ -1,10 +1,10 @@
 // tests/opencl/ends_test.c: work on an OpenCL device that ends badly, or does not end.
 //
 // Goal:   a dispatch that fails ends its run, though its marker ends well, and no other; a call
-// that
-//         wants too much ends its run, and only a device that does not answer is lost; what hangs
-//         when its device is closed costs memory and nothing else, also when it ends after all; a
-//         device that does not build a kernel is left out of the plan, and the plan says why.
+//         that wants too much ends its run, and only a device that does not answer is lost; a
+//         launch that is refused half-way is not waited for; what hangs when its device is closed
+//         costs memory and nothing else, also when it ends after all; a device that does not build
+//         a kernel, or not run it, is left out of the plan, and the plan says why.
 // Method: this program stands in front of the loader's functions. Skipped, with a line, where there
 //         is no device.
 #include "tests/opencl/in_front.h"
@@ -12,6 +12,7 @@
 // What happens with the next dispatch.
 static struct {
     cl_int refuse; // clEnqueueNDRangeKernel returns it, once
+    int passes;    // dispatches before that one
     bool is_gone;  // and every marker after it
     cl_int fail;   // the dispatch's event says it
     cl_event failed;
@@ -29,9 +30,12 @@ SHOWN cl_int clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel kernel, cl
     cl_int (*barrier)(cl_command_queue, cl_uint, const cl_event *, cl_event *);
     cl_event (*new_event)(cl_context, cl_int *);
     cl_context context;
-    cl_int refused = fate.refuse;
+    cl_int refused = fate.passes ? CL_SUCCESS : fate.refuse;
     REAL("clEnqueueNDRangeKernel", function);
-    fate.refuse = CL_SUCCESS;
+    if (fate.passes)
+        fate.passes--;
+    else
+        fate.refuse = CL_SUCCESS;
     if (refused != CL_SUCCESS && fate.is_gone)
         atomic_store(&fate.marker, refused);
     if (refused != CL_SUCCESS)
@@ -127,27 +131,88 @@ static void a_call_that_wants_too_much_loses_nothing(void **state)
     fate.is_gone = true;
     expect_status(run_once(&world, 0), WEIR_DEVICE_LOST, "");
     atomic_store(&fate.marker, CL_SUCCESS);
+    fate.is_gone = false;
     world_close(&world);
+}
+
+// What is held ends after all.
+static void let_go(void)
+{
+    cl_int (*end)(cl_event, cl_int);
+    REAL("clSetUserEventStatus", end);
+    assert_non_null(fate.held);
+    assert_int_equal(end(fate.held, CL_COMPLETE), CL_SUCCESS);
+    fate.held = NULL;
 }
 
 static void what_hangs_outlives_its_device(void **state)
 {
     (void)state;
     world_t world;
-    cl_int (*end)(cl_event, cl_int);
     if (!open_world(&world, rows_graph(), "opencl.patience_ms=100", "opencl"))
         skip();
-    REAL("clSetUserEventStatus", end);
     expect_ok(run_once(&world, 0));
     atomic_store(&fate.hold, true);
     expect_status(run_once(&world, weir_now_ns() + 2000 * WEIR_MS), WEIR_DEADLINE_EXCEEDED, "");
     world_close(&world);
-    assert_non_null(fate.held);
-    assert_int_equal(end(fate.held, CL_COMPLETE), CL_SUCCESS); // and nobody is there any more
+    let_go(); // and nobody is there any more
     assert_true(open_world(&world, rows_graph(), NULL, "opencl"));
     for (int i = 0; i < 3; i++)
         expect_ok(run_once(&world, 0));
     world_close(&world);
+}
+
+// Softmax of x w: at least two dispatches.
+static message_t two_graph(void)
+{
+    static const int64_t dims[] = {WORLD_IN, WORLD_OUT};
+    float w[WORLD_IN * WORLD_OUT] = {1};
+    message_t graph = {0};
+    add_input(&graph, "x", 1, "N,8");
+    put_message(&graph, 5, raw_tensor("w", 1, 2, dims, w, sizeof w));
+    add_node(&graph, "MatMul", "product", "x,w", "p", (message_t){0});
+    add_node(&graph, "Softmax", "share", "p", "y", (message_t){0});
+    add_port(&graph, 12, "y", 1, "N,4");
+    return graph;
+}
+
+static weir_status_t run_two(const world_t *world, uint64_t deadline_ns)
+{
+    float x[WORLD_IN] = {0}, y[WORLD_OUT];
+    weir_value_t in = weir_f32(x, 2, 1, WORLD_IN), out = weir_f32_out(y, WORLD_OUT);
+    weir_run_options_t options = {.size = sizeof options, .deadline_ns = deadline_ns};
+    weir_status_t status = weir_session_run(world->session, &options, 1, &in, 1, &out);
+    for (int o = 0; !status && o < WORLD_OUT; o++)
+        assert_true(y[o] == 1.0f / WORLD_OUT);
+    return status;
+}
+
+static void refuse_the_second(cl_int error)
+{
+    fate.passes = 1;
+    fate.refuse = error;
+}
+
+static void a_launch_that_is_refused_half_way_is_not_waited_for(void **state)
+{
+    (void)state;
+    world_t world;
+    if (!open_world(&world, two_graph(), "opencl.patience_ms=100", "opencl"))
+        skip();
+    expect_ok(run_two(&world, 0));
+    refuse_the_second(CL_OUT_OF_RESOURCES);
+    expect_status(run_two(&world, 0), WEIR_RESOURCE_EXHAUSTED, "the device goes on");
+    expect_ok(run_two(&world, 0));
+    refuse_the_second(CL_INVALID_WORK_GROUP_SIZE);
+    expect_status(run_two(&world, 0), WEIR_INTERNAL, "CL_INVALID_WORK_GROUP_SIZE");
+    expect_ok(run_two(&world, 0));
+    // Its first dispatch hangs: the call comes back all the same.
+    atomic_store(&fate.hold, true);
+    refuse_the_second(CL_INVALID_WORK_GROUP_SIZE);
+    expect_status(run_two(&world, weir_now_ns() + 2000 * WEIR_MS), WEIR_DEADLINE_EXCEEDED, "");
+    assert_int_equal(fate.refuse, CL_SUCCESS);
+    world_close(&world);
+    let_go();
 }
 
 enum { WIDE = 256, LINES = 64 };
@@ -168,16 +233,21 @@ static message_t wide_graph(void)
     return graph;
 }
 
-static void a_device_that_cannot_compile_is_left_out(void **state)
+// The graph runs on the CPU, and the plan says this of the OpenCL device; `error`: what the next
+// dispatch returns, which is the one that the plan makes. false: there is none.
+static bool is_left_out(const char *option, cl_int error, const char *text)
 {
-    (void)state;
     world_t world;
     static float x[LINES * WIDE], y[LINES * WIDE];
     weir_value_t in = weir_f32(x, 2, LINES, WIDE), out = weir_f32_out(y, LINES * WIDE);
     weir_plan_candidate_t candidate = {.size = sizeof candidate};
     weir_plan_options_t options = {.size = sizeof options, .devices = "opencl"};
-    if (!open_world(&world, wide_graph(), "opencl.break_build=matmul", "opencl,cpu"))
-        skip();
+    fate.refuse = error;
+    if (!open_world(&world, wide_graph(), option, "opencl,cpu")) {
+        fate.refuse = CL_SUCCESS;
+        return false;
+    }
+    assert_int_equal(fate.refuse, CL_SUCCESS);
     for (int i = 0; i < LINES * WIDE; i++)
         x[i] = (float)(i % 1000);
     expect_ok(weir_session_run(world.session, NULL, 1, &in, 1, &out));
@@ -185,13 +255,26 @@ static void a_device_that_cannot_compile_is_left_out(void **state)
         assert_true(y[i] == 2 * x[i]);
     assert_int_equal(weir_plan_candidate(world.plan, 0, 0, &candidate), 1);
     assert_string_equal(candidate.device, "opencl");
-    assert_non_null(strstr(candidate.reason, "does not build cpu/matmul"));
+    assert_non_null(strstr(candidate.reason, text));
     assert_int_equal(candidate.is_chosen, 0);
     // One that is wanted alone is not.
     weir_plan_t *plan = NULL;
-    expect_status(weir_plan_create(world.model, &options, &plan), WEIR_UNSUPPORTED,
-        "does not build cpu/matmul");
+    fate.refuse = error;
+    expect_status(weir_plan_create(world.model, &options, &plan), WEIR_UNSUPPORTED, text);
     world_close(&world);
+    return true;
+}
+
+static void a_device_that_cannot_compile_is_left_out(void **state)
+{
+    (void)state;
+    if (!is_left_out("opencl.break_build=matmul", CL_SUCCESS, "does not build cpu/matmul"))
+        skip();
+    // What builds need not run. Nothing is tuned: that would be the next dispatch.
+    assert_true(is_left_out("opencl.tune=0", CL_INVALID_WORK_GROUP_SIZE,
+        "does not take weir_matmul: CL_INVALID_WORK_GROUP_SIZE"));
+    assert_true(is_left_out(
+        "opencl.tune=0", CL_OUT_OF_RESOURCES, "does not take weir_matmul: CL_OUT_OF_RESOURCES"));
 }
 
 int main(void)
@@ -200,7 +283,8 @@ int main(void)
         cmocka_unit_test(a_dispatch_that_fails_ends_its_run),
         cmocka_unit_test(a_call_that_wants_too_much_loses_nothing),
         cmocka_unit_test(what_hangs_outlives_its_device),
+        cmocka_unit_test(a_launch_that_is_refused_half_way_is_not_waited_for),
         cmocka_unit_test(a_device_that_cannot_compile_is_left_out),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return world_code(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -1,7 +1,8 @@
 """The OpenCL kernels under Oclgrind: no access out of bounds, no data race, no wrong call.
 
-What: check_graphs.py's tiny graphs, in both families, with every access of every kernel checked. Each
-      kernel of the family's sources must have run.
+What: check_graphs.py's tiny graphs, in both families, with every access of every kernel checked. With
+      the seed that is not given each kernel of the family's sources must have run; another seed
+      draws other graphs, and need not reach all.
 Not:  its search for uninitialized values. It does not see what the host writes through mapped
       memory, and takes every input for uninitialized.
 
@@ -23,9 +24,13 @@ KERNELS = HERE.parents[1] / "kernels" / "opencl"
 def kernels_of(family):
     """The names of all kernels that a family has."""
     texts = [p.read_text() for folder in ("common", family) for p in (KERNELS / folder).glob("*.cl")]
-    found = {name for text in texts for name in re.findall(r"^WEIR_KERNEL\((\w+)\)", text, re.M)}
+    found = [name for text in texts for name in re.findall(r"^WEIR_KERNEL\((\w+)\)", text, re.M)]
+    # Oclgrind tells kernels by their names alone.
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if not found or twice:
+        raise SystemExit(f"{KERNELS}, family {family}: {len(found)} kernels, named twice: {twice}")
     # Images in blocks are the cpu family's alone.
-    return found - ({"weir_reorder"} if family == "gpu" else set())
+    return set(found) - ({"weir_reorder"} if family == "gpu" else set())
 
 
 def kernels_run(text):
@@ -51,7 +56,7 @@ def main():
             command += ["--family", family, "--seed", seed]
             command += ["--option", "platform=Oclgrind", "--driver", "Oclgrind"]
             # The binaries of other drivers and of other runs are nothing to it.
-            environment = dict(os.environ, XDG_CACHE_HOME=folder)
+            environment = dict(os.environ, WEIR_CACHE_DIR=folder)
             done = subprocess.run(command, env=environment, check=False, stdout=-1, text=True)
             missing = sorted(kernels_of(family) - kernels_run(done.stdout))
             said = [line for line in done.stdout.splitlines() if line.startswith(("OpenCL", family))]
@@ -62,7 +67,8 @@ def main():
             lines = [line for line in told.splitlines() if "warning" not in line and line.strip()]
             if lines:
                 print("\n".join(lines[:40]))
-            is_clean = done.returncode == 0 and not lines and not missing
+            is_whole = not missing or len(sys.argv) > 1
+            is_clean = done.returncode == 0 and not lines and is_whole
             failed += not is_clean
             print(f"oclgrind, family {family}: {'clean' if is_clean else 'not clean'}")
     print(f"oclgrind: {2 - failed} passed, {failed} failed")

@@ -35,7 +35,7 @@ class World:
         self.failures = []
 
     def run(self, *arguments, **settings):
-        env = {**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache"), **settings}
+        env = {**os.environ, "WEIR_CACHE_DIR": str(self.folder / "cache"), **settings}
         done = subprocess.run(
             [self.weir, *arguments], env=env, capture_output=True, text=True, timeout=120, check=False
         )

@@ -71,5 +71,5 @@ int main(void)
         cmocka_unit_test(a_node_ran_within_its_run),
         cmocka_unit_test(wrong_data_end_their_run_alone),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return world_code(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -115,7 +115,7 @@ WEIR_KERNEL(weir_mapped)(WEIR_GO, WEIR_INPUT(T, x), WEIR_INPUT(T, fill), WEIR_TE
 }
 #else
 // low, high (as far as they are inside) and the weight of high, for each output coordinate.
-WEIR_KERNEL(weir_map)(WEIR_GO, WEIR_TENSOR(int, low), WEIR_TENSOR(int, high),
+WEIR_KERNEL(weir_map_linear)(WEIR_GO, WEIR_TENSOR(int, low), WEIR_TENSOR(int, high),
     WEIR_TENSOR(float, weight), const long n, const long in, const int mode, const long bits,
     const float scale, const int stays)
 {

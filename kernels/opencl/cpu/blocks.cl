@@ -6,7 +6,7 @@
 // global size: [runs or rows, blocks, images]
 
 #ifdef RESIZE
-WEIR_KERNEL(weir_resize)
+WEIR_KERNEL(weir_blocks_resize)
 (WEIR_GO, WEIR_INPUT(float, images), WEIR_TENSOR(float, results), long height, long width,
     long times_y, long times_x)
 {
@@ -24,7 +24,7 @@ WEIR_KERNEL(weir_resize)
     }
 }
 #else
-WEIR_KERNEL(weir_pointwise)(WEIR_GO, WEIR_TENSOR(float, results), long pixels FINISH_PARAMETERS)
+WEIR_KERNEL(weir_blocks_pointwise)(WEIR_GO, WEIR_TENSOR(float, results), long pixels FINISH_PARAMETERS)
 {
     WEIR_START
     WEIR_POINTER(float, results);

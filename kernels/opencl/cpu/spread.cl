@@ -6,7 +6,7 @@
 // with y + pad_top = iy * SY + ky * DY.
 //
 // global size: [rows * SX * tiles, blocks, images]
-WEIR_KERNEL(weir_spread)(WEIR_GO, WEIR_INPUT(float, images), WEIR_INPUT(float, weights),
+WEIR_KERNEL(weir_blocks_spread)(WEIR_GO, WEIR_INPUT(float, images), WEIR_INPUT(float, weights),
     WEIR_TENSOR(float, y), long height, long width, long out_height, long out_width, long chunks,
     long pad_top, long pad_left FINISH_PARAMETERS)
 {

@@ -17,7 +17,7 @@
 #define WEIR_STEP(s, v, w) fma(v, w, s)
 #endif
 
-WEIR_KERNEL(weir_window)(WEIR_GO, WEIR_INPUT(float, images), WEIR_INPUT(float, weights),
+WEIR_KERNEL(weir_blocks_window)(WEIR_GO, WEIR_INPUT(float, images), WEIR_INPUT(float, weights),
     WEIR_TENSOR(float, y), long height, long width, long out_height, long out_width, long pad_top,
     long pad_left, long end_y, long end_x FINISH_PARAMETERS)
 {
