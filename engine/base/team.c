@@ -59,6 +59,7 @@ struct weir__team {
     weir__job_t *queue_head, *queue_tail;
     atomic_uint queued;
     _Alignas(64) atomic_uint computing; // threads of all leases, callers included
+    atomic_uint left_out;               // of those, who is left out of phases
     atomic_uint_fast64_t crowded_ns;    // somebody else wanted a CPU until then, as far as known
 };
 
@@ -129,6 +130,23 @@ static uint32_t excess(const weir__team_t *team)
     return computing - WEIR_MIN(computing, team->worker_count);
 }
 
+// How many of its workers the lease leaves out of its next phase. All leases together leave out as
+// many as there are too many.
+static uint32_t leave_out(weir__lease_t *lease)
+{
+    weir__team_t *team = lease->team;
+    uint32_t all = atomic_load_explicit(&team->left_out, memory_order_relaxed), own;
+    do {
+        uint32_t over = excess(team), others = all - lease->left_out;
+        own = WEIR_MIN(over - WEIR_MIN(over, others), lease->worker_count);
+        if (own == lease->left_out)
+            return own;
+    } while (!atomic_compare_exchange_weak_explicit(&team->left_out, &all,
+        all - lease->left_out + own, memory_order_relaxed, memory_order_relaxed));
+    lease->left_out = own;
+    return own;
+}
+
 // Offers this CPU to whoever waits for it. false: nobody does, as far as can be told. *now_ns: the
 // time some microseconds ago; it is brought up to date.
 static bool is_wanted(weir__team_t *team, uint64_t *now_ns)
@@ -165,7 +183,8 @@ static uint64_t take_tasks(weir__lease_part_t *part, uint64_t *out_first)
 // Its own part, then those of the others.
 static void work_on_phase(weir__lease_t *lease, uint32_t lane)
 {
-    const uint32_t lane_count = lease->helper_count + 1;
+    const uint32_t lane_count =
+        atomic_load_explicit(&lease->helper_count, memory_order_relaxed) + 1;
     for (uint32_t i = 0; i < lane_count; i++) {
         weir__lease_part_t *part = &lease->parts[(lane + i) % lane_count];
         for (uint64_t first, count; (count = take_tasks(part, &first)) > 0;) {
@@ -220,17 +239,24 @@ static bool claim(worker_t *worker, unsigned to, bool *out_asleep)
 #define LEASE_OVER UINT32_MAX
 #define EPOCH_MASK 0x7fffffffu
 
+static bool takes_part(const worker_t *worker)
+{
+    return worker->lane <= atomic_load_explicit(&worker->lease->helper_count, memory_order_relaxed);
+}
+
 static void serve_lease(worker_t *worker)
 {
     weir__lease_t *lease = worker->lease;
     unsigned seen = 0;
     while ((seen = await_epoch(lease, seen)) != LEASE_OVER) {
-        if (!(seen & 1))
+        // Who is left out must not be waited for. The number of helpers may be the next phase's
+        // already: then this one is closed, and the epoch is another.
+        if (!(seen & 1) || !takes_part(worker))
             continue;
         // Sequentially consistent, as is the caller's "close, then look who is inside": either the
         // caller waits for this worker, or the worker sees that it is too late.
         atomic_fetch_add(&lease->inside, 1);
-        if (atomic_load(&lease->epoch) == seen && worker->lane <= lease->helper_count)
+        if (atomic_load(&lease->epoch) == seen && takes_part(worker))
             work_on_phase(lease, worker->lane);
         atomic_fetch_sub_explicit(&lease->inside, 1, memory_order_release);
     }
@@ -290,6 +316,8 @@ static void look_again(worker_t *worker)
 void weir__lease_end(weir__lease_t *lease)
 {
     atomic_fetch_sub(&lease->team->computing, lease->worker_count + 1);
+    if (lease->left_out)
+        atomic_fetch_sub_explicit(&lease->team->left_out, lease->left_out, memory_order_relaxed);
     if (!lease->worker_count)
         return;
     // Workers that have not come yet need not come any more. Before the epoch says that it is over:
@@ -314,13 +342,12 @@ weir_code_t weir__lease_run(weir__lease_t *lease, uint64_t task_count,
     weir_code_t (*body)(void *user, uint32_t worker, uint64_t first, uint64_t count), void *user)
 {
     // Runs that began since then have a CPU each, too.
-    uint32_t helper_count =
-        lease->worker_count - WEIR_MIN(excess(lease->team), lease->worker_count);
+    uint32_t helper_count = lease->worker_count - leave_out(lease);
     if (!helper_count || task_count < 2)
         return task_count ? body(user, 0, 0, task_count) : WEIR_OK;
     lease->body = body;
     lease->user = user;
-    lease->helper_count = helper_count;
+    atomic_store_explicit(&lease->helper_count, helper_count, memory_order_relaxed);
     atomic_store_explicit(&lease->failed, WEIR_OK, memory_order_relaxed);
     // About equal parts, without a product that could overflow.
     uint64_t share = task_count / (helper_count + 1), rest = task_count % (helper_count + 1);

@@ -7,7 +7,8 @@
 // worker comes first: the steps of runs that were started without waiting.
 //
 // Leases do not claim workers beyond the team's number of threads: a run that begins while others
-// compute gets fewer, and those that have some already leave them out of their phases meanwhile.
+// compute gets fewer, and those that have some already leave out of their phases meanwhile as many
+// as it takes, together.
 //
 // Workers spin inside a lease, for a short bounded time after one, and where it was asked for, as
 // long as that says after their last work; otherwise they sleep. Beyond 50 us in a row, and after a
@@ -67,7 +68,10 @@ typedef struct weir__lease {
     // One phase. Written by the caller before `epoch` is raised.
     weir_code_t (*body)(void *user, uint32_t worker, uint64_t first, uint64_t count);
     void *user;
-    uint32_t helper_count; // workers 1 to this take part
+    // Workers 1 to this take part. Atomic: who comes too late may look at it while the next phase
+    // is set up.
+    atomic_uint helper_count;
+    uint32_t left_out; // workers that gave their CPU to another run, for its last phase
     atomic_uint epoch;
     atomic_uint sleepers;
     atomic_uint inside;  // workers in the open phase

@@ -40,6 +40,8 @@ weir_code_t weir__cli_chain_engine(
         .spin_ns = options->spin_ns,
         .teams = options->teams,
         .team_count = options->team_count,
+        .feeders = options->feeders,
+        .feeder_count = options->feeder_count,
         .log = log_line,
         .log_user_data = options->is_verbose ? chain : NULL,
         .log_level = options->is_verbose ? WEIR_LOG_INFO : WEIR_LOG_WARNING};

@@ -17,6 +17,8 @@ typedef struct weir__cli_chain_options {
     uint64_t spin_ns;
     const weir_team_options_t *teams; // NULL: one; then `threads` is 0
     uint32_t team_count;
+    uint32_t feeder_count;
+    const weir_feeder_options_t *feeders; // NULL: none
 } weir__cli_chain_options_t;
 
 typedef struct weir__cli_chain {

@@ -131,6 +131,8 @@ typedef struct weir__load {
 typedef struct weir__load_teams {
     const weir_team_options_t *teams; // NULL: one for all
     uint32_t count;
+    uint32_t feeder_count;
+    const weir_feeder_options_t *feeders; // with the teams of this machine's caches
     struct weir_topology *topology;
     weir_team_options_t *own;
     char *text;

@@ -262,7 +262,9 @@ static weir_code_t open_engine(
         .is_verbose = options->is_verbose,
         .spin_ns = options->spin_us.value * 1000,
         .teams = teams.teams,
-        .team_count = teams.count};
+        .team_count = teams.count,
+        .feeders = teams.feeders,
+        .feeder_count = teams.feeder_count};
     if (code == WEIR_OK)
         code = weir__cli_chain_engine(&load->chain, &how, fault);
     weir__load_teams_free(&teams);

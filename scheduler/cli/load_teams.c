@@ -41,8 +41,10 @@ weir_code_t weir__load_teams_find(
         return WEIR_OK;
     if (!options->teams) { // a machine that cannot be read has one team
         weir_status_free(weir_topology_create(NULL, &out->topology));
-        if (out->topology)
+        if (out->topology) {
             out->teams = weir_topology_teams(out->topology, &out->count);
+            out->feeders = weir_topology_feeders(out->topology, &out->feeder_count);
+        }
         return WEIR_OK;
     }
     out->text = strdup(options->teams);

@@ -145,13 +145,12 @@ static bool takes_instances(const weir_scheduler_t *scheduler, const weir__place
     return !is_away(&scheduler->devices[placed->device]);
 }
 
-// What failed lately is not tried again at once.
-static bool is_due(weir_scheduler_t *scheduler, const weir__placed_t *placed)
+// What failed lately is not tried again at once. false: the chores come back when it is time.
+static bool is_due(weir_scheduler_t *scheduler, uint64_t retry_ns)
 {
-    if (placed->retry_ns <= weir_now_ns())
+    if (retry_ns <= weir_now_ns())
         return true;
-    scheduler->held_due_ns = WEIR_MIN(scheduler->held_due_ns, placed->retry_ns);
-    scheduler->chores = true;
+    scheduler->held_due_ns = WEIR_MIN(scheduler->held_due_ns, retry_ns);
     return false;
 }
 
@@ -180,8 +179,9 @@ static void scale_up(weir_scheduler_t *scheduler, weir__served_t *served)
     weir__placed_t *best = NULL;
     for (uint32_t p = 0; p < served->placed_count; p++) {
         weir__placed_t *placed = &served->placed[p];
-        if (placed->plan && takes_instances(scheduler, placed) && is_due(scheduler, placed) &&
-            seats(placed) < placed->instances_max && (!best || seats(placed) < seats(best)))
+        if (placed->plan && takes_instances(scheduler, placed) &&
+            is_due(scheduler, placed->retry_ns) && seats(placed) < placed->instances_max &&
+            (!best || seats(placed) < seats(best)))
             best = placed;
     }
     if (best)
@@ -219,13 +219,8 @@ static void reopen(weir_scheduler_t *scheduler, uint32_t index)
 {
     weir__loop_device_t *device = &scheduler->devices[index];
     if (!is_away(device) || device->held_count || device->returning ||
-        atomic_load(&scheduler->closing))
+        atomic_load(&scheduler->closing) || !is_due(scheduler, device->retry_ns))
         return;
-    if (device->retry_ns > weir_now_ns()) {
-        scheduler->held_due_ns = WEIR_MIN(scheduler->held_due_ns, device->retry_ns);
-        scheduler->chores = true;
-        return;
-    }
     weir__job_t *job = calloc(1, sizeof *job);
     weir_status_t status = job ? weir__loader_start(scheduler) : weir__loop_no_memory();
     if (status) {
@@ -234,6 +229,7 @@ static void reopen(weir_scheduler_t *scheduler, uint32_t index)
         weir_status_free(status);
         free(job);
         device->retry_ns = weir_now_ns() + REOPEN_NS;
+        (void)is_due(scheduler, device->retry_ns);
         return;
     }
     job->kind = WEIR__JOB_REOPEN;
@@ -280,7 +276,7 @@ void weir__device_mend(weir_scheduler_t *scheduler, weir__served_t *served)
     for (uint32_t p = 0; is_there(served) && p < served->placed_count; p++)
         if (takes_instances(scheduler, &served->placed[p]) &&
             seats(&served->placed[p]) < served->instances_min && !served->placed[p].planning &&
-            is_due(scheduler, &served->placed[p])) {
+            is_due(scheduler, served->placed[p].retry_ns)) {
             // One that was just made is as good as another.
             if (served->placed[p].plan)
                 fill_up(scheduler, served, &served->placed[p]);

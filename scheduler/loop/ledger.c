@@ -65,6 +65,11 @@ static void grow(weir_scheduler_t *scheduler, weir__served_t *served, uint64_t m
     atomic_fetch_add(&served->grown_bytes, more);
     charge(scheduler, more);
     note(served);
+    if (!served->path) {
+        scheduler->memory_fixed += more; // less: modulo 2^64
+        if (scheduler->loads_waiting)    // one of them may never fit now, or fit again
+            scheduler->chores = true;
+    }
     if ((int64_t)more > 0 && is_over(scheduler))
         scheduler->memory_over = scheduler->chores = true;
 }

@@ -384,11 +384,13 @@ struct weir_scheduler {
     atomic_ulong thread;         // whoever runs the loop, while it does; 0: nobody
     uint64_t ending_batch;       // whose FINALs are being made,
     weir_status_t ending_status; // and how it ended
-    uint64_t held_due_ns;        // the earliest deadline of requests that the core does not know
-    uint64_t drain_due_ns;       // of a drain that waits for those
-    uint64_t memory_used;        // reserved for models,
-    uint64_t memory_fixed;       // of that, for those that are always there,
-    uint64_t memory_leaving;     // of that, what is being freed
+    // The earliest deadline of requests that the core does not know, or when the chores have
+    // something to try again: they say so each time.
+    uint64_t held_due_ns;
+    uint64_t drain_due_ns;   // of a drain that waits for those
+    uint64_t memory_used;    // reserved for models,
+    uint64_t memory_fixed;   // of that, for those that are always there, as they have grown,
+    uint64_t memory_leaving; // of that, what is being freed
     uint64_t load_orders;
     uint32_t loads_waiting;
     weir_state_t *ready_states;                // whose next request may go on

@@ -223,7 +223,8 @@ static weir_status_t learn(probe_t *probe, uint32_t rows, uint64_t elapsed_ns)
     return NULL;
 }
 
-// One batch size: right? and what it costs, the second time. *out_agree: where `check`.
+// One batch size: right (*out_agree, where `check`)? and where `warm`, what it costs, the second
+// time.
 static weir_status_t try_rows(probe_t *probe, uint32_t rows, bool check, bool warm, bool *out_agree)
 {
     weir_value_t batch[WEIR__INPUTS_MAX];
@@ -291,8 +292,12 @@ static weir_status_t check_rows(probe_t *probe, uint32_t *out_differs)
 static weir_status_t warm_up(probe_t *probe, uint32_t wanted)
 {
     uint32_t most = WEIR_MIN(wanted, probe->served->max_batch);
-    for (uint32_t rows = 1; rows <= most; rows *= 2)
-        WEIR_TRY(try_rows(probe, rows, false, true, NULL));
+    // All sizes that batches of at most so many are run at, since the first run of a shape takes
+    // longest. The curve has points at powers of two.
+    for (uint32_t rows = 1; rows <= most; rows++) {
+        rows = weir__shape_round(rows, probe->served->max_batch);
+        WEIR_TRY(try_rows(probe, rows, false, (rows & (rows - 1)) == 0, NULL));
+    }
     return NULL;
 }
 

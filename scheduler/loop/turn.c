@@ -592,7 +592,8 @@ static bool pass(weir_scheduler_t *scheduler)
     worked |= weir__loader_take(scheduler);
     if (scheduler->held_due_ns <= scheduler->now_ns) {
         expire_held(scheduler, false);
-        worked = true; // a command may have waited for those
+        // A command may have waited for those, and something may be due to be tried again.
+        worked = scheduler->chores = true;
     }
     if (atomic_load_explicit(&scheduler->scan_cancels, memory_order_relaxed) &&
         atomic_exchange(&scheduler->scan_cancels, 0))

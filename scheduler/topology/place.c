@@ -227,7 +227,8 @@ static void share_threads(uint64_t quota_milli, weir__placement_t *out)
     uint32_t kept = 0;
     for (uint32_t i = 0; i < out->team_count; i++) {
         weir__team_t *team = &out->teams[i];
-        team->thread_count = left < team->cpu_count ? (uint32_t)left : team->cpu_count;
+        const uint32_t most = WEIR_MIN(team->cpu_count, WEIR__TEAM_THREADS_MAX);
+        team->thread_count = left < most ? (uint32_t)left : most;
         left -= team->thread_count;
         out->thread_count += team->thread_count;
         if (team->thread_count)

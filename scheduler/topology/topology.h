@@ -81,11 +81,13 @@ void weir__topology_free(weir__topology_t *topology);
 
 // ---- Decisions
 
+#define WEIR__TEAM_THREADS_MAX 64u // as many as a team of an engine can have
+
 // Threads that compute together on one request, near each other.
 typedef struct weir__team {
     uint32_t group;
     uint32_t kind;
-    uint32_t thread_count; // below cpu_count where a quota says so
+    uint32_t thread_count; // below cpu_count where a quota or WEIR__TEAM_THREADS_MAX says so
     uint32_t cpu_count;
     uint32_t *cpus; // [cpu_count] os_index: one for each core, so that no two share one
 } weir__team_t;

@@ -3,7 +3,9 @@
 
 Goal:   at most 2 % of the time of every real model on the plain C device; a new shape of PP-OCR rec and of
         MiniLM costs at most 300 us (median of 1,000 random shapes) and memory stays flat; MiniLM is created
-        in at most 150 ms with an empty cache and 30 ms with a full one.
+        in at most 150 ms with an empty cache and 30 ms with a full one; a process that finds the cache full
+        has at most 5 MiB of its own for it, beside the arena. The times are floors that a slow machine
+        reaches, too: what is aimed at is 80 ms, 10 ms and 100 us.
 Method: `weir bench --json`, which measures each of these. Times on a busy machine only ever grow, so the
         creation is measured up to five times and the best counts, all printed.
 That it can fail: with the plain C device alone every share is 100 %, which must be seen.
@@ -72,16 +74,19 @@ class Count:
 
 def check_creation(count):
     best = {"created": float("inf"), "cached": float("inf")}
+    own = float("inf")
     for _ in range(5):
         figures = bench("minilm", "--seconds", "1", *dims_of("minilm"))
         for key in best:
             milliseconds = figures[key]["create_ns"] / 1e6
             print(f"  MiniLM {key}: {milliseconds:.1f} ms")
             best[key] = min(best[key], milliseconds)
+        own = min(own, (figures["memory"]["process_bytes"] - figures["memory"]["session_bytes"]) / 2**20)
         if best["created"] <= 150 and best["cached"] <= 30:
             break
     count.check("minilm: created with an empty cache", best["created"], 150, "ms")
     count.check("minilm: created with a full cache", best["cached"], 30, "ms")
+    count.check("minilm: a process's own memory beside the arena", own, 5, "MiB")
 
 
 def check_flat(runs):

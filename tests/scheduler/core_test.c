@@ -725,6 +725,14 @@ static void row_steps(void **state)
     assert_int_equal(weir__core_row_step(25, 32), 26);
     assert_int_equal(weir__core_row_step(1023, 1024), 1024);
     assert_int_equal(weir__core_row_step(33, 32), 36); // above the most: as it is
+    assert_int_equal(weir__core_row_step(65, 1024), 96);
+    // As many sizes as the engine keeps shapes of one plan.
+    for (uint32_t most = 1; most <= WEIR__CORE_BATCH_ROWS_MAX; most++) {
+        uint32_t count = 0;
+        for (uint32_t rows = 0; rows < most; count++)
+            rows = weir__core_row_step(rows + 1, most);
+        assert_true(count <= 32);
+    }
     weir__curve_t curve = {.step_rows = 32};
     for (int i = 0; i < 100; i++) {
         weir__curve_learn(&curve, 31, 10000); // 32

@@ -8,6 +8,7 @@
 //         go through a loop thread and the receipts say where they ran.
 #include "tests/scheduler/loop_calls.h"
 
+#include "scheduler/loop/loop.h"
 #include <sched.h>
 
 enum { CALLS = 64 };
@@ -322,6 +323,68 @@ static void what_cannot_be_made_is_tried_again(void **state)
     close_devices(&world, &tally);
 }
 
+// A device that does not come back is tried again when it is time; the loop has nothing to do until
+// then.
+static void nothing_is_done_until_it_is_tried_again(void **state)
+{
+    (void)state;
+    world_t world = {0};
+    weir_engine_options_t engine = {.size = sizeof engine,
+        .threads = 2,
+        .plugin_path = WEIR_TEST_CHAOS,
+        .plugin_options = "chaos.devices=1,chaos.faults=open:fail=9:1+",
+        .cache_dir = ""};
+    expect_ok(weir_engine_create(&engine, &world.engine));
+    world.model = world_load(world.engine, rows_graph());
+    expect_ok(weir_scheduler_create(world.engine, &polled, &world.scheduler));
+    world_add(&world, &(weir_serving_options_t){.size = sizeof(weir_serving_options_t),
+                          .batching = WEIR_BATCHING_OFF,
+                          .devices = "chaos,cpu"});
+    struct pollfd fd = {.fd = weir_scheduler_fd(world.scheduler), .events = POLLIN};
+    weir_scheduler_poll(world.scheduler);
+    const weir__loop_device_t *device = &world.scheduler->devices[0];
+    assert_string_equal(device->name, "chaos");
+    for (uint64_t before = 0, round = 0; round < 2; round++, before = device->retry_ns) {
+        while (device->retry_ns == before) {
+            assert_true(poll(&fd, 1, 60000) > 0);
+            weir_scheduler_poll(world.scheduler);
+        }
+        assert_false(world.scheduler->chores);
+        assert_true(world.scheduler->held_due_ns <= device->retry_ns);
+    }
+    world_close(&world);
+}
+
+// What a device computes is none of the teams' even when it keeps no constants.
+static void a_device_without_constants_is_no_host(void **state)
+{
+    (void)state;
+    static const char *const devices[] = {"chaos", "cpu"};
+    for (uint32_t i = 0; i < 2; i++) {
+        world_t world = {0};
+        message_t graph = {0};
+        add_input(&graph, "x", 1, "N,8");
+        add_node(&graph, "Relu", "relu", "x", "y", (message_t){0});
+        add_port(&graph, 12, "y", 1, "N,8");
+        weir_engine_options_t engine = {.size = sizeof engine,
+            .threads = 2,
+            .plugin_path = WEIR_TEST_CHAOS,
+            .plugin_options = "chaos.devices=1",
+            .cache_dir = ""};
+        expect_ok(weir_engine_create(&engine, &world.engine));
+        world.model = world_load(world.engine, graph);
+        expect_ok(weir_scheduler_create(world.engine, &polled, &world.scheduler));
+        world_add(&world, &(weir_serving_options_t){.size = sizeof(weir_serving_options_t),
+                              .batching = WEIR_BATCHING_OFF,
+                              .devices = devices[i]});
+        weir_scheduler_poll(world.scheduler);
+        const weir__served_t *served = &world.scheduler->models[0];
+        assert_string_equal(served->placed[0].receipt.device, devices[i]);
+        assert_int_equal(served->placed[0].on_host, i);
+        world_close(&world);
+    }
+}
+
 // One run is so slow that it is taken for a hang; when the device has answered others it is used
 // again.
 static void a_slow_run_does_not_forbid_inline_runs(void **state)
@@ -355,6 +418,8 @@ int main(void)
         cmocka_unit_test(an_inline_run_moves_away_from_a_device_that_hangs),
         cmocka_unit_test(a_device_that_is_away_at_first_comes),
         cmocka_unit_test(what_cannot_be_made_is_tried_again),
+        cmocka_unit_test(nothing_is_done_until_it_is_tried_again),
+        cmocka_unit_test(a_device_without_constants_is_no_host),
         cmocka_unit_test(a_slow_run_does_not_forbid_inline_runs),
     };
     return cmocka_run_group_tests_name("loop_devices", tests, NULL, NULL);

@@ -245,6 +245,71 @@ static void memory_that_grows_is_charged(void **state)
     world_close(&world);
 }
 
+static void run_length(world_t *world, uint32_t length)
+{
+    static float x[SIDE * SIDE / 16], y[SIDE * SIDE / 16];
+    weir_value_t in = weir_f32(x, 2, 1, length), out = weir_f32_out(y, length);
+    weir_request_t request = {.size = sizeof request,
+        .model = "grows",
+        .inputs = &in,
+        .outputs = &out,
+        .input_count = 1,
+        .output_count = 1};
+    weir_ticket_t ticket;
+    expect_ok(weir_submit(world->scheduler, &request, &ticket, NULL, NULL));
+    expect_ok(weir_wait(world->scheduler, ticket, 0, NULL));
+}
+
+// A model that is always there grows, until one of the others would not fit any more: that one is
+// refused at once, and nobody goes for it.
+static void what_can_never_fit_again_is_refused(void **state)
+{
+    (void)state;
+    enum { SMALL = MODELS, LENGTH = SIDE * SIDE / 16 };
+    world_t world;
+    static big_call_t large, small;
+    message_t graph = {0};
+    add_input(&graph, "x", 1, "N,L");
+    add_node(&graph, "Relu", "relu", "x", "y", (message_t){0});
+    add_port(&graph, 12, "y", 1, "N,L");
+    const weir_serving_options_t one_row = {.size = sizeof one_row, .batching = WEIR_BATCHING_OFF};
+    world_open(&world, graph, NULL);
+    big_write(SMALL, SIDE / 4, SMALL + 1);
+    uint64_t each = big_add(&world, 0, 1);
+    expect_ok(weir_scheduler_add(world.scheduler, "grows", "1", world.model, &one_row));
+    run_length(&world, 16);
+    uint64_t fixed = big_books(&world);
+    run_length(&world, LENGTH);
+    uint64_t grown = big_books(&world) - fixed;
+    assert_true(grown >= LENGTH * sizeof(float) && grown < each / 2);
+    weir_scheduler_free(world.scheduler);
+    weir_scheduler_options_t options = {
+        .size = sizeof options, .memory_bytes = fixed + each + grown / 2};
+    expect_ok(weir_scheduler_create(world.engine, &options, &world.scheduler));
+    big_add(&world, 0, 1);
+    big_add(&world, SMALL, SMALL + 1);
+    expect_ok(weir_scheduler_add(world.scheduler, "grows", "1", world.model, &one_row));
+    run_length(&world, 16);
+    big_submit(&world, &small, SIDE / 4, SMALL);
+    big_answer(&world, &small);
+    run_length(&world, LENGTH);
+    big_submit(&world, &large, SIDE, 0);
+    weir_event_t event;
+    expect_status(weir_wait(world.scheduler, large.call.ticket, 0, &event), WEIR_RESOURCE_EXHAUSTED,
+        "always there");
+    weir_served_t served = {.size = sizeof served};
+    for (uint32_t m = 0; weir_scheduler_served(world.scheduler, m, &served); m++)
+        assert_int_equal(served.resident, strcmp(served.name, "m0") != 0);
+    big_submit(&world, &small, SIDE / 4, SMALL);
+    big_answer(&world, &small);
+    // What it had grown to goes with it.
+    expect_ok(weir_scheduler_remove(world.scheduler, "grows", "1"));
+    big_settle(&world, &served.instances);
+    big_submit(&world, &large, SIDE, 0);
+    big_answer(&world, &large);
+    world_close(&world);
+}
+
 // A device that was away when the model was added: its weights there are in the books from when
 // it is used.
 static void a_device_that_comes_is_charged(void **state)
@@ -315,6 +380,7 @@ int main(void)
         cmocka_unit_test(what_is_too_large_is_refused),
         cmocka_unit_test(what_can_never_fit_is_refused_at_once),
         cmocka_unit_test(memory_that_grows_is_charged),
+        cmocka_unit_test(what_can_never_fit_again_is_refused),
         cmocka_unit_test(a_device_that_comes_is_charged),
         cmocka_unit_test(requests_for_models_that_wait_end_in_time),
     };

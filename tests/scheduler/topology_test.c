@@ -249,6 +249,25 @@ static void quota(void **state)
     }
 }
 
+// Goal:   an L3 with more cores than a team of an engine can have threads: the engine takes the
+// team.
+// Method: the most that it takes, with a quota and without one; a core more than that is none.
+static void more_cores_than_a_team_has_threads(void **state)
+{
+    (void)state;
+    static const uint64_t quotas[] = {0, 80000, 64000, 63500};
+    for (size_t i = 0; i < sizeof(quotas) / sizeof(quotas[0]); i++) {
+        machine_t it = {0};
+        read_synthetic("pack:1 [numa] l3:1(size=32MB) core:96 pu:1", &it);
+        it.topology.quota_milli = quotas[i];
+        place(&it);
+        assert_int_equal(it.placement.team_count, 1);
+        assert_int_equal(it.placement.thread_count, i < 3 ? 64 : 63);
+        expect_team(&it, 0, "0-95", i < 3 ? 64 : 63); // they may move within it
+        release(&it);
+    }
+}
+
 static void write_file(const char *root, const char *path, const char *text)
 {
     char full[512];
@@ -439,6 +458,7 @@ int main(void)
         cmocka_unit_test(no_cache),
         cmocka_unit_test(teams_for_an_engine),
         cmocka_unit_test(quota),
+        cmocka_unit_test(more_cores_than_a_team_has_threads),
         cmocka_unit_test(cgroups),
         cmocka_unit_test(four_gpus),
         cmocka_unit_test(far_gpus),

@@ -348,6 +348,45 @@ static void leases_make_room_for_others(void **state)
     weir__team_free(team);
 }
 
+// Goal:   two leases give one CPU to a third run, not one each.
+// Method: the phase of the second ends only when its worker has come.
+static void leases_make_room_together(void **state)
+{
+    (void)state;
+    weir__heap_t heap;
+    weir__team_t *team = new_team(&heap, 4);
+    weir__lease_t first, second, third, fourth;
+    weir__lease_begin(team, 2, &first);
+    weir__lease_begin(team, 2, &second);
+    assert_int_equal(first.worker_count + second.worker_count, 2);
+    for (int round = 0; round < 20; round++) {
+        static count_t count;
+        atomic_uint company = 0, back = 0;
+        weir__lease_begin(team, 1, &third);
+        memset(&count, 0, sizeof count);
+        assert_int_equal(weir__lease_run(&first, TASKS, count_tasks, &count), WEIR_OK);
+        assert_int_equal(atomic_load(&count.most_worker), 0);
+        assert_int_equal(weir__lease_run(&second, 2, wait_for_company, &company), WEIR_OK);
+        weir__lease_end(&third);
+        assert_int_equal(weir__lease_run(&first, 2, wait_for_company, &back), WEIR_OK);
+    }
+    // What a lease leaves out ends with it: the next excess is the other one's.
+    static count_t count;
+    weir__lease_begin(team, 1, &third);
+    assert_int_equal(weir__lease_run(&first, TASKS, count_tasks, &count), WEIR_OK);
+    weir__lease_end(&first);
+    weir__lease_begin(team, 1, &first);
+    weir__lease_begin(team, 1, &fourth);
+    memset(&count, 0, sizeof count);
+    assert_int_equal(weir__lease_run(&second, TASKS, count_tasks, &count), WEIR_OK);
+    assert_int_equal(atomic_load(&count.most_worker), 0);
+    weir__lease_end(&first);
+    weir__lease_end(&second);
+    weir__lease_end(&third);
+    weir__lease_end(&fourth);
+    weir__team_free(team);
+}
+
 // Goal:   a lease that is over before its workers have come gives them back.
 // Method: many leases that run nothing, then a phase that needs the worker.
 static void leases_need_not_wait_for_workers(void **state)
@@ -384,6 +423,7 @@ int main(void)
         cmocka_unit_test(teams_come_and_go),
         cmocka_unit_test(workers_come),
         cmocka_unit_test(leases_make_room_for_others),
+        cmocka_unit_test(leases_make_room_together),
         cmocka_unit_test(leases_need_not_wait_for_workers),
     };
     int failed = cmocka_run_group_tests_name("workers that sleep", tests, NULL, NULL);

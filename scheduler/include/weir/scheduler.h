@@ -148,9 +148,10 @@ typedef struct weir_serving_options {
     const int32_t *output_axes; // of each output
     const weir_padding_t *paddings;
     uint32_t padding_count;
-    uint32_t warm_rows;         // runs at 1, 2, 4 … so many rows teach what batches cost; 0: none
-                                // (learned under traffic, and kept in the cache's folder for
-                                // the next process), UINT32_MAX: max_batch
+    uint32_t warm_rows;         // runs at 1, 2, 4 … so many rows teach what batches cost, and one
+                                // at each size between is the slow first one; 0: none (learned
+                                // under traffic, and kept in the cache's folder for the next
+                                // process), UINT32_MAX: max_batch
     const char *label;          // "stable": selectable as name@stable; taken from another version
     const char *path;           // with `model` NULL: loaded when needed, see weir_scheduler_add()
     const weir_value_t *sample; // one row of each input: for the check and the warm-up; NULL: made
