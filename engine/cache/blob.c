@@ -148,6 +148,7 @@ static bool find(
     *out_view = (weir__view_t){0};
     *out_why = NULL;
     name_of(key, name);
+    weir__cache_hold(cache, name);
     int file = openat(cache->folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (file < 0)
         return false;
@@ -166,10 +167,8 @@ static bool find(
                 set_mapped(out_view, map, bytes, ((const header_t *)(const void *)map)->bytes);
         }
     }
-    if (!why) {
+    if (!why)
         futimens(file, NULL); // its last use, for trimming
-        weir__cache_hold(cache, name);
-    }
     close(file);
     *out_why = why;
     return !why;
@@ -241,6 +240,7 @@ typedef struct new_file {
 static int open_new(weir__cache_t *cache, uint64_t bytes, new_file_t *out_new)
 {
     uint64_t count = atomic_fetch_add_explicit(&cache->temporary_count, 1, memory_order_relaxed);
+    weir__cache_trim(cache);
     out_new->bytes = bytes;
     if (!file_size(bytes, &out_new->trailer_offset, &out_new->file_bytes))
         return EFBIG;
@@ -305,12 +305,12 @@ static int finish_new(const weir__cache_t *cache, const new_file_t *new, weir__h
     }
     set_mapped(out_view, map, new->file_bytes, new->bytes);
     name_of(key, name);
+    weir__cache_hold(cache, name);
     bool named = renameat2(cache->folder, new->name, cache->folder, name, RENAME_NOREPLACE) == 0;
     if (!named && errno == EEXIST && share_theirs(cache, new, key, out_view))
         return 0;
     // Not every file system can keep what is there; then the last one's file stays.
     if (named || renameat(cache->folder, new->name, cache->folder, name) == 0) {
-        weir__cache_hold(cache, name);
         close(new->file);
         return 0;
     }

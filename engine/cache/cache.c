@@ -20,13 +20,6 @@
 // Blobs cannot be older than this (the first day of 2025): a machine without a clock wrote them.
 #define EARLIEST_S 1735689600ll
 
-// Listing a folder takes 2 us a blob, so that one of many is listed only when it has changed, or a
-// day later.
-#define MARKER ".weir-trimmed"
-#define MARKER_MAGIC 0x316d697274726577ull // "wertrim1"
-#define MARKED_LEAST 256                   // blobs
-#define LOOK_AGAIN_S 86400
-
 void weir__cache_default_dir(char *out_path, size_t capacity)
 {
     const char *own = secure_getenv("WEIR_CACHE_DIR");
@@ -101,7 +94,17 @@ typedef struct entry {
     char name[64];
     uint64_t bytes;
     int64_t used_ns;
+    bool is_held;
 } entry_t;
+
+typedef struct trimming {
+    weir__cache_t *cache;
+    int folder; // a descriptor of its own: to it what this cache holds is held, too
+    int64_t now_s;
+    bool has_clock;
+    entry_t *entries;
+    size_t count, capacity;
+} trimming_t;
 
 // A blob's lock is one byte of the folder's own, at a place that its name gives: one descriptor
 // holds any number of them. Two names at one place only keep each other.
@@ -119,11 +122,11 @@ void weir__cache_hold(const weir__cache_t *cache, const char *name)
     (void)fcntl(cache->folder, F_OFD_SETLK, &lock);
 }
 
-// Does another cache, of this process or of another one, use it?
-static bool is_held(const weir__cache_t *cache, const char *name)
+// Does a cache use it, this one or another, of this process or of another one?
+static bool is_held(const trimming_t *it, const char *name)
 {
     struct flock lock = lock_of(name, F_WRLCK);
-    return fcntl(cache->folder, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+    return fcntl(it->folder, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 static int by_age(const void *a, const void *b)
@@ -138,155 +141,147 @@ static bool ends_with(const char *text, const char *end)
     return length > tail && strcmp(text + length - tail, end) == 0;
 }
 
-static void drop_if_dead(const weir__cache_t *cache, const char *name, const struct stat *stat)
+static void drop_if_dead(const trimming_t *it, const char *name, const struct stat *stat)
 {
-    if (time(NULL) - stat->st_mtim.tv_sec > TEMPORARY_LIFE_S)
-        unlinkat(cache->folder, name, 0);
+    if (it->now_s - stat->st_mtim.tv_sec > TEMPORARY_LIFE_S)
+        unlinkat(it->folder, name, 0);
+}
+
+static int64_t used_ns(const struct stat *stat)
+{
+    return (int64_t)stat->st_mtim.tv_sec * 1000000000ll + stat->st_mtim.tv_nsec;
+}
+
+// Whole seconds, so that the file has the very time that its entry has.
+static void use_now(const trimming_t *it, entry_t *entry)
+{
+    const struct timespec now = {.tv_sec = (time_t)it->now_s};
+    entry->used_ns = it->now_s * 1000000000ll;
+    (void)utimensat(
+        it->folder, entry->name, (const struct timespec[2]){now, now}, AT_SYMLINK_NOFOLLOW);
+}
+
+// false: no memory.
+static bool add_blob(trimming_t *it, const char *name, const struct stat *stat)
+{
+    if (it->count == it->capacity) {
+        size_t larger = it->capacity ? it->capacity * 2 : 64;
+        entry_t *more =
+            weir__heap_realloc(it->cache->heap, it->entries, larger * sizeof *it->entries);
+        if (!more)
+            return false;
+        it->entries = more;
+        it->capacity = larger;
+    }
+    entry_t *entry = &it->entries[it->count++];
+    memcpy(entry->name, name, strlen(name) + 1);
+    entry->bytes = (uint64_t)stat->st_size;
+    entry->used_ns = used_ns(stat);
+    entry->is_held = is_held(it, name);
+    // What is in use now was used now, also for who looks when its user is gone; what a machine
+    // without a clock wrote ages from the first time that one with a clock looks.
+    if (it->has_clock && (entry->is_held || stat->st_mtim.tv_sec < EARLIEST_S))
+        use_now(it, entry);
+    return true;
 }
 
 // The blobs of the folder. Fewer than all when memory runs out: then less is trimmed.
-static entry_t *list_blobs(
-    weir__cache_t *cache, DIR *folder, size_t *out_count, uint64_t *out_bytes)
+static void list_blobs(trimming_t *it, DIR *list)
 {
-    entry_t *entries = NULL;
-    size_t count = 0, capacity = 0;
-    for (struct dirent *item; (item = readdir(folder));) {
+    for (struct dirent *item; (item = readdir(list));) {
         struct stat stat;
         bool temporary =
             strncmp(item->d_name, WEIR__CACHE_TEMPORARY, strlen(WEIR__CACHE_TEMPORARY)) == 0;
         bool blob = !temporary && ends_with(item->d_name, WEIR__CACHE_SUFFIX) &&
-                    strlen(item->d_name) < sizeof entries->name;
+                    strlen(item->d_name) < sizeof it->entries->name;
         if ((!blob && !temporary) ||
-            fstatat(cache->folder, item->d_name, &stat, AT_SYMLINK_NOFOLLOW) != 0 ||
+            fstatat(it->folder, item->d_name, &stat, AT_SYMLINK_NOFOLLOW) != 0 ||
             !S_ISREG(stat.st_mode))
             continue;
-        if (temporary) {
-            drop_if_dead(cache, item->d_name, &stat);
-            continue;
-        }
-        if (count == capacity) {
-            size_t larger = capacity ? capacity * 2 : 64;
-            entry_t *more = weir__heap_realloc(cache->heap, entries, larger * sizeof *entries);
-            if (!more)
-                break;
-            entries = more;
-            capacity = larger;
-        }
-        entry_t *entry = &entries[count++];
-        memcpy(entry->name, item->d_name, strlen(item->d_name) + 1);
-        entry->bytes = (uint64_t)stat.st_size;
-        entry->used_ns = (int64_t)stat.st_mtim.tv_sec * 1000000000ll + stat.st_mtim.tv_nsec;
-        if (stat.st_mtim.tv_sec < EARLIEST_S)
-            entry->used_ns = (int64_t)time(NULL) * 1000000000ll;
-        *out_bytes += entry->bytes;
+        if (temporary)
+            drop_if_dead(it, item->d_name, &stat);
+        else if (!add_blob(it, item->d_name, &stat))
+            break;
     }
-    *out_count = count;
-    return entries;
-}
-
-// What the folder was when a listing of it found nothing to remove. Not synced and not locked: one
-// that is lost or wrong costs a listing, or puts one off for a day.
-typedef struct marker {
-    uint64_t magic, limit_bytes;
-    int64_t changed_ns; // the folder's own time: a new blob changes it
-    int64_t looked_s;
-} marker_t;
-
-static int64_t changed_ns(const weir__cache_t *cache)
-{
-    struct stat stat;
-    return fstat(cache->folder, &stat) == 0
-               ? (int64_t)stat.st_mtim.tv_sec * 1000000000ll + stat.st_mtim.tv_nsec
-               : -1;
-}
-
-static bool is_settled(const weir__cache_t *cache, uint64_t limit_bytes)
-{
-    marker_t marker = {0};
-    int file = openat(cache->folder, MARKER, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (file < 0)
-        return false;
-    bool whole = read(file, &marker, sizeof marker) == (ssize_t)sizeof marker;
-    close(file);
-    int64_t age_s = (int64_t)time(NULL) - marker.looked_s;
-    return whole && marker.magic == MARKER_MAGIC && marker.limit_bytes == limit_bytes &&
-           marker.changed_ns == changed_ns(cache) && age_s >= 0 && age_s < LOOK_AGAIN_S;
-}
-
-static void mark(const weir__cache_t *cache, uint64_t limit_bytes, int64_t changed)
-{
-    const marker_t marker = {.magic = MARKER_MAGIC,
-        .limit_bytes = limit_bytes,
-        .changed_ns = changed,
-        .looked_s = (int64_t)time(NULL)};
-    int file = openat(
-        cache->folder, MARKER, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-    if (file < 0)
-        return;
-    ssize_t written = pwrite(file, &marker, sizeof marker, 0);
-    (void)written;
-    close(file);
 }
 
 // What the folder may hold of blobs that were used lately.
-static uint64_t recent_limit(const weir__cache_t *cache, uint64_t limit_bytes)
+static uint64_t recent_limit(const trimming_t *it)
 {
     struct statvfs disk;
+    const uint64_t limit_bytes = it->cache->limit_bytes;
     uint64_t most, left;
     if (!weir__mul_u64(limit_bytes, WEIR__CACHE_RECENT_TIMES, &most))
         most = UINT64_MAX;
     bool known =
-        fstatvfs(cache->folder, &disk) == 0 && weir__mul_u64(disk.f_bavail, disk.f_frsize, &left);
+        fstatvfs(it->folder, &disk) == 0 && weir__mul_u64(disk.f_bavail, disk.f_frsize, &left);
     return known && left >= limit_bytes ? most : limit_bytes;
 }
 
-// The oldest go first, until the rest fits and none is left that nobody used for long.
-static uint64_t remove_oldest(
-    weir__cache_t *cache, entry_t *entries, size_t count, uint64_t bytes, uint64_t limit_bytes)
+// What counts against the limit. What is held stays whatever is removed, so that it counts for at
+// most half: a large model in use must not drive out all others, in vain.
+static uint64_t counted_bytes(const trimming_t *it)
 {
-    const int64_t now_s = (int64_t)time(NULL);
-    const int64_t expired_ns = (now_s - WEIR__CACHE_UNUSED_S) * 1000000000ll;
-    const int64_t recent_ns = (now_s - WEIR__CACHE_RECENT_S) * 1000000000ll;
-    const uint64_t recent_bytes = recent_limit(cache, limit_bytes);
+    const uint64_t held_most = it->cache->limit_bytes / 2;
+    uint64_t held = 0, others = 0;
+    for (size_t i = 0; i < it->count; i++)
+        *(it->entries[i].is_held ? &held : &others) += it->entries[i].bytes;
+    return others + (held < held_most ? held : held_most);
+}
+
+// Not what somebody took up after it was listed. Between the last look and the removal is a moment
+// left: who takes it up then keeps its mapping, and the next start makes the blob again.
+static bool remove_blob(const trimming_t *it, const entry_t *entry)
+{
+    struct stat stat;
+    return !entry->is_held && !is_held(it, entry->name) &&
+           fstatat(it->folder, entry->name, &stat, AT_SYMLINK_NOFOLLOW) == 0 &&
+           used_ns(&stat) == entry->used_ns && unlinkat(it->folder, entry->name, 0) == 0;
+}
+
+// The oldest go first, until the rest fits and none is left that nobody used for long. Without a
+// clock their order is all that is known: none is too old, and none was used lately.
+static uint64_t remove_oldest(trimming_t *it)
+{
+    const int64_t expired_ns =
+        it->has_clock ? (it->now_s - WEIR__CACHE_UNUSED_S) * 1000000000ll : INT64_MIN;
+    const int64_t recent_ns =
+        it->has_clock ? (it->now_s - WEIR__CACHE_RECENT_S) * 1000000000ll : INT64_MAX;
+    const uint64_t recent_bytes = recent_limit(it), bytes = counted_bytes(it);
     uint64_t removed = 0;
-    bool any = bytes > limit_bytes;
-    for (size_t i = 0; i < count && !any; i++)
-        any = entries[i].used_ns < expired_ns;
-    if (any)
-        qsort(entries, count, sizeof *entries, by_age);
-    for (size_t i = 0; any && i < count; i++) {
-        uint64_t most = entries[i].used_ns >= recent_ns ? recent_bytes : limit_bytes;
-        if (bytes - removed <= most && entries[i].used_ns >= expired_ns)
+    if (it->count)
+        qsort(it->entries, it->count, sizeof *it->entries, by_age);
+    for (size_t i = 0; i < it->count; i++) {
+        const entry_t *entry = &it->entries[i];
+        uint64_t most = entry->used_ns >= recent_ns ? recent_bytes : it->cache->limit_bytes;
+        if (bytes - removed <= most && entry->used_ns >= expired_ns)
             break;
-        if (!is_held(cache, entries[i].name) && unlinkat(cache->folder, entries[i].name, 0) == 0)
-            removed += entries[i].bytes;
+        if (remove_blob(it, entry))
+            removed += entry->bytes;
     }
     return removed;
 }
 
-static void trim(weir__cache_t *cache, uint64_t limit_bytes)
+void weir__cache_trim(weir__cache_t *cache)
 {
-    uint64_t bytes = 0;
-    size_t count = 0;
-    if (is_settled(cache, limit_bytes))
+    if (atomic_exchange_explicit(&cache->is_trimmed, true, memory_order_relaxed))
         return;
-    int64_t changed = changed_ns(cache);
-    int copy = fcntl(cache->folder, F_DUPFD_CLOEXEC, 0);
-    DIR *folder = copy < 0 ? NULL : fdopendir(copy);
-    if (!folder) {
-        if (copy >= 0)
-            close(copy);
+    const int64_t now_s = (int64_t)time(NULL);
+    trimming_t it = {.cache = cache, .now_s = now_s, .has_clock = now_s >= EARLIEST_S};
+    it.folder = openat(cache->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *list = it.folder < 0 ? NULL : fdopendir(it.folder);
+    if (!list) {
+        if (it.folder >= 0)
+            close(it.folder);
         return;
     }
-    entry_t *entries = list_blobs(cache, folder, &count, &bytes);
-    closedir(folder);
-    uint64_t removed = remove_oldest(cache, entries, count, bytes, limit_bytes);
-    weir__heap_free(cache->heap, entries);
+    list_blobs(&it, list);
+    uint64_t removed = remove_oldest(&it);
+    closedir(list);
+    weir__heap_free(cache->heap, it.entries);
     if (removed)
         weir__log(cache->log, WEIR_LOG_INFO, "cache",
             "removed %" PRIu64 " bytes not used lately from %s", removed, cache->dir);
-    else if (count >= MARKED_LEAST)
-        mark(cache, limit_bytes, changed);
 }
 
 // ---- Open and close --------------------------------------------------------------------------
@@ -318,7 +313,6 @@ weir_status_t weir__cache_open(weir__heap_t *heap, const weir__log_t *log, const
     }
     cache->boot = read_boot();
     cache->limit_bytes = bytes ? bytes : WEIR__CACHE_BYTES_DEFAULT;
-    trim(cache, cache->limit_bytes);
     return NULL;
 }
 

@@ -36,6 +36,7 @@ weir_code_t weir__cli_chain_engine(
     const weir_engine_options_t engine_options = {.size = sizeof(engine_options),
         .threads = (uint32_t)options->threads,
         .cache_dir = options->cache_dir,
+        .cache_bytes = options->cache_bytes,
         .plugin_options = options->plugin_options,
         .spin_ns = options->spin_ns,
         .teams = options->teams,

@@ -13,6 +13,7 @@ typedef struct weir__cli_chain_options {
     const char *precision;      // NULL: f32
     const char *plugin_options; // NULL: each has its default
     const char *cache_dir;      // NULL: the usual place
+    uint64_t cache_bytes;       // 0: as many as usual
     bool is_verbose;            // the engine's log on stderr
     uint64_t spin_ns;
     const weir_team_options_t *teams; // NULL: one; then `threads` is 0

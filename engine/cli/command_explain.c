@@ -16,7 +16,7 @@ typedef struct explain_options {
     const char *placement;
     const char *precision;
     const char *dot;
-    weir__cli_option_count_t threads;
+    weir__cli_option_count_t threads, cache_bytes;
     bool is_json;
     const char *plugin_options;
     bool is_verbose;
@@ -34,6 +34,7 @@ static const weir__cli_option_t rows[] = {
         FIELD(dot),
         .help = "draws the plan for graphviz: dot -Tsvg FILE"},
     WEIR__CLI_ROW_THREADS(explain_options_t, threads),
+    WEIR__CLI_ROW_CACHE_BYTES(explain_options_t, cache_bytes),
     {.name = "--json", FIELD(is_json), .help = "one JSON object"},
     WEIR__CLI_ROW_VERBOSE(explain_options_t, is_verbose),
 };
@@ -61,6 +62,7 @@ static weir_code_t explain(
         .placement = options->placement,
         .precision = options->precision,
         .plugin_options = options->plugin_options,
+        .cache_bytes = options->cache_bytes.value,
         .is_verbose = options->is_verbose};
     weir_code_t code = weir__cli_chain_engine(chain, &how, fault);
     if (code == WEIR_OK)

@@ -12,7 +12,7 @@
 typedef struct inspect_options {
     const char *model;
     const char *devices;
-    weir__cli_option_count_t threads;
+    weir__cli_option_count_t threads, cache_bytes;
     bool is_plan;
     bool is_limits;
     bool is_json;
@@ -25,6 +25,7 @@ static const weir__cli_option_t rows[] = {
     WEIR__CLI_ROW_DEVICE(inspect_options_t, devices,
         "devices for --plan, the preferred one first (weir devices lists them)"),
     WEIR__CLI_ROW_THREADS(inspect_options_t, threads),
+    WEIR__CLI_ROW_CACHE_BYTES(inspect_options_t, cache_bytes),
     {.name = "--limits",
         FIELD(is_limits),
         .help = "what a model may cost before it is refused; needs no MODEL"},
@@ -49,6 +50,7 @@ static weir_code_t inspect(
 {
     const weir__cli_chain_options_t how = {.threads = options->threads.value,
         .devices = options->devices,
+        .cache_bytes = options->cache_bytes.value,
         .is_verbose = options->is_verbose};
     weir_code_t code = weir__cli_chain_engine(chain, &how, fault);
     if (code == WEIR_OK)

@@ -18,6 +18,7 @@ typedef struct weir__cli_subject {
     weir__cli_option_list_t dims;
     weir__cli_option_count_t seed;
     weir__cli_option_count_t threads;
+    weir__cli_option_count_t cache_bytes;
     bool is_json;
     bool is_verbose;
 } weir__cli_subject_t;
@@ -51,6 +52,10 @@ typedef struct weir__cli_subject {
     {.name = "--threads", .value_name = "N", .kind = WEIR__CLI_OPTION_COUNT, \
         .field = offsetof(type, member), .least = 1, .most = 4096, \
         .help = "threads that compute (default: all that this process may use)"}
+#define WEIR__CLI_ROW_CACHE_BYTES(type, member) \
+    {.name = "--cache-bytes", .value_name = "N", .kind = WEIR__CLI_OPTION_COUNT, \
+        .field = offsetof(type, member), .least = 1, .most = UINT64_MAX, \
+        .help = "what the cache of prepared models may hold (default: 2 GiB)"}
 #define WEIR__CLI_ROW_VERBOSE(type, member) \
     {.name = "--verbose", .field = offsetof(type, member), \
         .help = "what the engine logs, on stderr"}
@@ -66,6 +71,7 @@ typedef struct weir__cli_subject {
     WEIR__CLI_ROW_PRECISION(type, subject.precision), \
     WEIR__CLI_ROW_OPTION(type, subject.plugin_options), \
     WEIR__CLI_ROW_THREADS(type, subject.threads), \
+    WEIR__CLI_ROW_CACHE_BYTES(type, subject.cache_bytes), \
     {.name = "--json", .field = offsetof(type, subject.is_json), .help = (json_help)}, \
     WEIR__CLI_ROW_VERBOSE(type, subject.is_verbose)
 // clang-format on
@@ -86,6 +92,7 @@ static inline weir__cli_chain_options_t weir__cli_subject_chain(const weir__cli_
         .placement = subject->placement,
         .precision = subject->precision,
         .plugin_options = subject->plugin_options,
+        .cache_bytes = subject->cache_bytes.value,
         .is_verbose = subject->is_verbose};
 }
 

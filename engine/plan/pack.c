@@ -320,8 +320,17 @@ static weir_status_t make_missing(weir_plan_t *plan, const collection_t *collect
     return status;
 }
 
-// A model that does not fit into the cache is prepared anew at each start, and drives others out.
-static void warn_of_limit(const weir_plan_t *plan)
+weir_status_t weir__plan_pack(weir_plan_t *plan, weir__plan_region_t *region)
+{
+    collection_t collection = {0};
+    WEIR_TRY(collect(plan, &collection, region));
+    WEIR_TRY(make_missing(plan, &collection));
+    for (const request_t *request = collection.requests; request; request = request->next)
+        request->node->packed[request->packing.input].view = plan->packs[request->index];
+    return NULL;
+}
+
+void weir__plan_warn_of_cache(const weir_plan_t *plan)
 {
     const weir__runtime_t *runtime = plan->runtime;
     const weir__source_t *source = plan->model->source;
@@ -334,21 +343,10 @@ static void warn_of_limit(const weir_plan_t *plan)
         if (!weir__add_u64(bytes, parts[i], &bytes))
             bytes = UINT64_MAX;
     if (limit && bytes > limit)
-        weir__log(&runtime->log, WEIR_LOG_WARNING, "plan",
+        weir__log(&runtime->log, WEIR_LOG_WARNING, "cache",
             "%s takes %" PRIu64 " bytes of the cache, which may hold %" PRIu64
-            ": it may be gone before the next start; set cache_bytes to %" PRIu64 " or more",
+            ": it may be gone before a later start; set cache_bytes to %" PRIu64 " or more",
             plan->model->label, bytes, limit, bytes);
-}
-
-weir_status_t weir__plan_pack(weir_plan_t *plan, weir__plan_region_t *region)
-{
-    collection_t collection = {0};
-    WEIR_TRY(collect(plan, &collection, region));
-    WEIR_TRY(make_missing(plan, &collection));
-    for (const request_t *request = collection.requests; request; request = request->next)
-        request->node->packed[request->packing.input].view = plan->packs[request->index];
-    warn_of_limit(plan);
-    return NULL;
 }
 
 void weir__plan_unpack(weir_plan_t *plan)

@@ -243,6 +243,7 @@ weir_status_t weir__plan_create(
         weir__plan_free(plan);
         return status;
     }
+    weir__plan_warn_of_cache(plan);
     plan->info.create_ns = weir__now_ns() - start_ns;
     *out_plan = plan;
     return NULL;

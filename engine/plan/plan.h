@@ -171,6 +171,8 @@ weir_status_t weir__plan_upload(weir_plan_t *plan);
 // pack.c: lays constants out as the chosen kernels want them, through the cache.
 weir_status_t weir__plan_pack(weir_plan_t *plan, weir__plan_region_t *region);
 void weir__plan_unpack(weir_plan_t *plan);
+// Warns when the model takes more than the cache may hold: then it drives others out, and they it.
+void weir__plan_warn_of_cache(const weir_plan_t *plan);
 // What names a constant's content, the same in every process that loads the model.
 weir__hash_t weir__plan_hash_constant(const weir_model_t *model, const weir__value_t *value);
 // artifact.c: the program of a slice, out of the cache or compiled and then kept there.

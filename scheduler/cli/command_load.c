@@ -75,6 +75,7 @@ static const weir__cli_option_t rows[] = {
     WEIR__CLI_ROW_DEVICE(weir__load_options_t, devices, "where to run, the preferred one first"),
     WEIR__CLI_ROW_PRECISION(weir__load_options_t, precision),
     WEIR__CLI_ROW_THREADS(weir__load_options_t, threads),
+    WEIR__CLI_ROW_CACHE_BYTES(weir__load_options_t, cache_bytes),
     {.name = "--teams",
         .value_name = "CPUS;CPUS",
         .kind = WEIR__CLI_OPTION_TEXT,

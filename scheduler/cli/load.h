@@ -39,7 +39,7 @@ typedef struct weir__load_options {
     const char *qps_text, *slo_text, *scenario_text, *tenants_text;
     const char *devices, *precision, *teams, *plot, *json, *trace;
     weir__cli_option_list_t inputs, dims;
-    weir__cli_option_count_t seed, seconds, threads, max_batch, spin_us;
+    weir__cli_option_count_t seed, seconds, threads, cache_bytes, max_batch, spin_us;
     bool is_verbose;
     // Read from the texts.
     weir__load_scenario_t scenario;

@@ -259,6 +259,7 @@ static weir_code_t open_engine(
     weir__load_teams_t teams;
     weir_code_t code = weir__load_teams_find(options, &teams, fault);
     const weir__cli_chain_options_t how = {.threads = options->threads.value,
+        .cache_bytes = options->cache_bytes.value,
         .is_verbose = options->is_verbose,
         .spin_ns = options->spin_us.value * 1000,
         .teams = teams.teams,

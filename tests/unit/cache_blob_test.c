@@ -4,29 +4,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <time.h>
 
 static const weir__hash_t key = {1, 2};
-
-static void put_text(folder_t *folder, weir__cache_t *cache, weir__hash_t at, const char *text)
-{
-    weir__view_t view;
-    assert_null(weir__cache_put_data(cache, &folder->heap, at, text, strlen(text), &view));
-    assert_true(view.mapped);
-    assert_memory_equal(view.data, text, strlen(text));
-    weir__cache_view_release(&view);
-}
-
-static bool get_is(weir__cache_t *cache, weir__hash_t at, const char *text)
-{
-    weir__view_t view;
-    if (!weir__cache_get(cache, at, &view))
-        return false;
-    bool same = view.bytes == strlen(text) && memcmp(view.data, text, view.bytes) == 0 &&
-                (uintptr_t)view.data % 64 == 0 && view.mapped && weir__cache_view_verify(&view);
-    weir__cache_view_release(&view);
-    return same;
-}
 
 // Goal: a blob outlives the cache that made it, byte for byte; other keys find nothing.
 static void blob_outlives_the_cache(void **state)
@@ -498,113 +477,6 @@ static void small_blob_does_not_keep_a_large_block(void **state)
     weir__cache_close(cache);
 }
 
-// Goal: opening removes what was not used for the longest time, until the rest fits.
-static void open_removes_the_oldest(void **state)
-{
-    folder_t *folder = *state;
-    weir__cache_t *cache = open_cache(folder);
-    char path[700];
-    for (uint64_t i = 0; i < 4; i++)
-        put_text(folder, cache, (weir__hash_t){i, i}, "blob");
-    weir__cache_close(cache);
-    // Blob i was last used 9 - i days ago.
-    const time_t now = time(NULL);
-    for (int i = 0; i < 4; i++) {
-        cache_files(folder, i, path);
-        const char *name = strrchr(path, '/') + 1;
-        char hex[33];
-        for (uint64_t j = 0; j < 4; j++) {
-            weir__hash_hex((weir__hash_t){j, j}, hex);
-            const time_t used = now - (time_t)(9 - j) * 86400;
-            struct timespec times[2] = {{.tv_sec = used}, {.tv_sec = used}};
-            if (strncmp(name, hex, 32) == 0)
-                assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
-        }
-    }
-    assert_null(
-        weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 3 * 4500, &cache));
-    assert_false(get_is(cache, (weir__hash_t){0, 0}, "blob"));
-    assert_true(get_is(cache, (weir__hash_t){1, 1}, "blob")); // now the one used last
-    weir__cache_close(cache);
-    assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 4500, &cache));
-    assert_int_equal(cache_files(folder, 0, NULL), 1);
-    assert_true(get_is(cache, (weir__hash_t){1, 1}, "blob"));
-    weir__cache_close(cache);
-}
-
-// Sets when all files of the cache were last used.
-static void used_at(folder_t *folder, time_t seconds)
-{
-    char path[700];
-    const struct timespec used = {.tv_sec = seconds};
-    for (int i = cache_files(folder, 0, NULL); i-- > 0;) {
-        cache_files(folder, i, path);
-        assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[2]){used, used}, 0), 0);
-    }
-}
-
-// Goal: what was used today stays beyond the limit, up to four times of it.
-static void open_keeps_what_was_used_today(void **state)
-{
-    folder_t *folder = *state;
-    weir__cache_t *cache = open_cache(folder);
-    for (uint64_t i = 0; i < 8; i++)
-        put_text(folder, cache, (weir__hash_t){i, i}, "blob");
-    weir__cache_close(cache);
-    used_at(folder, time(NULL) - 3600);
-    assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 4500, &cache));
-    weir__cache_close(cache);
-    assert_int_equal(cache_files(folder, 0, NULL), 4);
-    used_at(folder, time(NULL) - 2 * 86400);
-    assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 4500, &cache));
-    weir__cache_close(cache);
-    assert_int_equal(cache_files(folder, 0, NULL), 1);
-}
-
-static bool has_locks(const folder_t *folder)
-{
-    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
-    int file = open(folder->path, O_RDONLY | O_DIRECTORY);
-    bool has = fcntl(file, F_OFD_SETLK, &lock) == 0;
-    close(file);
-    return has;
-}
-
-// Goal: what a cache that is open has handed out is not removed, however old and large it is; it is
-// once that cache is closed. Where the system has no such locks it is removed at once.
-static void open_keeps_what_another_uses(void **state)
-{
-    folder_t *folder = *state;
-    weir__cache_t *server = open_cache(folder), *cache;
-    for (uint64_t i = 0; i < 3; i++)
-        put_text(folder, server, (weir__hash_t){i, i}, "blob");
-    weir__cache_close(server);
-    server = open_cache(folder);
-    put_text(folder, server, (weir__hash_t){3, 3}, "made");
-    assert_true(get_is(server, (weir__hash_t){1, 1}, "blob"));
-    used_at(folder, time(NULL) - WEIR__CACHE_UNUSED_S - 10);
-    for (int closed = 0; closed < 2; closed++) {
-        assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 1, &cache));
-        weir__cache_close(cache);
-        assert_int_equal(cache_files(folder, 0, NULL), closed || !has_locks(folder) ? 0 : 2);
-        if (!closed)
-            weir__cache_close(server);
-    }
-}
-
-// Goal: blobs that a machine without a clock wrote are not taken for old ones.
-static void open_keeps_what_has_no_date(void **state)
-{
-    folder_t *folder = *state;
-    weir__cache_t *cache = open_cache(folder);
-    put_text(folder, cache, key, "blob");
-    weir__cache_close(cache);
-    used_at(folder, 60);
-    cache = open_cache(folder);
-    assert_true(get_is(cache, key, "blob"));
-    weir__cache_close(cache);
-}
-
 // Goal: who makes a blob that another has made meanwhile uses the other's file; unless that one is
 // damaged, or holds something else.
 static void second_writer_uses_the_first_file(void **state)
@@ -626,63 +498,6 @@ static void second_writer_uses_the_first_file(void **state)
     assert_true(get_is(cache, key, "blub"));
     assert_int_equal(cache_files(folder, 0, NULL), 1);
     assert_int_equal(folder->warnings, 0);
-    weir__cache_close(cache);
-}
-
-// Goal: what nobody used for a month goes, though there is room.
-static void open_removes_what_nobody_uses(void **state)
-{
-    folder_t *folder = *state;
-    weir__cache_t *cache = open_cache(folder);
-    char path[700];
-    put_text(folder, cache, (weir__hash_t){1, 1}, "old");
-    cache_files(folder, 0, path);
-    put_text(folder, cache, (weir__hash_t){2, 2}, "new");
-    weir__cache_close(cache);
-    const struct timespec used = {.tv_sec = time(NULL) - WEIR__CACHE_UNUSED_S - 10};
-    assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[2]){used, used}, 0), 0);
-    cache = open_cache(folder);
-    assert_int_equal(cache_files(folder, 0, NULL), 1);
-    assert_true(get_is(cache, (weir__hash_t){2, 2}, "new"));
-    weir__cache_close(cache);
-}
-
-// Goal: a folder of many blobs in which nothing was found to remove is not listed again before it
-// changes, or another limit is asked for.
-// Method: a blob becomes too old without the folder changing; then with a new blob, and a new
-// limit.
-static void open_lists_what_has_changed(void **state)
-{
-    folder_t *folder = *state;
-    weir__cache_t *cache = open_cache(folder);
-    char path[700];
-    put_text(folder, cache, (weir__hash_t){0, 1}, "old");
-    cache_files(folder, 0, path);
-    for (uint64_t i = 1; i < 300; i++)
-        put_text(folder, cache, (weir__hash_t){i, 1}, "blob");
-    weir__cache_close(cache);
-    for (int i = 0; i < 2; i++) // writes the marker, and finds the folder that holds it unchanged
-        weir__cache_close(open_cache(folder));
-    const struct timespec used = {.tv_sec = time(NULL) - WEIR__CACHE_UNUSED_S - 10};
-    assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[2]){used, used}, 0), 0);
-    weir__cache_close(open_cache(folder));
-    assert_int_equal(access(path, F_OK), 0);
-    const uint64_t limit = 250 * 4500;
-    assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, limit, &cache));
-    assert_int_not_equal(access(path, F_OK), 0);
-    weir__cache_close(cache);
-    assert_true(cache_files(folder, 0, NULL) <= 300);
-}
-
-// Goal: strange files in the folder are left alone.
-static void open_leaves_strangers_alone(void **state)
-{
-    folder_t *folder = *state;
-    weir__cache_t *cache = open_cache(folder);
-    weir__cache_close(cache);
-    write_at(in_model(folder, "../cache/notes.txt"), "mine", 4);
-    assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 1, &cache));
-    assert_int_equal(cache_files(folder, 0, NULL), 1);
     weir__cache_close(cache);
 }
 
@@ -781,14 +596,7 @@ int main(void)
         TEST(cache_refuses_an_open_folder),
         TEST(put_falls_back_when_the_disk_is_full),
         TEST(small_blob_does_not_keep_a_large_block),
-        TEST(open_removes_the_oldest),
-        TEST(open_keeps_what_was_used_today),
-        TEST(open_keeps_what_another_uses),
-        TEST(open_keeps_what_has_no_date),
         TEST(second_writer_uses_the_first_file),
-        TEST(open_removes_what_nobody_uses),
-        TEST(open_lists_what_has_changed),
-        TEST(open_leaves_strangers_alone),
         TEST(blobs_from_many_threads),
         TEST(default_dir_follows_the_environment),
     };

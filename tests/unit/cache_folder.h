@@ -125,6 +125,27 @@ static inline int cache_files(const folder_t *folder, int index, char out_path[7
     return count;
 }
 
+static inline void put_text(
+    folder_t *folder, weir__cache_t *cache, weir__hash_t at, const char *text)
+{
+    weir__view_t view;
+    assert_null(weir__cache_put_data(cache, &folder->heap, at, text, strlen(text), &view));
+    assert_true(view.mapped);
+    assert_memory_equal(view.data, text, strlen(text));
+    weir__cache_view_release(&view);
+}
+
+static inline bool get_is(weir__cache_t *cache, weir__hash_t at, const char *text)
+{
+    weir__view_t view;
+    if (!weir__cache_get(cache, at, &view))
+        return false;
+    bool same = view.bytes == strlen(text) && memcmp(view.data, text, view.bytes) == 0 &&
+                (uintptr_t)view.data % 64 == 0 && view.mapped && weir__cache_view_verify(&view);
+    weir__cache_view_release(&view);
+    return same;
+}
+
 static inline void expect_failure(weir_status_t status, weir_code_t code, const char *text)
 {
     assert_non_null(status);

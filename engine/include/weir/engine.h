@@ -66,11 +66,12 @@ typedef struct weir_engine_options {
     const weir_team_options_t *teams;
     uint32_t team_count; // at most WEIR_TEAMS_MAX
     uint32_t feeder_count;
-    // What cache_dir may hold: beyond that, what was not used for the longest time is removed when
-    // an engine opens it, and what nobody used for 30 days in any case; not what an engine uses
-    // that is there now. What was used within a day may take four times that while the disk has
-    // room. A model takes about 2.5 times its weights; a warning says what one that does not fit
-    // needs: it may be prepared anew at each start. 0: 2 GiB.
+    // What cache_dir may hold. When an engine first makes something that is not there, what was not
+    // used for the longest time is removed beyond that, and what nobody used for 30 days in any
+    // case; not what an engine uses that is there now, which counts for at most half. What was used
+    // within a day may take four times that while the disk has room. An engine that finds all it
+    // needs removes nothing. A model takes about 2.5 times its weights; a warning says what one
+    // that does not fit needs: it may be prepared anew at a later start. 0: 2 GiB.
     uint64_t cache_bytes;
     // Threads that a plugin starts while one of these devices is opened are bound there; those of
     // other devices run where the process may. NULL: none.

@@ -74,15 +74,25 @@ def _plain(struct):
 
 
 class Engine:
-    """Plugins, threads and caches. Sessions with the same options share one."""
+    """Plugins, threads and caches. Sessions with the same options share one.
+
+    cache_bytes: what the cache's folder may hold, about 2.5 times the weights of the models in use;
+                 0: 2 GiB.
+    """
 
     _shared = weakref.WeakValueDictionary()
     _lock = threading.Lock()
 
     def __init__(
-        self, threads=0, plugin_path=None, cache_dir=None, plugin_options=None, limits=None
+        self,
+        threads=0,
+        plugin_path=None,
+        cache_dir=None,
+        plugin_options=None,
+        limits=None,
+        cache_bytes=0,
     ):
-        options = _sized(c.EngineOptions, threads=threads)
+        options = _sized(c.EngineOptions, threads=threads, cache_bytes=cache_bytes)
         for name, value in (
             ("plugin_path", plugin_path),
             ("cache_dir", cache_dir),
@@ -218,7 +228,7 @@ class InferenceSession:
     engine:    an Engine to share; None: the one with these options.
     require_devices: True makes a node that none of `devices` can run an error.
     keep_as_is: True runs the graph as the file has it, without folding or rewriting.
-    Other options (plugin_path, cache_dir, plugin_options, limits) are those of Engine.
+    Other options (plugin_path, cache_dir, cache_bytes, plugin_options, limits) are those of Engine.
 
     run() may be called from many threads at a time: each call takes a session of its own from a
     pool.
