@@ -147,9 +147,10 @@ static uint32_t leave_out(weir__lease_t *lease)
     return own;
 }
 
-// Offers this CPU to whoever waits for it. false: nobody does, as far as can be told. *now_ns: the
-// time some microseconds ago; it is brought up to date.
-static bool is_wanted(weir__team_t *team, uint64_t *now_ns)
+// Offers this CPU to whoever waits for it. false: nobody does, as far as can be told. covered: how
+// many of the threads that are too many have another's CPU. *now_ns: the time some microseconds
+// ago; it is brought up to date.
+static bool is_wanted(weir__team_t *team, uint32_t covered, uint64_t *now_ns)
 {
     uint64_t before_ns = *now_ns;
     sched_yield();
@@ -157,7 +158,7 @@ static bool is_wanted(weir__team_t *team, uint64_t *now_ns)
     bool taken = *now_ns - before_ns > TAKEN_NS;
     if (taken)
         atomic_store_explicit(&team->crowded_ns, *now_ns + CROWDED_NS, memory_order_relaxed);
-    return taken || excess(team);
+    return taken || excess(team) > covered;
 }
 
 static bool is_crowded(const weir__team_t *team, uint64_t now_ns)
@@ -198,9 +199,23 @@ static void work_on_phase(weir__lease_t *lease, uint32_t lane)
     }
 }
 
-// Waits until lease->epoch differs from `seen`: a spin, then sleep. Returns the new epoch.
-static unsigned await_epoch(weir__lease_t *lease, unsigned seen)
+static bool takes_part(const worker_t *worker)
 {
+    return worker->lane <= atomic_load_explicit(&worker->lease->helper_count, memory_order_relaxed);
+}
+
+// For so many of the threads that are too many this worker need not make room: those that are left
+// out of phases have. One of these has to.
+static uint32_t covered(const worker_t *worker)
+{
+    return takes_part(worker) ? atomic_load_explicit(&worker->team->left_out, memory_order_relaxed)
+                              : 0;
+}
+
+// Waits until its lease's epoch differs from `seen`: a spin, then sleep. Returns the new epoch.
+static unsigned await_epoch(const worker_t *worker, unsigned seen)
+{
+    weir__lease_t *lease = worker->lease;
     uint64_t now_ns = weir__now_ns(), spun_ns = now_ns + SPIN_NS;
     uint64_t until_ns = is_crowded(lease->team, now_ns) ? spun_ns : now_ns + OFFER_NS;
     for (bool wanted = false; !wanted && now_ns < until_ns;) {
@@ -211,7 +226,7 @@ static unsigned await_epoch(weir__lease_t *lease, unsigned seen)
             RELAX();
         }
         if (now_ns >= spun_ns)
-            wanted = is_wanted(lease->team, &now_ns);
+            wanted = is_wanted(lease->team, covered(worker), &now_ns);
         else
             now_ns = weir__now_ns();
     }
@@ -239,16 +254,11 @@ static bool claim(worker_t *worker, unsigned to, bool *out_asleep)
 #define LEASE_OVER UINT32_MAX
 #define EPOCH_MASK 0x7fffffffu
 
-static bool takes_part(const worker_t *worker)
-{
-    return worker->lane <= atomic_load_explicit(&worker->lease->helper_count, memory_order_relaxed);
-}
-
 static void serve_lease(worker_t *worker)
 {
     weir__lease_t *lease = worker->lease;
     unsigned seen = 0;
-    while ((seen = await_epoch(lease, seen)) != LEASE_OVER) {
+    while ((seen = await_epoch(worker, seen)) != LEASE_OVER) {
         // Who is left out must not be waited for. The number of helpers may be the next phase's
         // already: then this one is closed, and the epoch is another.
         if (!(seen & 1) || !takes_part(worker))
@@ -274,6 +284,8 @@ void weir__lease_begin(weir__team_t *team, uint32_t max_threads, weir__lease_t *
     uint32_t room = team->worker_count - WEIR_MIN(others + 1, team->worker_count);
     uint32_t want = WEIR_MIN(max_threads ? max_threads - 1 : room, room);
     want = WEIR_MIN(want, (uint32_t)WEIR__LEASE_MAX);
+    // Nobody is left out before the first phase.
+    atomic_store_explicit(&lease->helper_count, want, memory_order_relaxed);
     for (uint32_t i = 0; i < team->worker_count && lease->worker_count < want; i++) {
         worker_t *worker = &team->workers[i];
         bool asleep;
@@ -343,11 +355,11 @@ weir_code_t weir__lease_run(weir__lease_t *lease, uint64_t task_count,
 {
     // Runs that began since then have a CPU each, too.
     uint32_t helper_count = lease->worker_count - leave_out(lease);
+    atomic_store_explicit(&lease->helper_count, helper_count, memory_order_relaxed);
     if (!helper_count || task_count < 2)
         return task_count ? body(user, 0, 0, task_count) : WEIR_OK;
     lease->body = body;
     lease->user = user;
-    atomic_store_explicit(&lease->helper_count, helper_count, memory_order_relaxed);
     atomic_store_explicit(&lease->failed, WEIR_OK, memory_order_relaxed);
     // About equal parts, without a product that could overflow.
     uint64_t share = task_count / (helper_count + 1), rest = task_count % (helper_count + 1);
@@ -441,7 +453,7 @@ static void look(worker_t *worker, uint64_t free_ns)
         RELAX();
         if (looks % 8)
             continue;
-        if (is_wanted(worker->team, &now_ns))
+        if (is_wanted(worker->team, 0, &now_ns))
             free_until_ns = now_ns;
         state = LOOKING;
         if (now_ns >= until_ns && now_ns >= free_until_ns &&

@@ -176,9 +176,10 @@ typedef struct weir__core weir__core_t;
 // Values for a server of middling size; times as docs/scheduler.md explains them.
 weir__core_limits_t weir__core_limits_default(void);
 
-// The least of 1, 2, 3, 4, 6, 8, 12, 16, 18, 20 … 32, 36, 40 … that is not below `count`; `most`
-// where that would be above it. What a driver runs such a batch as, so that few shapes are ever
-// met, and yet hardly more than an eighth of a large one is for nothing.
+// The least of 1, 2, 3, 4, 6, 8, 12, 16, 18, 20 … 32, 36 … 64 that is not below `count`, and above
+// those of 72, 80 … 128 where `most` is at most 128, else of 96, 128, 192 …; `most` where that
+// would be above it. What a driver runs such a batch as, so that at most 32 shapes are ever met,
+// and yet less than an eighth of one of more than 16 rows is for nothing, or less than a third.
 uint32_t weir__core_row_step(uint32_t count, uint32_t most);
 
 // How much memory a core with these limits takes. INVALID_ARGUMENT: a count of 0 or above what

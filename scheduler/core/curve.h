@@ -22,8 +22,10 @@ static inline uint32_t weir__curve_step(uint32_t count, uint32_t most)
     if (count > (uint32_t)1 << 31)
         count = (uint32_t)1 << 31;
     uint32_t power = count <= 1 ? 1 : 1u << (32 - __builtin_clz(count - 1));
-    // Up to 64 rows 24 sizes, up to 1024 as many as the engine keeps shapes of a plan, 32.
-    uint32_t part = power > 16 && power <= 64 ? power / 16 : power / 4;
+    // As many sizes as the engine keeps shapes of a plan, 32: eight of each doubling up to 128, or
+    // up to 64 and then two.
+    uint32_t fine = most <= 128 ? 128 : 64;
+    uint32_t part = power > 16 && power <= fine ? power / 16 : power / 4;
     uint32_t step = part ? (count + part - 1) / part * part : power;
     return step > most && count <= most ? most : step;
 }

@@ -46,11 +46,20 @@ static bool is_over(const weir_scheduler_t *scheduler)
     return most && scheduler->memory_used - scheduler->memory_leaving > most;
 }
 
+// Models that are always there take more, or less: modulo 2^64.
+static void fix(weir_scheduler_t *scheduler, uint64_t more)
+{
+    scheduler->memory_fixed += more;
+    if (scheduler->loads_waiting) // one of them may never fit now, or fit again
+        scheduler->chores = true;
+}
+
 // The model's charge becomes another one while it is in the books.
 static void recharge(weir_scheduler_t *scheduler, weir__served_t *served, uint64_t more)
 {
     atomic_fetch_add(&served->charge_bytes, more); // less: modulo 2^64
-    scheduler->memory_fixed += served->path ? 0 : more;
+    if (!served->path)
+        fix(scheduler, more);
     charge(scheduler, more);
     note(served);
     if (is_over(scheduler))
@@ -65,11 +74,8 @@ static void grow(weir_scheduler_t *scheduler, weir__served_t *served, uint64_t m
     atomic_fetch_add(&served->grown_bytes, more);
     charge(scheduler, more);
     note(served);
-    if (!served->path) {
-        scheduler->memory_fixed += more; // less: modulo 2^64
-        if (scheduler->loads_waiting)    // one of them may never fit now, or fit again
-            scheduler->chores = true;
-    }
+    if (!served->path)
+        fix(scheduler, more);
     if ((int64_t)more > 0 && is_over(scheduler))
         scheduler->memory_over = scheduler->chores = true;
 }
@@ -448,11 +454,11 @@ void weir__ledger_unload(weir_scheduler_t *scheduler, weir__served_t *served)
 // On the thread that adds the model. The books are the loop's: what is always there is charged by
 // the command that adds it.
 weir_status_t weir__ledger_add(
-    weir_scheduler_t *scheduler, weir__served_t *served, uint64_t begin_ns)
+    weir_scheduler_t *scheduler, weir__served_t *served, uint64_t build_ns)
 {
     uint64_t most = scheduler->options.memory_bytes;
     count_bytes(scheduler, served);
-    served->reload_ns = weir_now_ns() - begin_ns;
+    served->reload_ns = build_ns;
     uint64_t needed = atomic_load(&served->charge_bytes);
     if (most && needed > most)
         return WEIR_FAIL(WEIR_RESOURCE_EXHAUSTED,
@@ -472,7 +478,7 @@ void weir__ledger_charge(weir_scheduler_t *scheduler, weir__served_t *served)
         return;
     uint64_t needed = atomic_load(&served->charge_bytes);
     charge(scheduler, needed);
-    scheduler->memory_fixed += needed;
+    fix(scheduler, needed);
     note(served);
     if (scheduler->options.memory_bytes && scheduler->memory_used > scheduler->options.memory_bytes)
         weir__loop_log(scheduler, WEIR_LOG_WARNING, 0,

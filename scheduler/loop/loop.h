@@ -569,9 +569,10 @@ bool weir__loader_has_done(weir_scheduler_t *scheduler);
 bool weir__loader_take(weir_scheduler_t *scheduler);
 
 // ---- ledger.c ----------------------------------------------------------------------------------
-// What a model costs that has just been built; frees what is loaded again when needed.
+// What a model costs that has just been built, which took `build_ns`; frees what is loaded again
+// when needed.
 weir_status_t weir__ledger_add(
-    weir_scheduler_t *scheduler, weir__served_t *served, uint64_t begin_ns);
+    weir_scheduler_t *scheduler, weir__served_t *served, uint64_t build_ns);
 // The loop, as all that follows: a model is served, and is no more.
 void weir__ledger_charge(weir_scheduler_t *scheduler, weir__served_t *served);
 // Room for one more instance than the model is charged with. false: there is none.

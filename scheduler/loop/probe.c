@@ -292,11 +292,14 @@ static weir_status_t check_rows(probe_t *probe, uint32_t *out_differs)
 static weir_status_t warm_up(probe_t *probe, uint32_t wanted)
 {
     uint32_t most = WEIR_MIN(wanted, probe->served->max_batch);
-    // All sizes that batches of at most so many are run at, since the first run of a shape takes
-    // longest. The curve has points at powers of two.
+    // The curve has points at powers of two. The other sizes that batches of at most so many are
+    // run at are tried since the first run of a shape takes longest; not on a plan that is freed
+    // right after.
     for (uint32_t rows = 1; rows <= most; rows++) {
         rows = weir__shape_round(rows, probe->served->max_batch);
-        WEIR_TRY(try_rows(probe, rows, false, (rows & (rows - 1)) == 0, NULL));
+        bool is_power = (rows & (rows - 1)) == 0;
+        if (is_power || !probe->served->path)
+            WEIR_TRY(try_rows(probe, rows, false, is_power, NULL));
     }
     return NULL;
 }

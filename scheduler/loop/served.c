@@ -305,12 +305,13 @@ static weir_status_t build_and_probe(weir_scheduler_t *scheduler, weir__served_t
         WEIR_TRY(weir_model_load(scheduler->engine, options->path, NULL, &loaded));
     }
     weir_status_t status = weir__build(scheduler, served, model ? model : loaded, options);
-    weir_model_free(loaded); // `served` has its own reference
+    weir_model_free(loaded);                      // `served` has its own reference
+    uint64_t build_ns = weir_now_ns() - begin_ns; // a load later does no more than that
     if (!status)
         status = weir__probe(scheduler, served, options, command);
     if (!status)
         weir__curves_read(scheduler, served, command);
-    return status ? status : weir__ledger_add(scheduler, served, begin_ns);
+    return status ? status : weir__ledger_add(scheduler, served, build_ns);
 }
 
 weir_status_t weir_scheduler_add(weir_scheduler_t *scheduler, const char *name, const char *version,

@@ -90,21 +90,18 @@ static bool is_stopped(const weir__wake_t *wake)
 }
 
 // About to sleep: looks for work a little longer, so that a request that comes soon is met without
-// a system call. A thread that is not ours is given back after some turns, however fast requests
-// come.
+// a system call.
 static void on_prepare(uv_prepare_t *handle)
 {
     weir__wake_t *wake = handle->data;
     weir_scheduler_t *scheduler = wake->scheduler;
     weir__spin_t spin = weir__spin_begin(scheduler->options.spin_ns);
-    uint32_t turns = 0;
     do {
         if (!weir__turn_is_wanted(scheduler) && weir__turn_due(scheduler) > spin.now_ns)
             continue;
         weir__turn(scheduler);
         spin = weir__spin_begin(scheduler->options.spin_ns);
-        turns += wake->kind != WEIR_LOOP_OWN;
-    } while (!is_stopped(wake) && turns < TURNS_MAX && weir__spin(&spin));
+    } while (!is_stopped(wake) && weir__spin(&spin));
     rest(wake);
 }
 

@@ -725,6 +725,8 @@ static void row_steps(void **state)
     assert_int_equal(weir__core_row_step(25, 32), 26);
     assert_int_equal(weir__core_row_step(1023, 1024), 1024);
     assert_int_equal(weir__core_row_step(33, 32), 36); // above the most: as it is
+    assert_int_equal(weir__core_row_step(65, 128), 72);
+    assert_int_equal(weir__core_row_step(65, 129), 96);
     assert_int_equal(weir__core_row_step(65, 1024), 96);
     // As many sizes as the engine keeps shapes of one plan.
     for (uint32_t most = 1; most <= WEIR__CORE_BATCH_ROWS_MAX; most++) {

@@ -350,7 +350,8 @@ static void nothing_is_done_until_it_is_tried_again(void **state)
             weir_scheduler_poll(world.scheduler);
         }
         assert_false(world.scheduler->chores);
-        assert_true(world.scheduler->held_due_ns <= device->retry_ns);
+        // It may be time already.
+        assert_true(device->returning || world.scheduler->held_due_ns <= device->retry_ns);
     }
     world_close(&world);
 }

@@ -7,6 +7,8 @@
 //         through a loop thread; threads are counted.
 #include "tests/scheduler/big_models.h"
 
+#include "scheduler/loop/loop.h"
+
 // Writing the files byte by byte takes a sanitizer long; then the books are not held to 3 %, since
 // what comes with a model besides its weights counts for more: up to 90 kB for the shapes it met.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -310,6 +312,46 @@ static void what_can_never_fit_again_is_refused(void **state)
     world_close(&world);
 }
 
+// While a request waits for memory a model comes to stay, and what is waited for can never fit any
+// more: that is known at once, not when what is in use is over.
+static void what_waits_is_refused_once_it_can_never_fit(void **state)
+{
+    (void)state;
+    world_t world;
+    static big_call_t first, second;
+    world_open(&world, rows_graph(), NULL);
+    uint64_t each = big_add(&world, 0, 1);
+    weir_scheduler_free(world.scheduler);
+    weir_scheduler_options_t options = polled;
+    options.memory_bytes = each * 7 / 4;
+    expect_ok(weir_scheduler_create(world.engine, &options, &world.scheduler));
+    big_add(&world, 0, 2);
+    big_submit(&world, &first, SIDE, 0);
+    weir__served_t *used = &world.scheduler->models[0];
+    struct pollfd fd = {.fd = weir_scheduler_fd(world.scheduler), .events = POLLIN};
+    for (weir_scheduler_poll(world.scheduler); used->held_count || used->in_loop;
+         weir_scheduler_poll(world.scheduler))
+        assert_true(poll(&fd, 1, 60000) > 0);
+    big_answer(&world, &first);
+    used->batch_count++; // the loop is ours: as if a batch ran
+    big_submit(&world, &second, SIDE, 1);
+    weir_scheduler_poll(world.scheduler);
+    assert_int_equal(world.scheduler->loads_waiting, 1);
+    weir_model_t *fixed;
+    char path[512];
+    big_path(2, path, sizeof path);
+    expect_ok(weir_model_load(world.engine, path, NULL, &fixed));
+    expect_ok(weir_scheduler_add(world.scheduler, "fixed", "1", fixed,
+        &(weir_serving_options_t){.size = sizeof(weir_serving_options_t), .max_batch = 1}));
+    weir_scheduler_poll(world.scheduler);
+    weir_event_t event;
+    expect_status(weir_wait(world.scheduler, second.call.ticket, 1, &event),
+        WEIR_RESOURCE_EXHAUSTED, "always there");
+    used->batch_count--;
+    weir_model_free(fixed);
+    world_close(&world);
+}
+
 // A device that was away when the model was added: its weights there are in the books from when
 // it is used.
 static void a_device_that_comes_is_charged(void **state)
@@ -381,6 +423,7 @@ int main(void)
         cmocka_unit_test(what_can_never_fit_is_refused_at_once),
         cmocka_unit_test(memory_that_grows_is_charged),
         cmocka_unit_test(what_can_never_fit_again_is_refused),
+        cmocka_unit_test(what_waits_is_refused_once_it_can_never_fit),
         cmocka_unit_test(a_device_that_comes_is_charged),
         cmocka_unit_test(requests_for_models_that_wait_end_in_time),
     };

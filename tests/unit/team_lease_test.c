@@ -365,20 +365,25 @@ static void leases_make_room_together(void **state)
         weir__lease_begin(team, 1, &third);
         memset(&count, 0, sizeof count);
         assert_int_equal(weir__lease_run(&first, TASKS, count_tasks, &count), WEIR_OK);
+        assert_int_equal(first.left_out, 1);
         assert_int_equal(atomic_load(&count.most_worker), 0);
         assert_int_equal(weir__lease_run(&second, 2, wait_for_company, &company), WEIR_OK);
+        assert_int_equal(second.left_out, 0);
         weir__lease_end(&third);
         assert_int_equal(weir__lease_run(&first, 2, wait_for_company, &back), WEIR_OK);
+        assert_int_equal(first.left_out, 0);
     }
     // What a lease leaves out ends with it: the next excess is the other one's.
     static count_t count;
     weir__lease_begin(team, 1, &third);
     assert_int_equal(weir__lease_run(&first, TASKS, count_tasks, &count), WEIR_OK);
+    assert_int_equal(first.left_out, 1);
     weir__lease_end(&first);
     weir__lease_begin(team, 1, &first);
     weir__lease_begin(team, 1, &fourth);
     memset(&count, 0, sizeof count);
     assert_int_equal(weir__lease_run(&second, TASKS, count_tasks, &count), WEIR_OK);
+    assert_int_equal(second.left_out, 1);
     assert_int_equal(atomic_load(&count.most_worker), 0);
     weir__lease_end(&first);
     weir__lease_end(&second);
