@@ -13,7 +13,8 @@
 #define PATIENCE_MS 60000 // with what must end before memory goes
 #define PATIENCE_MS_MAX (UINT64_C(1) << 40)
 #define ANSWER_NS 1000000000u // a marker of its own that takes longer is behind work, not lost
-#define SPIN_NS 500000u       // times are told by what ends sooner; what takes longer is slept for
+#define SPIN_NS 500000u       // what takes longer is slept for
+#define NAP_NS_MAX 1000000u   // seen so late at most, and no later than a 16th of what it took
 
 weir_cl_device_t *weir_cl_device(weir_handle_t handle)
 {
@@ -87,7 +88,6 @@ weir_code_t weir_cl_event_code(weir_cl_device_t *device, cl_int error)
 // How the command is after this time at the latest: above CL_COMPLETE, it has not ended.
 static cl_int status_after(cl_command_queue commands, cl_event event, uint64_t patience_ns)
 {
-    const struct timespec moment = {.tv_nsec = 1000000};
     const uint64_t begin = weir_cl_now_ns();
     cl_int status = CL_QUEUED;
     cl_int error = clFlush(commands);
@@ -97,10 +97,11 @@ static cl_int status_after(cl_command_queue commands, cl_event event, uint64_t p
         const uint64_t taken = weir_cl_now_ns() - begin;
         if (error != CL_SUCCESS || status <= CL_COMPLETE || taken >= patience_ns)
             break;
+        const struct timespec nap = {.tv_nsec = (long)WEIR_MIN(taken / 16, NAP_NS_MAX)};
         if (taken < SPIN_NS)
             (void)sched_yield();
         else
-            (void)nanosleep(&moment, NULL);
+            (void)nanosleep(&nap, NULL);
     }
     return error == CL_SUCCESS ? status : error;
 }
@@ -115,7 +116,9 @@ cl_int weir_cl_wait(weir_cl_device_t *device, cl_command_queue commands, cl_even
         device->is_hung ? 0 : WEIR_MAX(device->patience_ms, least_ms) * 1000000;
     pthread_mutex_unlock(&device->lock);
     const cl_int status = status_after(commands, event, patience_ns);
-    if (status <= CL_COMPLETE)
+    if (status == CL_COMPLETE) // to have seen that is no point of synchronization; this call is
+        return clWaitForEvents(1, &event);
+    if (status < CL_COMPLETE)
         return status;
     pthread_mutex_lock(&device->lock);
     device->is_hung = true;
@@ -158,9 +161,11 @@ weir_code_t weir_cl_refusal(weir_cl_device_t *device, cl_int error, const char *
 {
     char text[WEIR_CL_SAID_BYTES];
     const weir_code_t code = weir_cl_explain(device, error, what, text);
-    return code == WEIR_DEVICE_LOST ? device->host->fail(device->host, code, "%s", text)
-                                    : device->host->fail(device->host, WEIR_UNSUPPORTED,
-                                          "the driver does not take %s", text);
+    const bool is_tight =
+        error == CL_OUT_OF_HOST_MEMORY || error == CL_MEM_OBJECT_ALLOCATION_FAILURE;
+    if (code == WEIR_DEVICE_LOST || is_tight)
+        return device->host->fail(device->host, code, "%s", text);
+    return device->host->fail(device->host, WEIR_UNSUPPORTED, "the driver does not take %s", text);
 }
 
 weir_code_t weir_cl_enter(weir_cl_device_t *device)

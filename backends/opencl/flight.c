@@ -192,17 +192,26 @@ static cl_int status_of(const weir_cl_flight_t *flight)
     return flight->status;
 }
 
+static void fail_all(const weir_cl_flight_t *flight, weir_code_t code, const char *text)
+{
+    const weir_host_t *host = flight->queue->device->host;
+    const weir_timeline_point_t *signals = weir_cl_flight_signals(flight);
+    for (uint32_t i = 0; i < flight->signal_count; i++)
+        (void)host->timeline_fail(host, signals[i].timeline, code, text);
+}
+
 static void land(weir_cl_flight_t *flight)
 {
     weir_cl_device_t *device = flight->queue->device;
-    const weir_host_t *host = device->host;
-    const weir_timeline_point_t *signals = weir_cl_flight_signals(flight);
     weir_code_t code = flight->code;
     const char *text = flight->code == WEIR_OK ? "" : flight->text;
     flight->status = status_of(flight);
-    if (flight->status < 0 && code == WEIR_OK) {
-        code = weir_cl_event_code(device, flight->status);
-        text = weir_cl_error_name(flight->status);
+    if (flight->status < 0) { // asked even of a launch that was refused: the device may be lost
+        const weir_code_t told = weir_cl_event_code(device, flight->status);
+        if (code == WEIR_OK) {
+            code = told;
+            text = weir_cl_error_name(flight->status);
+        }
     }
     if (atomic_load(&device->is_lost)) {
         code = WEIR_DEVICE_LOST;
@@ -217,9 +226,9 @@ static void land(weir_cl_flight_t *flight)
     if (flight->is_profiled && code == WEIR_OK)
         hand_on_times(flight);
     if (code == WEIR_OK)
-        weir_signal_all(host, signals, flight->signal_count);
-    for (uint32_t i = 0; code != WEIR_OK && i < flight->signal_count; i++)
-        (void)host->timeline_fail(host, signals[i].timeline, code, text);
+        weir_signal_all(device->host, weir_cl_flight_signals(flight), flight->signal_count);
+    else
+        fail_all(flight, code, text);
 }
 
 static void CL_CALLBACK has_ended(cl_event event, cl_int status, void *user)
@@ -301,11 +310,16 @@ weir_code_t weir_cl_flight_start(weir_cl_flight_t *flight, cl_int error, const c
     if (flight->specialization)
         flight->specialization->flying++;
     pthread_mutex_unlock(&device->lock);
+    // On a device that is gone it need never land: who waits is told now, and a failure stays.
+    if (flight->code == WEIR_DEVICE_LOST)
+        fail_all(flight, flight->code, flight->text);
     error = clSetEventCallback(event, CL_COMPLETE, has_ended, flight);
     (void)clFlush(queue->commands);
     if (error != CL_SUCCESS) { // nobody will say so; what hangs stays in the air
         const cl_int status = weir_cl_wait(device, queue->commands, event);
-        if (status != WEIR_CL_HANGS)
+        if (status == WEIR_CL_HANGS)
+            fail_all(flight, WEIR_DEVICE_LOST, weir_cl_error_name(status));
+        else
             has_ended(event, status, flight);
     }
     (void)clReleaseEvent(event);

@@ -97,9 +97,9 @@ static cl_int enqueue_all(const launching_t *launching)
     for (uint32_t i = 0; i < made->step_count && error == CL_SUCCESS; i++)
         error = enqueue(launching, &made->steps[i]);
     if (made->has_errors && error == CL_SUCCESS) {
-        flight->reads_error = true;
         error = clEnqueueReadBuffer(commands, launching->queue->errors, CL_FALSE, at,
             sizeof flight->error_word, &flight->error_word, 0, NULL, weir_cl_flight_event(flight));
+        flight->reads_error = error == CL_SUCCESS; // refused: the word is that of a launch before
         if (error == CL_SUCCESS)
             weir_cl_flight_flown(flight, WEIR_CL_NO_NODE);
     }

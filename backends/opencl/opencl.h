@@ -140,8 +140,8 @@ weir_code_t weir_cl_failure(weir_cl_device_t *device, cl_int error, const char *
 // The same, with the text in `out_text` instead.
 weir_code_t weir_cl_explain(
     weir_cl_device_t *device, cl_int error, const char *call, char out_text[WEIR_CL_SAID_BYTES]);
-// What an error of making `what` is while a plan is made: UNSUPPORTED, unless the device is lost,
-// so that the plan can do without the device.
+// What an error of making `what` is while a plan is made: UNSUPPORTED, so that the plan can do
+// without the device, unless that is lost or memory is short now, which a later plan may not find.
 weir_code_t weir_cl_refusal(weir_cl_device_t *device, cl_int error, const char *what);
 // Flushes the queue and waits for one of its commands, no longer than the patience (in the device's
 // own queue a minute at least). How it ended, or WEIR_CL_HANGS: then the device is lost. Never from
@@ -234,7 +234,8 @@ cl_event *weir_cl_flight_event(weir_cl_flight_t *flight);
 void weir_cl_flight_flown(weir_cl_flight_t *flight, uint32_t node);
 // It lands when what its queue was given ends, and the queue is flushed. error, of `call`, is
 // why not all of it could be enqueued: what was is still on its way, so that the flight lands after
-// it, with that error. Where nothing was it is dropped, and the error returned.
+// it, with that error; of a device that is lost its signals fail at once. Where nothing was it is
+// dropped, and the error returned.
 weir_code_t weir_cl_flight_start(weir_cl_flight_t *flight, cl_int error, const char *call);
 const weir_timeline_point_t *weir_cl_flight_signals(const weir_cl_flight_t *flight);
 void weir_cl_flights_free(weir_cl_queue_t *queue);

@@ -2,9 +2,10 @@
 //
 // Goal:   a dispatch that fails ends its run, though its marker ends well, and no other; a call
 //         that wants too much ends its run, and only a device that does not answer is lost; a
-//         launch that is refused half-way is not waited for; what hangs when its device is closed
-//         costs memory and nothing else, also when it ends after all; a device that does not build
-//         a kernel, or not run it, is left out of the plan, and the plan says why.
+//         launch that is refused half-way is not waited for; a loss that is known ends its run,
+//         whatever hangs; what hangs when its device is closed costs memory and nothing else, also
+//         when it ends after all; a device that does not build a kernel, or not run it, is left out
+//         of the plan, and the plan says why, but not for want of memory.
 // Method: this program stands in front of the loader's functions. Skipped, with a line, where there
 //         is no device.
 #include "tests/opencl/in_front.h"
@@ -18,8 +19,15 @@ static struct {
     cl_event failed;
     atomic_bool hold; // the dispatch waits for `held`
     cl_event held;
-    atomic_int marker; // clEnqueueMarkerWithWaitList returns it
+    atomic_int marker;   // clEnqueueMarkerWithWaitList returns it
+    cl_int refuse_word;  // clEnqueueReadBuffer of an error word returns it, once
+    cl_int read_marker;  // markers return it after the next read of more
+    bool is_read_deaf;   // after that read,
+    atomic_bool refuses; // clSetEventCallback fails, once
 } fate;
+
+#define PATIENT "opencl.patience_ms=2000" // a callback may be late, too
+#define SOON_MS 10000
 
 SHOWN cl_int clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel kernel, cl_uint rank,
     const size_t *offset, const size_t *global, const size_t *local, cl_uint wait_count,
@@ -81,6 +89,36 @@ SHOWN cl_int clGetEventInfo(
         fate.fail = CL_SUCCESS;
     }
     return error;
+}
+
+SHOWN cl_int clSetEventCallback(
+    cl_event event, cl_int when, void(CL_CALLBACK *callback)(cl_event, cl_int, void *), void *user)
+{
+    cl_int (*function)(cl_event, cl_int, void(CL_CALLBACK *)(cl_event, cl_int, void *), void *);
+    REAL("clSetEventCallback", function);
+    return atomic_exchange(&fate.refuses, false) ? CL_OUT_OF_HOST_MEMORY
+                                                 : function(event, when, callback, user);
+}
+
+SHOWN cl_int clEnqueueReadBuffer(cl_command_queue queue, cl_mem memory, cl_bool blocking,
+    size_t offset, size_t bytes, void *to, cl_uint wait_count, const cl_event *waits,
+    cl_event *out_event)
+{
+    cl_int (*function)(cl_command_queue, cl_mem, cl_bool, size_t, size_t, void *, cl_uint,
+        const cl_event *, cl_event *);
+    REAL("clEnqueueReadBuffer", function);
+    if (bytes == sizeof(cl_int) && fate.refuse_word) {
+        const cl_int refused = fate.refuse_word;
+        fate.refuse_word = CL_SUCCESS;
+        return refused;
+    }
+    if (bytes > sizeof(cl_int)) {
+        if (fate.read_marker)
+            atomic_store(&fate.marker, fate.read_marker);
+        atomic_store(&fate.refuses, fate.is_read_deaf);
+        fate.is_read_deaf = false;
+    }
+    return function(queue, memory, blocking, offset, bytes, to, wait_count, waits, out_event);
 }
 
 static weir_status_t run_once(const world_t *world, uint64_t deadline_ns)
@@ -149,11 +187,11 @@ static void what_hangs_outlives_its_device(void **state)
 {
     (void)state;
     world_t world;
-    if (!open_world(&world, rows_graph(), "opencl.patience_ms=100", "opencl"))
+    if (!open_world(&world, rows_graph(), PATIENT, "opencl"))
         skip();
     expect_ok(run_once(&world, 0));
     atomic_store(&fate.hold, true);
-    expect_status(run_once(&world, weir_now_ns() + 2000 * WEIR_MS), WEIR_DEADLINE_EXCEEDED, "");
+    expect_status(run_once(&world, weir_now_ns() + SOON_MS * WEIR_MS), WEIR_DEADLINE_EXCEEDED, "");
     world_close(&world);
     let_go(); // and nobody is there any more
     assert_true(open_world(&world, rows_graph(), NULL, "opencl"));
@@ -197,7 +235,7 @@ static void a_launch_that_is_refused_half_way_is_not_waited_for(void **state)
 {
     (void)state;
     world_t world;
-    if (!open_world(&world, two_graph(), "opencl.patience_ms=100", "opencl"))
+    if (!open_world(&world, two_graph(), PATIENT, "opencl"))
         skip();
     expect_ok(run_two(&world, 0));
     refuse_the_second(CL_OUT_OF_RESOURCES);
@@ -209,10 +247,67 @@ static void a_launch_that_is_refused_half_way_is_not_waited_for(void **state)
     // Its first dispatch hangs: the call comes back all the same.
     atomic_store(&fate.hold, true);
     refuse_the_second(CL_INVALID_WORK_GROUP_SIZE);
-    expect_status(run_two(&world, weir_now_ns() + 2000 * WEIR_MS), WEIR_DEADLINE_EXCEEDED, "");
+    expect_status(run_two(&world, weir_now_ns() + SOON_MS * WEIR_MS), WEIR_DEADLINE_EXCEEDED, "");
     assert_int_equal(fate.refuse, CL_SUCCESS);
     world_close(&world);
     let_go();
+}
+
+// A dispatch hangs, and of the run's last call the driver says that the device is gone.
+static void a_loss_that_is_known_is_not_waited_for(void **state)
+{
+    (void)state;
+    world_t world;
+    if (!open_world(&world, two_graph(), PATIENT, "opencl"))
+        skip();
+    expect_ok(run_two(&world, 0));
+    atomic_store(&fate.hold, true);
+    fate.read_marker = CL_OUT_OF_RESOURCES;
+    expect_status(run_two(&world, weir_now_ns() + 3 * SOON_MS * WEIR_MS), WEIR_DEVICE_LOST, "");
+    assert_int_equal(atomic_load(&fate.marker), CL_OUT_OF_RESOURCES);
+    atomic_store(&fate.marker, CL_SUCCESS);
+    fate.read_marker = CL_SUCCESS;
+    world_close(&world);
+    let_go();
+    // Or there is no callback for it.
+    assert_true(open_world(&world, two_graph(), PATIENT, "opencl"));
+    expect_ok(run_two(&world, 0));
+    atomic_store(&fate.hold, true);
+    fate.is_read_deaf = true;
+    expect_status(run_two(&world, weir_now_ns() + 3 * SOON_MS * WEIR_MS), WEIR_DEVICE_LOST, "");
+    assert_false(fate.is_read_deaf || atomic_load(&fate.refuses));
+    world_close(&world);
+    let_go();
+    // It ends, and its event says so; that the launch was refused does not hide it.
+    assert_true(open_world(&world, two_graph(), PATIENT, "opencl"));
+    expect_ok(run_two(&world, 0));
+    fate.fail = CL_OUT_OF_RESOURCES;
+    refuse_the_second(CL_INVALID_WORK_GROUP_SIZE);
+    expect_status(run_two(&world, 0), WEIR_DEVICE_LOST, "");
+    world_close(&world);
+}
+
+// An index that is out of range is not told when its word cannot be read, nor by the next launch.
+static void a_word_that_is_not_read_is_no_others(void **state)
+{
+    (void)state;
+    world_t world;
+    float x[32] = {0}, y[4];
+    int64_t index = 3;
+    weir_value_t ins[2] = {weir_f32(x, 2, 8, 4), weir_i64(&index, 1, 1)};
+    weir_value_t out = weir_f32_out(y, 4);
+    if (!open_world(&world, gather_graph(), NULL, "opencl"))
+        skip();
+    expect_ok(weir_session_run(world.session, NULL, 2, ins, 1, &out));
+    index = 12;
+    fate.refuse_word = CL_INVALID_VALUE;
+    expect_status(
+        weir_session_run(world.session, NULL, 2, ins, 1, &out), WEIR_INTERNAL, "CL_INVALID_VALUE");
+    assert_int_equal(fate.refuse_word, CL_SUCCESS);
+    index = 3;
+    for (int i = 0; i < 4; i++)
+        expect_ok(weir_session_run(world.session, NULL, 2, ins, 1, &out));
+    world_close(&world);
 }
 
 enum { WIDE = 256, LINES = 64 };
@@ -277,6 +372,27 @@ static void a_device_that_cannot_compile_is_left_out(void **state)
         "opencl.tune=0", CL_OUT_OF_RESOURCES, "does not take weir_matmul: CL_OUT_OF_RESOURCES"));
 }
 
+static void want_of_memory_does_not_leave_a_device_out(void **state)
+{
+    (void)state;
+    world_t world;
+    weir_plan_t *plan = NULL;
+    weir_plan_candidate_t candidate = {.size = sizeof candidate};
+    weir_plan_options_t options = {.size = sizeof options, .devices = "opencl,cpu"};
+    if (!open_world(&world, wide_graph(), "opencl.tune=0", "opencl,cpu"))
+        skip();
+    fate.refuse = CL_OUT_OF_HOST_MEMORY;
+    expect_status(weir_plan_create(world.model, &options, &plan), WEIR_RESOURCE_EXHAUSTED,
+        "CL_OUT_OF_HOST_MEMORY");
+    assert_int_equal(fate.refuse, CL_SUCCESS);
+    expect_ok(weir_plan_create(world.model, &options, &plan));
+    assert_int_equal(weir_plan_candidate(plan, 0, 0, &candidate), 1);
+    assert_string_equal(candidate.device, "opencl");
+    assert_int_equal(candidate.is_chosen, 1);
+    weir_plan_free(plan);
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,7 +400,10 @@ int main(void)
         cmocka_unit_test(a_call_that_wants_too_much_loses_nothing),
         cmocka_unit_test(what_hangs_outlives_its_device),
         cmocka_unit_test(a_launch_that_is_refused_half_way_is_not_waited_for),
+        cmocka_unit_test(a_loss_that_is_known_is_not_waited_for),
+        cmocka_unit_test(a_word_that_is_not_read_is_no_others),
         cmocka_unit_test(a_device_that_cannot_compile_is_left_out),
+        cmocka_unit_test(want_of_memory_does_not_leave_a_device_out),
     };
     return world_code(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -6,17 +6,6 @@
 
 #include <weir/profile.h>
 
-// y = x[indices] of x [8, 4], indices [N].
-static message_t gather_graph(void)
-{
-    message_t graph = {0};
-    add_input(&graph, "x", 1, "8,4");
-    add_input(&graph, "indices", 7, "N");
-    add_node(&graph, "Gather", "gather", "x,indices", "y", (message_t){0});
-    add_port(&graph, 12, "y", 1, "N,4");
-    return graph;
-}
-
 static void a_node_ran_within_its_run(void **state)
 {
     (void)state;
