@@ -14,17 +14,17 @@ static void blob_outlives_the_cache(void **state)
     struct stat stat_of;
     weir__cache_t *cache = open_cache(folder);
     weir__view_t view;
-    put_text(folder, cache, key, "packed weights");
+    put_blob(folder, cache, key, "packed weights");
     weir__cache_close(cache);
     cache = open_cache(folder);
     assert_true(get_is(cache, key, "packed weights"));
     assert_false(weir__cache_get(cache, (weir__hash_t){1, 3}, &view));
-    put_text(folder, cache, key, "others");
+    put_blob(folder, cache, key, "others");
     assert_true(get_is(cache, key, "others"));
     assert_int_equal(cache_files(folder, 0, NULL), 1);
     assert_int_equal(stat(folder->cache_path, &stat_of), 0);
     assert_int_equal(stat_of.st_mode & 0777, 0700);
-    put_text(folder, cache, (weir__hash_t){5, 5}, "");
+    put_blob(folder, cache, (weir__hash_t){5, 5}, "");
     assert_true(get_is(cache, (weir__hash_t){5, 5}, ""));
     assert_int_equal(folder->warnings, 0);
     weir__cache_close(cache);
@@ -38,7 +38,7 @@ static void view_outlives_its_file(void **state)
     weir__view_t view;
     char path[700];
     assert_null(weir__cache_put_data(cache, &folder->heap, key, "first", 5, &view));
-    put_text(folder, cache, key, "second");
+    put_blob(folder, cache, key, "second");
     cache_files(folder, 0, path);
     assert_int_equal(unlink(path), 0);
     weir__cache_close(cache);
@@ -87,7 +87,7 @@ static void blob_that_is_damaged_is_ignored(void **state)
     text[1000] = 0;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         weir__view_t view;
-        put_text(folder, cache, key, text);
+        put_blob(folder, cache, key, text);
         cache_files(folder, 0, path);
         damage(path, cases[i].offset, cases[i].size);
         folder->warnings = 0;
@@ -95,7 +95,7 @@ static void blob_that_is_damaged_is_ignored(void **state)
         assert_int_equal(folder->warnings, 1);
         if (!strstr(folder->warning, cases[i].why))
             fail_msg("case %zu: %s", i, folder->warning);
-        put_text(folder, cache, key, text);
+        put_blob(folder, cache, key, text);
         assert_true(get_is(cache, key, text));
     }
     free(text);
@@ -109,9 +109,9 @@ static void blob_of_another_key_is_ignored(void **state)
     weir__cache_t *cache = open_cache(folder);
     weir__view_t view;
     char first[700], second[700];
-    put_text(folder, cache, key, "mine");
+    put_blob(folder, cache, key, "mine");
     cache_files(folder, 0, first);
-    put_text(folder, cache, (weir__hash_t){7, 7}, "other");
+    put_blob(folder, cache, (weir__hash_t){7, 7}, "other");
     cache_files(folder, 0, second);
     if (strcmp(first, second) == 0)
         cache_files(folder, 1, second);
@@ -152,7 +152,7 @@ static void blob_of_an_earlier_boot_is_checked(void **state)
     assert_non_null(text);
     memset(text, 'x', 20000);
     text[20000] = 0;
-    put_text(folder, cache, key, text);
+    put_blob(folder, cache, key, text);
     cache_files(folder, 0, path);
     const uint64_t boot = boot_of(path);
     damage(path, BOOT_OFFSET, 0);
@@ -172,7 +172,7 @@ static void blob_of_an_earlier_boot_is_checked(void **state)
     assert_int_equal(folder->warnings, 1);
     assert_non_null(strstr(folder->warning, "bytes are damaged"));
     assert_true(boot_of(path) != boot);
-    put_text(folder, cache, key, text);
+    put_blob(folder, cache, key, text);
     assert_true(get_is(cache, key, text));
     assert_true(boot_of(path) == boot);
     free(text);
@@ -187,7 +187,7 @@ static void verify_reads_all_of_it(void **state)
     weir__cache_t *cache = open_cache(folder);
     weir__view_t view;
     char path[700];
-    put_text(folder, cache, key, "0123456789");
+    put_blob(folder, cache, key, "0123456789");
     cache_files(folder, 0, path);
     damage(path, 4096 + 3, 0);
     assert_true(weir__cache_get(cache, key, &view));
@@ -485,16 +485,16 @@ static void second_writer_uses_the_first_file(void **state)
     weir__cache_t *cache = open_cache(folder);
     struct stat first, second;
     char path[700];
-    put_text(folder, cache, key, "blob");
+    put_blob(folder, cache, key, "blob");
     cache_files(folder, 0, path);
     assert_int_equal(stat(path, &first), 0);
-    put_text(folder, cache, key, "blob");
+    put_blob(folder, cache, key, "blob");
     assert_int_equal(stat(path, &second), 0);
     assert_int_equal(first.st_ino, second.st_ino);
     damage(path, 4096, 0);
-    put_text(folder, cache, key, "blob");
+    put_blob(folder, cache, key, "blob");
     assert_true(get_is(cache, key, "blob"));
-    put_text(folder, cache, key, "blub");
+    put_blob(folder, cache, key, "blub");
     assert_true(get_is(cache, key, "blub"));
     assert_int_equal(cache_files(folder, 0, NULL), 1);
     assert_int_equal(folder->warnings, 0);

@@ -125,7 +125,7 @@ static inline int cache_files(const folder_t *folder, int index, char out_path[7
     return count;
 }
 
-static inline void put_text(
+static inline void put_blob(
     folder_t *folder, weir__cache_t *cache, weir__hash_t at, const char *text)
 {
     weir__view_t view;

@@ -30,7 +30,7 @@ static void trimming_removes_the_oldest(void **state)
     weir__cache_t *cache = open_cache(folder);
     char path[700];
     for (uint64_t i = 0; i < 4; i++)
-        put_text(folder, cache, (weir__hash_t){i, i}, "blob");
+        put_blob(folder, cache, (weir__hash_t){i, i}, "blob");
     weir__cache_close(cache);
     // Blob i was last used 9 - i days ago.
     const time_t now = time(NULL);
@@ -75,7 +75,7 @@ static void trimming_keeps_what_was_used_today(void **state)
     folder_t *folder = *state;
     weir__cache_t *cache = open_cache(folder);
     for (uint64_t i = 0; i < 8; i++)
-        put_text(folder, cache, (weir__hash_t){i, i}, "blob");
+        put_blob(folder, cache, (weir__hash_t){i, i}, "blob");
     weir__cache_close(cache);
     used_at(folder, time(NULL) - 3600);
     trim_to(folder, 4500);
@@ -102,10 +102,10 @@ static void trimming_keeps_what_another_uses(void **state)
     folder_t *folder = *state;
     weir__cache_t *server = open_cache(folder);
     for (uint64_t i = 0; i < 3; i++)
-        put_text(folder, server, (weir__hash_t){i, i}, "blob");
+        put_blob(folder, server, (weir__hash_t){i, i}, "blob");
     weir__cache_close(server);
     server = open_cache(folder);
-    put_text(folder, server, (weir__hash_t){3, 3}, "made");
+    put_blob(folder, server, (weir__hash_t){3, 3}, "made");
     assert_true(get_is(server, (weir__hash_t){1, 1}, "blob"));
     used_at(folder, time(NULL) - WEIR__CACHE_UNUSED_S - 10);
     const int kept = has_locks(folder) ? 2 : 0;
@@ -125,14 +125,14 @@ static void start_that_finds_all_removes_nothing(void **state)
     folder_t *folder = *state;
     weir__cache_t *cache = open_cache(folder);
     for (uint64_t i = 0; i < 3; i++)
-        put_text(folder, cache, (weir__hash_t){i, i}, "blob");
+        put_blob(folder, cache, (weir__hash_t){i, i}, "blob");
     weir__cache_close(cache);
     used_at(folder, time(NULL) - WEIR__CACHE_UNUSED_S - 10);
     assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 1, &cache));
     assert_true(get_is(cache, (weir__hash_t){0, 0}, "blob"));
     assert_true(get_is(cache, (weir__hash_t){1, 1}, "blob"));
     assert_int_equal(cache_files(folder, 0, NULL), 3);
-    put_text(folder, cache, (weir__hash_t){3, 3}, "made");
+    put_blob(folder, cache, (weir__hash_t){3, 3}, "made");
     assert_int_equal(cache_files(folder, 0, NULL), has_locks(folder) ? 3 : 1);
     assert_true(get_is(cache, (weir__hash_t){3, 3}, "made"));
     assert_false(get_is(cache, (weir__hash_t){2, 2}, "blob"));
@@ -149,11 +149,11 @@ static void large_model_in_use_leaves_room(void **state)
         skip();
     }
     for (uint64_t i = 0; i < 5; i++)
-        put_text(folder, cache, (weir__hash_t){i, i}, "blob");
+        put_blob(folder, cache, (weir__hash_t){i, i}, "blob");
     weir__cache_close(cache);
     cache = open_cache(folder);
     for (uint64_t i = 5; i < 13; i++)
-        put_text(folder, cache, (weir__hash_t){i, i}, "blob");
+        put_blob(folder, cache, (weir__hash_t){i, i}, "blob");
     used_at(folder, time(NULL) - 2 * 86400);
     trim_to(folder, 2 * 3 * 4500);
     assert_int_equal(cache_files(folder, 0, NULL), 8 + 3);
@@ -168,7 +168,7 @@ static void trimming_dates_what_has_no_date(void **state)
     weir__cache_t *cache = open_cache(folder);
     struct stat stat_now;
     char path[700];
-    put_text(folder, cache, key, "blob");
+    put_blob(folder, cache, key, "blob");
     weir__cache_close(cache);
     used_at(folder, 60);
     const time_t before = time(NULL);
@@ -184,9 +184,9 @@ static void trimming_removes_what_nobody_uses(void **state)
     folder_t *folder = *state;
     weir__cache_t *cache = open_cache(folder);
     char path[700];
-    put_text(folder, cache, (weir__hash_t){1, 1}, "old");
+    put_blob(folder, cache, (weir__hash_t){1, 1}, "old");
     cache_files(folder, 0, path);
-    put_text(folder, cache, (weir__hash_t){2, 2}, "new");
+    put_blob(folder, cache, (weir__hash_t){2, 2}, "new");
     weir__cache_close(cache);
     const struct timespec used = {.tv_sec = time(NULL) - WEIR__CACHE_UNUSED_S - 10};
     assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[2]){used, used}, 0), 0);
