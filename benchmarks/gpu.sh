@@ -3,31 +3,40 @@
 #
 # usage: benchmarks/gpu.sh [--out FOLDER] [--seconds N] [--stages A,B] [--dry-run]
 #
-# Stages, in order: what is right comes before what is fast. Each leaves FOLDER/STAGE.json; a stage whose file
-# says "ok" is done, so that a call that was cut off, or could not do something, goes on where it was. That holds
-# for one state of the sources: results of another are put aside (STAGE.json.old). The build is brought up to date
-# in each call, and without it no stage runs that needs it. --dry-run
-# runs what a machine without a GPU can: models on the CPU plugin, the rest up to the point where a device is
-# needed. Its results go to FOLDER-dry, so that none passes for a GPU's. Ends with 0; 1: a stage failed; 3: none
-# failed, but a stage has no whole result yet (in a dry run "skipped" is one).
+# Stages, in order: what is right comes before what is fast, and what says most in a minute before both. Each leaves
+# FOLDER/STAGE.json; a stage whose file says "ok" is done, so that a call that was cut off, or could not do something,
+# goes on where it was. That holds for one state of the sources: results of another are put aside (STAGE.json.old).
+# The build is brought up to date in each call, and without it no stage runs that needs it. --dry-run runs what a
+# machine without a GPU can: models on the CPU plugin, the rest up to the point where a device is needed. Its results
+# go to FOLDER-dry, so that none passes for a GPU's. Ends with 0; 1: a stage failed; 3: none failed, but a stage has
+# no whole result yet (in a dry run "skipped" is one).
+#
+# On a machine that is given back after each call of ten minutes: --seconds 540 (what it is without the option)
+# leaves time to keep the results:
+#     tar -C build/gpu -czf RESULTS.tgz --exclude ./build --exclude ./models --exclude ./cache .
+# and to unpack them into build/gpu before the next call, which then does what is left. The build and the models are
+# made anew. Where the sources come without git, GPU_COMMIT says which commit they are.
+#
 #   device      what the GPU, the driver and the machine are: every attribute, for later use without one
 #   build       weir and its CUDA plugin for this GPU
+#   smoke       one run of each tiny model; what it says of own kernels, or a crash, is shown at once
 #   operators   every kernel against plain C on fresh inputs, and the rules of the plugin ABI (weir conform)
 #   models      MiniLM and ResNet-50 (seeded weights) against the CPU plugin: f32, tf32, bf16, f16; every node of
 #               them on the GPU, by the kernels of that precision
 #   sanitizer   compute-sanitizer on tiny shapes, the own kernels alone
 #   ceilings    copy bandwidth and bf16 GEMM of cuBLASLt: what shares are measured against
-#   peers       torch eager, torch.compile(max-autotune), CUDA graphs, JAX and weir, same weights, in turns
+#   peers       weir, and in turns with it torch eager, CUDA graphs, JAX, torch.compile(max-autotune), same weights
 #   load        weir bench: batches and shapes at random
 #   profile     where the time of a run goes
 #   opencl      OpenCL ICDs that are there
 # Needs no network and no data: weights are made from seeds. Of tools it needs CMake, make or ninja, a C compiler,
-# nvcc, and Python with numpy; headers and libraries of CUDA may lie in Python's packages.
+# nvcc, Python with numpy, and xxHash's one header, xxhash.h (0.8): copied into a folder that CPATH names it is
+# enough. Headers and libraries of CUDA may lie in Python's packages.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 out=build/gpu
-seconds=570
+seconds=540
 only=
 dry=
 while [ $# -gt 0 ]; do
@@ -52,19 +61,41 @@ headers="$("$python" benchmarks/gpu/packages.py include)"
 libraries="$("$python" benchmarks/gpu/packages.py lib)"
 nvcc="$(command -v nvcc || echo "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc")"
 export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$libraries"
+# A folder in CPATH is searched as the system's are, without warnings; CMake builds elsewhere, so it is absolute.
+if [ -n "${CPATH:-}" ]; then
+    IFS=: read -ra folders <<<"$CPATH"
+    CPATH="$(for folder in "${folders[@]}"; do [ -d "$folder" ] && (cd "$folder" && pwd); done | paste -sd :)"
+    export CPATH C_INCLUDE_PATH="$CPATH${C_INCLUDE_PATH:+:$C_INCLUDE_PATH}"
+fi
 started=$SECONDS
 GPU_STAMP="$("$python" benchmarks/gpu/stamp.py)" || exit 2
 export GPU_STAMP
 for file in "$out"/*.json; do
     case "$(basename "$file" .json)" in
-    device | build | operators | models | sanitizer | ceilings | peers | load | profile | opencl)
+    device | build | smoke | operators | models | sanitizer | ceilings | peers | load | profile | opencl)
         grep -qs "\"stamp\": \"$GPU_STAMP\"" "$file" || mv -f "$file" "$file.old" 2>/dev/null ;;
     esac
 done
-built=" operators models sanitizer peers load profile "
+# What they are made by may have changed, too.
+grep -qsx "$GPU_STAMP" "$out/models/stamp" || rm -rf "$out/models"
+mkdir -p "$out/models" && echo "$GPU_STAMP" >"$out/models/stamp"
+built=" smoke operators models sanitizer peers load profile "
 for name in $built; do
     case "$only" in *",$name,"*) only=",build$only" && break ;; esac
 done
+
+# XXH3 is in the header since 0.8.
+has_xxhash() {
+    echo '#include <xxhash.h>
+int main(void) { return (int)(XXH3_128bits("", 0).low64 & 1); }' |
+        "${CC:-cc}" -DXXH_INLINE_ALL -x c -fsyntax-only - 2>/dev/null
+}
+say_xxhash() {
+    echo "there is no xxhash.h of 0.8 or newer: copy xxHash's one header, xxhash.h, into a folder and set CPATH to it"
+}
+[ -n "$(git rev-parse HEAD 2>/dev/null)$(printf %s "${GPU_COMMIT:-}")" ] ||
+    echo "gpu.sh: WARNING: NOBODY WILL KNOW WHICH COMMIT THIS WAS: there is no git here, and GPU_COMMIT is not set" >&2
+has_xxhash || echo "gpu.sh: WARNING: NOTHING CAN BE BUILT: $(say_xxhash)" >&2
 
 left() { echo $((seconds - (SECONDS - started))); }
 
@@ -99,10 +130,16 @@ stage() {
     77) status=skipped ;;
     *) status=failed ;;
     esac
-    # Each case that it had ended is in its rows: the next call goes on behind them.
-    [ "$name" = peers ] && { [ "$rc" = 124 ] || [ "$rc" = 137 ]; } && status=partial
+    # Each case that these had ended is in their rows: the next call goes on behind them.
+    case "$name:$rc" in operators:124 | operators:137 | models:124 | models:137 | peers:124 | peers:137)
+        status=partial ;;
+    esac
     "$python" benchmarks/gpu/result.py stage "$name" "$status" "$rc" "$out/$name.log" >"$out/$name.json.new" &&
         mv "$out/$name.json.new" "$out/$name.json"
+    # It knows more: a part that nothing was added to is none.
+    status="$(sed -n 's/^ "status": "\(.*\)",$/\1/p' "$out/$name.json")"
+    [ "$name" = smoke ] && grep -E 'cuda:|own kernel|^smoke' "$out/$name.log" | cut -c 1-200 | head -n 30
+    [ "$status" = failed ] && tail -n 12 "$out/$name.log" | cut -c 1-300
     echo "$name: $status"
 }
 
@@ -126,6 +163,7 @@ do_ceilings() {
 do_opencl() { "$python" benchmarks/gpu/device.py --opencl; }
 do_build() {
     local archs arch generator="Unix Makefiles"
+    has_xxhash || { say_xxhash; return 1; }
     if has_gpu; then
         arch="$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)"
         archs="sm_$arch;compute_80"
@@ -144,21 +182,36 @@ do_build() {
     echo "{\"archs\": \"$archs\"}"
 }
 do_operators() {
-    local seed="${GPU_SEED:-$(date +%s)}" json
     has_gpu || {
         "$build/bin/weir" devices | grep -E '^cuda +[0-9.]+ +not usable' || return 1
         skip "there is no GPU"
         return 77
     }
-    json="$("$build/bin/weir" conform "$build/lib/weir/weir_cuda.so" --seed "$seed" --json)"
-    local rc=$?
-    echo "$json" >"$out/conform.json"
-    "$python" benchmarks/gpu/result.py conform "$seed" "$out/conform.json"
-    return $rc
+    # All of the plugin's kernels have names of their own, which those of the device's groups lack.
+    "$python" benchmarks/gpu/operators.py "$build/bin/weir" "$build/lib/weir/weir_cuda.so" "$out/conform" \
+        --names '(cuda_' --seed "${GPU_SEED:-$(date +%s)}" --seconds "$((STAGE_SECONDS - 5))"
+}
+# A machine that was given back has the results, but not these any more.
+need_models() { "$python" benchmarks/gpu/models.py "$out/models" "$@"; }
+do_smoke() {
+    local model rc bad=0
+    has_gpu || [ -n "$dry" ] || { skip "there is no GPU"; return 77; }
+    need_models minilm-tiny resnet-tiny || return 1
+    for model in minilm-tiny resnet-tiny; do
+        "$build/bin/weir" run "$out/models/$model.onnx" --random 1 --repeat 40 --verbose \
+            --device "$([ -n "$dry" ] && echo cpu || echo cuda)" >"$out/smoke-$model.log" 2>&1
+        rc=$?
+        cat "$out/smoke-$model.log"
+        grep -q 'own kernel' "$out/smoke-$model.log" && echo "smoke: $model: own kernels in place of libraries" && bad=1
+        [ $rc = 0 ] || { echo "smoke: $model: exit code $rc" && bad=1; }
+    done
+    echo "{\"own_kernels_or_crashes\": $bad}"
+    return $bad
 }
 do_models() {
-    "$python" benchmarks/gpu/models.py "$out/models" || return 1
-    "$python" benchmarks/gpu/accuracy.py "$build/bin/weir" "$out/models" ${dry:+--device cpu}
+    need_models || return 1
+    "$python" benchmarks/gpu/accuracy.py "$build/bin/weir" "$out/models" --json "$out/models-rows.json" \
+        --seconds "$((STAGE_SECONDS - 10))" ${dry:+--device cpu}
 }
 do_sanitizer() {
     local tool model
@@ -173,6 +226,7 @@ do_sanitizer() {
             tr -d '"\\' | tr -s '= \n' ' ' | cut -c 1-200)"
         return 77
     fi
+    need_models minilm-tiny resnet-tiny || return 1
     for model in minilm-tiny resnet-tiny; do
         for check in memcheck racecheck; do
             "$tool" --tool "$check" --error-exitcode 9 "$build/bin/weir" run "$out/models/$model.onnx" --random 1 \
@@ -182,29 +236,33 @@ do_sanitizer() {
     echo '{"tools": ["memcheck", "racecheck"], "models": ["minilm-tiny", "resnet-tiny"]}'
 }
 do_peers() {
-    XLA_PYTHON_CLIENT_PREALLOCATE=false "$python" benchmarks/gpu/peers.py "$out/models" \
+    need_models || return 1
+    TORCHINDUCTOR_CACHE_DIR="$out/peers/inductor" TRITON_CACHE_DIR="$out/peers/triton" \
+        XLA_PYTHON_CLIENT_PREALLOCATE=false "$python" benchmarks/gpu/peers.py "$out/models" \
         --json "$out/peers-rows.json" --seconds "$((STAGE_SECONDS - 10))" ${dry:+--dry-run}
 }
 do_load() {
     local device=cuda
+    need_models minilm || return 1
     has_gpu || { [ -n "$dry" ] && device=cpu; } || { skip "there is no GPU"; return 77; }
     "$build/bin/weir" bench "$out/models/minilm.onnx" --device "$device" --dim batch=1..16 \
         --dim sequence=16..128/16 --random-shapes --seconds "$([ -n "$dry" ] && echo 2 || echo 15)" --json
 }
 do_profile() {
     local device=cuda runs=20
+    need_models minilm || return 1
     has_gpu || { [ -n "$dry" ] && device=cpu && runs=3; } || { skip "there is no GPU"; return 77; }
     "$build/bin/weir" profile "$out/models/minilm.onnx" --device "$device" --dim batch=1 --dim sequence=128 \
         --runs "$runs" --json
 }
 
 # A stage runs in a shell of its own, so that its limit holds for all that it starts.
-export -f skip has_gpu do_device do_ceilings do_opencl do_build do_operators do_models do_sanitizer do_peers \
-    do_load do_profile
+export -f skip has_gpu has_xxhash say_xxhash need_models do_device do_build do_smoke do_operators do_models \
+    do_sanitizer do_ceilings do_peers do_load do_profile do_opencl
 export out build dry python nvcc headers
 missing=
 whole="\"status\": \"(ok|failed${dry:+|skipped})\""
-for row in device:20 build:240 operators:120 models:100 sanitizer:80 ceilings:40 peers:200 load:30 profile:30 \
+for row in device:20 build:240 smoke:60 operators:180 models:200 sanitizer:80 ceilings:40 peers:200 load:30 profile:30 \
     opencl:10; do
     stage "${row%%:*}" "${row##*:}" bash -c "do_${row%%:*}"
     is_wanted "${row%%:*}" && ! grep -qsE "$whole" "$out/${row%%:*}.json" && missing="$missing ${row%%:*}"

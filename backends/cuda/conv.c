@@ -5,9 +5,11 @@
 // these want channels last. Engines come from the heuristic in its order, then from the library's
 // fallback list; strict f32 leaves out those whose notes say tensor cores or rounded inputs. The
 // first that makes a plan is taken, and its number kept, so that the next time it is tried first.
-// Plans are shared by all that ask for the same convolution. One handle makes plans and another
-// executes them, because a handle is one thread's at a time and a launch must not wait for a plan.
-// Must not be asked for a new one from a launch: making it takes milliseconds.
+// Plans are shared by all that ask for the same convolution. A handle is one thread's at a time,
+// and a launch must wait neither for a plan nor for a capture, in which the library may load
+// kernels: one handle executes launches, another makes plans and executes captures. Both are made
+// with the first plan, because devices are often opened for models without a convolution.
+// Must not be asked for a new plan from a launch: making it takes milliseconds.
 #include "backends/cuda/cuda.h"
 
 #include <cudnn_graph.h>
@@ -20,11 +22,12 @@
 #define ALIGNMENT 16       // of tensors, in bytes
 
 struct weir_cuda_convs {
-    cudnnHandle_t handle; // it executes
+    cudnnHandle_t handle; // it executes launches
     pthread_mutex_t lock; // the handle's stream is set before each execution; and of the list
     CUstream stream;      // that it has
     cudnnHandle_t planner;
-    pthread_mutex_t plan_lock; // of the planner; taken before `lock`
+    pthread_mutex_t plan_lock; // of the planner, and of making both; taken before `lock`
+    CUstream planner_stream;
     struct plan *plans;
     weir_cuda_device_t *device;
     __typeof__(cudnnGetVersion) *version;
@@ -65,6 +68,9 @@ typedef struct plan {
     struct plan *next; // of the device's
     weir_cuda_conv_t key;
     uint32_t users;
+    // The library says that handles are one thread's, and of plans nothing: one execution at a
+    // time. Taken behind plan_lock and before `lock`.
+    pthread_mutex_t lock;
     cudnnBackendDescriptor_t plan;
     uint64_t workspace_bytes;
     uint32_t made_count;
@@ -89,21 +95,25 @@ static const char *name_of(const weir_cuda_convs_t *convs, cudnnStatus_t status)
     return name ? name : "a status without a name";
 }
 
-static bool start(weir_cuda_convs_t *convs)
+// Both handles, with the first plan; under plan_lock.
+static weir_code_t start(weir_cuda_convs_t *convs)
 {
-    weir_cuda_device_t *device = convs->device;
-    cudnnStatus_t status = convs->create(&convs->handle);
+    cudnnHandle_t handle = NULL;
+    if (convs->planner)
+        return WEIR_OK;
+    cudnnStatus_t status = convs->create(&handle);
     if (status == CUDNN_STATUS_SUCCESS) {
         status = convs->create(&convs->planner);
-        if (status == CUDNN_STATUS_SUCCESS)
-            return true;
-        (void)convs->destroy(convs->handle);
+        if (status == CUDNN_STATUS_SUCCESS) {
+            convs->handle = handle;
+            return WEIR_OK;
+        }
+        convs->planner = NULL;
+        (void)convs->destroy(handle);
     }
     char text[WEIR_REASON_BYTES];
-    snprintf(text, sizeof text, "cuda:%u: convolutions run on the own kernel: cudnnCreate: %s",
-        device->index, name_of(convs, status));
-    device->host->log(device->host, 1, text);
-    return false;
+    snprintf(text, sizeof text, "cudnnCreate: %s", name_of(convs, status));
+    return weir_cuda_stay_own(convs->device, text);
 }
 
 weir_cuda_convs_t *weir_cuda_convs_open(weir_cuda_device_t *device)
@@ -134,7 +144,7 @@ weir_cuda_convs_t *weir_cuda_convs_open(weir_cuda_device_t *device)
     pthread_mutex_unlock(&state->lock);
     if (!is_there)
         (void)weir_cuda_stay_own(device, why);
-    if (is_there && start(convs)) {
+    if (is_there) {
         pthread_mutex_init(&convs->lock, NULL);
         pthread_mutex_init(&convs->plan_lock, NULL);
         return convs;
@@ -148,8 +158,10 @@ void weir_cuda_convs_close(weir_cuda_convs_t *convs)
     if (!convs)
         return;
     const weir_host_t *host = convs->device->host;
-    (void)convs->destroy(convs->planner);
-    (void)convs->destroy(convs->handle);
+    if (convs->planner) {
+        (void)convs->destroy(convs->planner);
+        (void)convs->destroy(convs->handle);
+    }
     pthread_mutex_destroy(&convs->plan_lock);
     pthread_mutex_destroy(&convs->lock);
     host->free(host, convs);
@@ -160,11 +172,17 @@ void weir_cuda_convs_forget(weir_cuda_convs_t *convs, CUstream stream)
     if (!convs)
         return;
     pthread_mutex_lock(&convs->lock);
-    if (convs->stream == stream) {
+    if (convs->stream && convs->stream == stream) {
         (void)convs->set_stream(convs->handle, NULL);
         convs->stream = NULL;
     }
     pthread_mutex_unlock(&convs->lock);
+    pthread_mutex_lock(&convs->plan_lock);
+    if (convs->planner_stream && convs->planner_stream == stream) {
+        (void)convs->set_stream(convs->planner, NULL);
+        convs->planner_stream = NULL;
+    }
+    pthread_mutex_unlock(&convs->plan_lock);
 }
 
 static weir_code_t refuse(
@@ -323,11 +341,13 @@ static uint32_t list_engines(maker_t *maker, cudnnBackendDescriptor_t graph,
     note(maker, status, "cudnnBackendFinalize");
     for (uint32_t i = 0; i < ENGINES_MAX; i++)
         out_engines[i] = make(maker, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
-    if (maker->status == CUDNN_STATUS_SUCCESS)
-        note(maker,
-            maker->lib->get(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
-                ENGINES_MAX, &count, out_engines),
-            "cudnnBackendGetAttribute");
+    if (maker->status == CUDNN_STATUS_SUCCESS) {
+        status = maker->lib->get(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS,
+            CUDNN_TYPE_BACKEND_DESCRIPTOR, ENGINES_MAX, &count, out_engines);
+        if (status >= CUDNN_STATUS_NOT_SUPPORTED && status < CUDNN_STATUS_INTERNAL_ERROR)
+            return 0;
+        note(maker, status, "cudnnBackendGetAttribute");
+    }
     return maker->status == CUDNN_STATUS_SUCCESS ? (uint32_t)WEIR_MIN(count, ENGINES_MAX) : 0;
 }
 
@@ -448,6 +468,7 @@ static void plan_free(weir_cuda_device_t *device, plan_t *plan)
         (void)device->convs->free(plan->plan);
     while (plan->made_count)
         (void)device->convs->free(plan->made[--plan->made_count]);
+    pthread_mutex_destroy(&plan->lock);
     device->host->free(device->host, plan);
 }
 
@@ -520,9 +541,12 @@ weir_code_t weir_cuda_conv_plan(weir_cuda_device_t *device, const weir_cuda_conv
     if (!plan)
         return host->fail(host, WEIR_RESOURCE_EXHAUSTED, "no memory for a convolution");
     *plan = (plan_t){.users = 1};
+    pthread_mutex_init(&plan->lock, NULL);
     copy_shape(conv, &plan->key);
     pthread_mutex_lock(&device->convs->plan_lock);
-    weir_code_t code = make_plan(device, workspace_max, plan);
+    weir_code_t code = start(device->convs);
+    if (code == WEIR_OK)
+        code = make_plan(device, workspace_max, plan);
     pthread_mutex_unlock(&device->convs->plan_lock);
     if (code != WEIR_OK) {
         plan_free(device, plan);
@@ -583,24 +607,39 @@ static cudnnStatus_t pack(const weir_cuda_convs_t *lib, const plan_t *plan,
     return lib->finalize(*out_pack);
 }
 
-weir_code_t weir_cuda_conv_enqueue(weir_cuda_device_t *device, const void *opaque,
+// The handle keeps the stream: *out_held is what weir_cuda_convs_forget goes by.
+static cudnnStatus_t execute(const weir_cuda_convs_t *lib, cudnnHandle_t handle, CUstream *out_held,
+    CUstream stream, const plan_t *plan, cudnnBackendDescriptor_t packed, const char **out_call)
+{
+    *out_call = "cudnnSetStream";
+    cudnnStatus_t status = lib->set_stream(handle, stream);
+    if (status != CUDNN_STATUS_SUCCESS)
+        return status;
+    *out_held = stream;
+    *out_call = "cudnnBackendExecute";
+    return lib->execute(handle, plan->plan, packed);
+}
+
+weir_code_t weir_cuda_conv_enqueue(weir_cuda_device_t *device, void *opaque,
     const CUdeviceptr addresses[3], CUdeviceptr workspace, CUstream stream, weir_cuda_asked_t asked)
 {
     weir_cuda_convs_t *lib = device->convs;
-    const plan_t *plan = opaque;
+    plan_t *plan = opaque;
     cudnnBackendDescriptor_t packed;
     const char *call;
     cudnnStatus_t status = pack(lib, plan, addresses, workspace, &packed, &call);
-    if (status == CUDNN_STATUS_SUCCESS) {
+    if (status == CUDNN_STATUS_SUCCESS && asked == WEIR_CUDA_ASKED_CAPTURE) {
+        pthread_mutex_lock(&lib->plan_lock);
+        pthread_mutex_lock(&plan->lock);
+        status = execute(lib, lib->planner, &lib->planner_stream, stream, plan, packed, &call);
+        pthread_mutex_unlock(&plan->lock);
+        pthread_mutex_unlock(&lib->plan_lock);
+    } else if (status == CUDNN_STATUS_SUCCESS) {
+        pthread_mutex_lock(&plan->lock);
         pthread_mutex_lock(&lib->lock);
-        call = "cudnnSetStream";
-        status = lib->set_stream(lib->handle, stream);
-        if (status == CUDNN_STATUS_SUCCESS) {
-            lib->stream = stream;
-            call = "cudnnBackendExecute";
-            status = lib->execute(lib->handle, plan->plan, packed);
-        }
+        status = execute(lib, lib->handle, &lib->stream, stream, plan, packed, &call);
         pthread_mutex_unlock(&lib->lock);
+        pthread_mutex_unlock(&plan->lock);
     }
     if (packed)
         (void)lib->free(packed);

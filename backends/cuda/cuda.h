@@ -408,7 +408,7 @@ weir_code_t weir_cuda_matmul_enqueue(weir_cuda_device_t *device, const void *pla
 
 weir_cuda_convs_t *weir_cuda_convs_open(weir_cuda_device_t *device);
 void weir_cuda_convs_close(weir_cuda_convs_t *convs);
-// The stream will be destroyed: the library's handle must not hold it then. NULL is allowed.
+// The stream will be destroyed: none of the library's handles may hold it then. NULL is allowed.
 void weir_cuda_convs_forget(weir_cuda_convs_t *convs, CUstream stream);
 #define WEIR_CUDA_CONV_WORKSPACE (64ull << 20) // that a plan may need at most
 
@@ -421,7 +421,7 @@ void *weir_cuda_conv_find(weir_cuda_device_t *device, const weir_cuda_conv_t *co
     uint64_t workspace_max, uint64_t *out_workspace_bytes);
 void weir_cuda_conv_free(weir_cuda_device_t *device, void *plan);
 // addresses: of x, w, y.
-weir_code_t weir_cuda_conv_enqueue(weir_cuda_device_t *device, const void *plan,
+weir_code_t weir_cuda_conv_enqueue(weir_cuda_device_t *device, void *plan,
     const CUdeviceptr addresses[3], CUdeviceptr workspace, CUstream stream,
     weir_cuda_asked_t asked);
 

@@ -12,6 +12,8 @@
 
 #define STRING_(text) #text
 #define STRING(text) STRING_(text)
+// Never unloaded: they have threads, and what they run at the exit of the process must be there.
+#define FLAGS (RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)
 
 // Which files stand for each library, newest first; CUDA's names carry its major version.
 typedef struct source {
@@ -54,10 +56,10 @@ void *weir_cuda_library(weir_cuda_state_t *state, weir_cuda_library_id_t id)
         return NULL;
     }
     if (wanted && *wanted && strcmp(wanted, "auto") != 0)
-        library->handle = dlopen(wanted, RTLD_NOW | RTLD_LOCAL);
+        library->handle = dlopen(wanted, FLAGS);
     else
         for (uint32_t i = 0; i < 4 && source->files[i] && !library->handle; i++)
-            library->handle = dlopen(source->files[i], RTLD_NOW | RTLD_LOCAL);
+            library->handle = dlopen(source->files[i], FLAGS);
     if (!library->handle) {
         const char *why = dlerror();
         weir_cuda_library_drop(state, id, "%s is not there: %.110s", source->name, why ? why : "");

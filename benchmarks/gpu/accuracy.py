@@ -9,18 +9,22 @@ What:   f32 (strict), and again with graphs; tf32 and f16 by the plugin's option
 Bounds: the largest difference, as a share of the largest value of the answer. Strict f32 must agree as two
         orders of summing do; the others as their mantissas say. Where products are all that is rounded, the
         answer must not be that of f32 either: then the precision was not what was asked for.
-Result: the last line is JSON; exit code 1 if anything of this does not hold.
+Result: the last line is JSON, said after each row; exit code 1 if anything of this does not hold. With --json
+        rows without an error are kept there and not done again for the same sources (GPU_STAMP); what has no time
+        left goes on at the next call: exit code 75.
 
-usage: accuracy.py WEIR FOLDER [--device NAME] [--cases A,B] [--option O=V]
+usage: accuracy.py WEIR FOLDER [--device NAME] [--cases A,B] [--option O=V] [--json ROWS] [--seconds N]
 """
 
 import argparse
 import json
+import os
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
+import time
 
 import models
 import numpy as np
@@ -82,6 +86,16 @@ def misplaced(model, device, precision, options):
     return sorted(set(wrong))
 
 
+def options_of(args, precision, extra):
+    """The plugin's options, and those of the command with them."""
+    chosen = ",".join(filter(None, args.option + ([extra] if args.device == "cuda" else [])))
+    return chosen, ["--device", args.device, "--precision", precision] + (["--option", chosen] if chosen else [])
+
+
+def kept(rows, stamp):
+    return [row for row in rows if not row["wrong"] and row.get("stamp", "") == stamp]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("weir")
@@ -89,17 +103,39 @@ def main():
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--cases", default="")
     parser.add_argument("--option", action="append", default=[])
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--seconds", type=float, default=1e9)
     args = parser.parse_args()
-    rows, bad, said = [], 0, set()
+    until, longest, stamp = time.monotonic() + args.seconds, 0.0, os.environ.get("GPU_STAMP", "")
+    rows, left, added, said = [], 0, 0, set()
+    if args.json and args.json.exists():
+        rows = kept(json.loads(args.json.read_text()), stamp)
+
+    def say():
+        bad = sum(bool(row["wrong"]) for row in rows)
+        print(json.dumps({"device": args.device, "bad": bad, "left": left, "added": added, "said": sorted(said),
+                          "rows": rows}), flush=True)
+        return bad
+
     for name, batch, sequence in CASES:
         if args.cases and name not in args.cases.split(","):
+            continue
+        modes = [mode for mode in (MODES if args.device == "cuda" else MODES[:1])
+                 if not any((row["model"], row["mode"]) == (name, mode[0]) for row in rows)]
+        if not modes:
+            continue
+        if time.monotonic() + longest > until:
+            left += len(modes)
             continue
         feeds = models.inputs(name, batch, sequence)
         model, strict = args.folder / f"{name}.onnx", None
         wanted, _ = answer(args.weir, model, feeds, ["--device", "cpu"])
-        for mode, precision, extra, repeats, bound in MODES if args.device == "cuda" else MODES[:1]:
-            chosen = ",".join(filter(None, args.option + ([extra] if args.device == "cuda" else [])))
-            options = ["--device", args.device, "--precision", precision] + (["--option", chosen] if chosen else [])
+        for mode, precision, extra, repeats, bound in modes:
+            begin = time.monotonic()
+            if begin + longest > until:
+                left += 1
+                continue
+            chosen, options = options_of(args, precision, extra)
             found, lines = answer(args.weir, model, feeds, options + ["--repeat", str(repeats)])
             wants_graphs = args.device == "cuda" and repeats > 1
             while wants_graphs and not was_replayed(lines) and repeats * 10 <= REPEATS_MAX:
@@ -112,14 +148,24 @@ def main():
             said |= {line for line in lines if "driver for" in line}
             if not share <= bound:
                 wrong.append(f"off by {share:.2e}, at most {bound:.0e}")
-            strict = found if strict is None else strict
-            if name in models.BERT and mode in ("tf32", "f16", "bf16") and np.array_equal(found, strict):
-                wrong.append(f"{mode} gives the very answer of f32")
-            bad += bool(wrong)
-            rows.append({"model": name, "mode": mode, "error": share, "bound": bound, "wrong": wrong})
+            if name in models.BERT and mode in ("tf32", "f16", "bf16"):
+                if strict is None:
+                    strict, _ = answer(args.weir, model, feeds, options_of(args, *MODES[0][1:3])[1])
+                if np.array_equal(found, strict):
+                    wrong.append(f"{mode} gives the very answer of f32")
+            elif mode == "f32":
+                strict = found
+            rows.append({"model": name, "mode": mode, "error": share, "bound": bound, "wrong": wrong, "stamp": stamp})
+            added += 1
+            if args.json:
+                args.json.write_text(json.dumps(rows))
             print(f"{name:12} {mode:10} {share:.2e} of at most {bound:.0e} {'; '.join(wrong)}", flush=True)
-    print(json.dumps({"device": args.device, "bad": bad, "said": sorted(said), "rows": rows}))
-    return 1 if bad or not rows else 0
+            say()
+            longest = max(longest, time.monotonic() - begin)
+    bad = say()
+    if bad or not rows or (left and not added):
+        return 1
+    return 75 if left else 0
 
 
 if __name__ == "__main__":

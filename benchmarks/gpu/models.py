@@ -5,7 +5,7 @@ What: weights(NAME) -> {name: array}; main writes the ONNX files, by a writer of
       with a GPU need not have the onnx package. The same arrays go into torch and JAX (peers.py).
 Must not: download anything. The numbers mean nothing; their sizes and their spread are those of the real ones.
 
-usage: models.py FOLDER
+usage: models.py FOLDER [NAME...]      what is there already is kept
 """
 
 import pathlib
@@ -217,10 +217,15 @@ def resnet_onnx(path, **config):
 def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for name, config in BERT.items():
-        bert_onnx(folder / f"{name}.onnx", **config)
-    for name, config in RESNET.items():
-        resnet_onnx(folder / f"{name}.onnx", **config)
+    for name in sys.argv[2:] or [*BERT, *RESNET]:
+        file, made = folder / f"{name}.onnx", folder / f"{name}.new"
+        if file.exists():
+            continue
+        if name in BERT:
+            bert_onnx(made, **BERT[name])
+        else:
+            resnet_onnx(made, **RESNET[name])
+        made.rename(file)
 
 
 if __name__ == "__main__":

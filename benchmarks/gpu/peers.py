@@ -3,16 +3,18 @@
 
 What:   all run the same configuration with the same seeded weights (models.py) on the same inputs, f32 with
         TF32 off, and bf16, where the others store in bf16 and weir rounds the operands of products of f32
-        (convolutions: to TF32). Rounds go around all runners, so that none has the GPU's best minute; the figure is
-        the median of the rounds' medians. Inputs and outputs are on the device for the others; weir is timed
-        from host memory to host memory, which costs it the copies.
+        (convolutions: to TF32). weir comes first, alone; then each of the others as it is ready, in turns with weir, so
+        that neither has the GPU's best minute: "weir_beside" is weir's figure in those turns, which a ratio is made
+        with. A figure is the median of the rounds' medians. Inputs and outputs are on the device for the others; weir
+        is timed from host memory to host memory, which costs it the copies.
 Why:    bars are given beside these peers, on the same GPU in the same run.
 Limits: a runner that is not there, or does not start, is named with its reason. With --dry-run weir runs on the
         CPU and small models, and what torch or JAX lack is listed.
 
-        What has no time left goes on at the next call with the same ROWS: exit code 75. Of earlier rows those
-        are kept that weir has a figure in and that are of these sources (GPU_STAMP). The JSON so far is said
-        after each case: a call that is killed has the last one.
+        What has no time left goes on at the next call with the same ROWS: exit code 75; 1 if this call has added
+        nothing. Of earlier rows those are kept that weir has a figure in and that are of these sources (GPU_STAMP).
+        The JSON so far is said after each figure: a call that is killed has the last one. What takes long to be made
+        ready (torch.compile) comes when every case has the rest.
 
 usage: peers.py FOLDER --json ROWS [--seconds N] [--dry-run]
 """
@@ -84,8 +86,8 @@ def torch_resnet(torch, w, **config):
     return forward
 
 
-def torch_runners(name, feeds, kind):
-    """{runner: call}, each of which ends when the device has."""
+def torch_runner(label, name, feeds, kind):
+    """A call, which ends when the device has."""
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -112,7 +114,11 @@ def torch_runners(name, feeds, kind):
 
         return run
 
-    compiled = torch.compile(forward, mode="max-autotune")
+    if label == "torch eager":
+        return timed(lambda: forward(*given))
+    if label == "torch compile":
+        compiled = torch.compile(forward, mode="max-autotune")
+        return timed(lambda: compiled(*given))
     stream = torch.cuda.Stream()
     with torch.no_grad(), torch.cuda.stream(stream):
         for _ in range(3):
@@ -121,8 +127,7 @@ def torch_runners(name, feeds, kind):
     graph = torch.cuda.CUDAGraph()
     with torch.no_grad(), torch.cuda.graph(graph):
         forward(*given)
-    return {"torch eager": timed(lambda: forward(*given)), "torch compile": timed(lambda: compiled(*given)),
-            "torch CUDA graph": timed(graph.replay)}
+    return timed(graph.replay)
 
 
 # ---- JAX -------------------------------------------------------------------------------------------
@@ -190,24 +195,23 @@ def weir_runner(folder, name, feeds, kind, device):
     return session.bind(feeds).run
 
 
-def make_runners(folder, name, feeds, kind, device):
-    runners, missing = {}, {}
-    makers = {"torch": lambda: torch_runners(name, feeds, kind),
-              "JAX": lambda: {"JAX jit": jax_runner(name, feeds, kind)},
-              "weir": lambda: {"weir": weir_runner(folder, name, feeds, kind, device)}}
-    for label, maker in makers.items():
-        try:
-            runners.update(maker())
-        except Exception as error:  # whatever a library of somebody's raises is its reason
-            missing[label] = f"{type(error).__name__}: {error}"[:300]
-    for label in list(runners):
-        try:
-            for _ in range(3):
-                runners[label]()
-        except Exception as error:
-            missing[label] = f"{type(error).__name__}: {error}"[:300]
-            del runners[label]
-    return runners, missing
+# All cases get the first, then all the second.
+PASSES = (("torch eager", "torch CUDA graph", "JAX jit"), ("torch compile",))
+
+
+def runner_of(label, name, feeds, kind):
+    return jax_runner(name, feeds, kind) if label == "JAX jit" else torch_runner(label, name, feeds, kind)
+
+
+def ready(make):
+    """(call, None) after some warm-up, or (None, why there is none)."""
+    try:
+        call = make()
+        for _ in range(3):
+            call()
+        return call, None
+    except Exception as error:  # whatever a library of somebody's raises is its reason
+        return None, f"{type(error).__name__}: {error}"[:300]
 
 
 def median_ms(call, seconds):
@@ -223,6 +227,82 @@ def kept(rows, stamp):
     return [row for row in rows if "weir" in row["ms"] and row.get("stamp", "") == stamp]
 
 
+def in_turns(calls, rounds, seconds):
+    """The figure of each."""
+    found = [[] for _ in calls]
+    for turn in range(rounds):
+        order = range(len(calls)) if turn % 2 == 0 else reversed(range(len(calls)))
+        for i in order:
+            found[i].append(median_ms(calls[i], seconds))
+    return [statistics.median(values) for values in found]
+
+
+def is_open(row, labels):
+    """The peers that the row says nothing of yet."""
+    return [label for label in labels if label not in row["ms"] and label not in row["missing"]]
+
+
+class Table:
+    """The rows, and the file that they are in after each figure."""
+
+    def __init__(self, file, device, seconds, stamp):
+        self.file, self.device, self.stamp = file, device, stamp
+        self.until, self.longest, self.left, self.added = time.perf_counter() + seconds, 0.0, 0, 0
+        self.rows = kept(json.loads(file.read_text()), stamp) if file.exists() else []
+        for row in self.rows:
+            row["missing"].pop("weir", None)  # it is tried again
+
+    def row(self, case):
+        found = [row for row in self.rows if row["case"] == case]
+        if not found:
+            found = [{"case": case, "ms": {}, "weir_beside": {}, "missing": {}, "stamp": self.stamp}]
+            self.rows += found
+        return found[0]
+
+    def has_time(self):
+        return time.perf_counter() + self.longest <= self.until
+
+    def say(self):
+        self.file.write_text(json.dumps(self.rows))
+        print(json.dumps({"device": self.device, "left": self.left, "added": self.added, "rows": self.rows}),
+              flush=True)
+
+    def add(self, row, label, begin):
+        """The row has a figure more, or a reason why there is none."""
+        self.added += 1
+        self.longest = max(self.longest, time.perf_counter() - begin)
+        print(row["case"], label, row["ms"].get(label), row["weir_beside"].get(label), row["missing"].get(label))
+        self.say()
+
+
+def fill(table, row, labels, folder, case, rounds, seconds):
+    """weir's own figure if the row has none, then those of `labels` that it lacks."""
+    name, batch, sequence, kind = case
+    if not table.has_time():
+        table.left += 1
+        return
+    begin, feeds = time.perf_counter(), models.inputs(name, batch, sequence)
+    weir, why = ready(lambda: weir_runner(folder, name, feeds, kind, table.device))
+    if not weir:
+        row["missing"]["weir"] = why
+        table.say()
+        return
+    if "weir" not in row["ms"]:
+        row["ms"]["weir"] = in_turns([weir], rounds, seconds)[0]
+        table.add(row, "weir", begin)
+    for label in is_open(row, labels):
+        begin = time.perf_counter()
+        if not table.has_time():
+            table.left += 1
+            continue
+        call, why = ready(lambda: runner_of(label, name, feeds, kind))
+        if call:
+            row["weir_beside"][label], row["ms"][label] = in_turns([weir, call], rounds, seconds)
+        else:
+            row["missing"][label] = why
+        table.add(row, label, begin)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
@@ -230,41 +310,19 @@ def main():
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--dry-run", action="store_true")
     args = parser.parse_args()
-    until, longest, left = time.perf_counter() + args.seconds, 0.0, 0
     rounds, seconds, device = (2, 0.05, "cpu") if args.dry_run else (ROUNDS, SECONDS, "cuda")
-    stamp, rows = os.environ.get("GPU_STAMP", ""), []
-    if args.json.exists():  # goes on where it was cut off
-        rows = kept(json.loads(args.json.read_text()), stamp)
-
-    def say():
-        print(json.dumps({"device": device, "left": left, "rows": rows}), flush=True)
-
-    say()
-    for name, batch, sequence, kind in TINY if args.dry_run else CASES:
-        case = f"{name} {kind} batch {batch}" + (f" x {sequence}" if sequence else "")
-        if any(row["case"] == case for row in rows):
-            continue
-        begin = time.perf_counter()
-        if begin + longest > until:
-            left += 1
-            continue
-        feeds = models.inputs(name, batch, sequence)
-        runners, missing = make_runners(args.folder, name, feeds, kind, device)
-        found = {label: [] for label in runners}
-        for turn in range(rounds):
-            order = list(runners) if turn % 2 == 0 else list(runners)[::-1]
-            for label in order:
-                found[label].append(median_ms(runners[label], seconds))
-        ms = {label: statistics.median(values) for label, values in found.items()}
-        rows.append({"case": case, "ms": ms, "missing": missing, "stamp": stamp})
-        args.json.write_text(json.dumps(rows))
-        print(case, {label: round(value, 3) for label, value in ms.items()}, missing, flush=True)
-        say()
-        longest = max(longest, time.perf_counter() - begin)
-    say()
-    if not all("weir" in row["ms"] for row in rows):
+    table = Table(args.json, device, args.seconds, os.environ.get("GPU_STAMP", ""))
+    table.say()
+    for labels in PASSES:
+        for case in TINY if args.dry_run else CASES:
+            name, batch, sequence, kind = case
+            row = table.row(f"{name} {kind} batch {batch}" + (f" x {sequence}" if sequence else ""))
+            if "weir" not in row["missing"] and ("weir" not in row["ms"] or is_open(row, labels)):
+                fill(table, row, labels, args.folder, case, rounds, seconds)
+    table.say()
+    if any("weir" in row["missing"] for row in table.rows) or (table.left and not table.added):
         return 1
-    return 75 if left else 0
+    return 75 if table.left else 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 """Results of benchmarks/gpu.sh: one JSON object for each stage, and a summary of all.
 
 usage: result.py stage NAME STATUS RC LOG     the object of a stage: the last JSON line of its log is "data"
-       result.py conform SEED FILE            counts of `weir conform --json`
        result.py summary FOLDER               Markdown of what is there
 """
 
@@ -11,7 +10,7 @@ import os
 import pathlib
 import sys
 
-STAGES = "device build operators models sanitizer ceilings peers load profile opencl".split()
+STAGES = "device build smoke operators models sanitizer ceilings peers load profile opencl".split()
 
 
 def last_object(text):
@@ -27,18 +26,12 @@ def last_object(text):
 def stage(name, status, code, log):
     text = pathlib.Path(log).read_text(errors="replace")
     data = last_object(text)
+    # A part that has an error in it, or that a call has added nothing to, is no part of a good result.
+    if status == "partial" and (data.get("bad") or data.get("failed") or data.get("added") == 0):
+        status = "failed"
     tail = [] if status == "ok" else text.splitlines()[-15:]
     known = {"stage": name, "status": status, "rc": int(code), "stamp": os.environ.get("GPU_STAMP", "")}
     print(json.dumps({**known, "data": data, "tail": tail}, indent=1))
-
-
-def conform(seed, file):
-    groups = json.loads(pathlib.Path(file).read_text()).get("groups", [])
-    count = {}
-    for group in groups:
-        count[group.get("outcome", "?")] = count.get(group.get("outcome", "?"), 0) + 1
-    failed = [group.get("name") for group in groups if group.get("outcome") not in ("pass", "unsupported")]
-    print(json.dumps({"seed": int(seed), "groups": count, "failed": failed}))
 
 
 def summary(folder):
@@ -49,7 +42,8 @@ def summary(folder):
     device = rows[0]["data"]
     print(f"# CUDA plugin: {device.get('name', 'no GPU')}\n")
     changed = " with changes" if device.get("dirty") else ""
-    sources = f"commit {device.get('commit') or '?'}{changed}, sources {device.get('stamp') or '?'}"
+    commit = device.get("commit") or "UNKNOWN (set GPU_COMMIT)"
+    sources = f"commit {commit}{changed}, sources {device.get('stamp') or '?'}"
     print(f"{sources}, driver {device.get('driver', '-')}, `benchmarks/gpu.sh`\n")
     if not device.get("has_gpu"):
         print("There was no GPU: nothing below ran on one.\n")
@@ -64,9 +58,11 @@ def summary(folder):
         names = sorted({runner for row in peers["rows"] for runner in row["ms"]})
         print("\n| case | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
         for row in peers["rows"]:
-            cells = [f"{row['ms'][n]:.3f} ms" if row["ms"].get(n) else "-" for n in names]
+            beside = row.get("weir_beside", {})
+            cells = [f"{row['ms'][n]:.3f} ms" + (f" (weir {beside[n]:.3f})" if n in beside else "")
+                     if row["ms"].get(n) else "-" for n in names]
             print(f"| {row['case']} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
-    {"stage": stage, "conform": conform, "summary": summary}[sys.argv[1]](*sys.argv[2:])
+    {"stage": stage, "summary": summary}[sys.argv[1]](*sys.argv[2:])

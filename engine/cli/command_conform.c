@@ -1,5 +1,7 @@
 // `weir conform`: does a plugin keep the rules of <weir/plugin.h>?
+#include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "engine/cli/command.h"
 #include "engine/cli/json.h"
@@ -7,7 +9,7 @@
 
 typedef struct conform_options {
     const char *plugin;
-    const char *filter;
+    const char *filter, *shard;
     weir__cli_option_list_t plugin_options;
     weir__cli_option_count_t seed, cases, timeout;
     bool is_json;
@@ -20,6 +22,11 @@ static const weir__cli_option_t rows[] = {
         .kind = WEIR__CLI_OPTION_TEXT,
         .field = offsetof(conform_options_t, filter),
         .help = "only groups whose name holds TEXT, as \"MatMul f32\""},
+    {.name = "--shard",
+        .value_name = "I/N",
+        .kind = WEIR__CLI_OPTION_TEXT,
+        .field = offsetof(conform_options_t, shard),
+        .help = "of every N groups the one at I, from 1 on: N processes do them side by side"},
     {.name = "--option",
         .value_name = "NAME=VALUE",
         .kind = WEIR__CLI_OPTION_LIST,
@@ -88,6 +95,7 @@ static void list(void *user, const weir__conform_group_t *group)
     const listing_t *listing = user;
     if (listing->json) {
         list_json(listing->json, group);
+        (void)fflush(stdout); // whoever has no time for the end has what there is
         return;
     }
     if (listing->is_perf && group->outcome != WEIR__CONFORM_FAIL) {
@@ -103,6 +111,23 @@ static void list(void *user, const weir__conform_group_t *group)
         (void)printf("    --seed %llu --filter \"%s\", %s\n", (unsigned long long)listing->seed,
             group->name, group->which);
     (void)fflush(stdout);
+}
+
+// "I/N" with I of 1 to N.
+static bool read_shard(const char *text, weir__conform_options_t *options)
+{
+    char *slash = NULL, *end = NULL;
+    if (!text)
+        return true;
+    const unsigned long shard = isdigit((unsigned char)text[0]) ? strtoul(text, &slash, 10) : 0;
+    if (!slash || *slash != '/' || !isdigit((unsigned char)slash[1]))
+        return false;
+    const unsigned long count = strtoul(slash + 1, &end, 10);
+    if (*end || shard < 1 || shard > count || count > 100000)
+        return false;
+    options->shard = (uint32_t)(shard - 1);
+    options->shard_count = (uint32_t)count;
+    return true;
 }
 
 static weir_code_t check(const conform_options_t *options, weir__cli_fault_t *fault)
@@ -121,6 +146,9 @@ static weir_code_t check(const conform_options_t *options, weir__cli_fault_t *fa
         .plugin_options = options->plugin_options.items,
         .plugin_option_count = options->plugin_options.count,
         .is_perf = options->is_perf};
+    if (!read_shard(options->shard, &wanted))
+        return weir__cli_fault_set(fault, WEIR_INVALID_ARGUMENT,
+            "--shard %s: two numbers as in 3/8, the first of them 1 to the second", options->shard);
     if (listing.json) {
         weir__cli_json_open(&json, NULL, '{');
         weir__cli_json_u64(&json, "seed", listing.seed);
@@ -148,7 +176,7 @@ static weir_code_t check(const conform_options_t *options, weir__cli_fault_t *fa
     if (!totals.passed && !options->is_perf)
         return weir__cli_fault_set(fault, WEIR_NOT_FOUND,
             "nothing was checked: no group of %s was run and supported%s", options->plugin,
-            options->filter ? "; the filter may fit none" : "");
+            options->filter || options->shard ? "; the filter may fit none" : "");
     return WEIR_OK;
 }
 

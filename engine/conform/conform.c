@@ -116,8 +116,19 @@ typedef struct run {
     weir__conform_totals_t *totals;
     weir__kit_progress_t *progress; // shared with the child
     weir__kit_progress_t *list;     // what the first child said
+    uint32_t group_count;           // that the filter lets through, before shards
     weir_code_t code;
 } run_t;
+
+// Asked once for each group: shards count them.
+static bool is_wanted(run_t *run, const char *name)
+{
+    const weir__conform_options_t *options = run->options;
+    if (options->filter && !strstr(name, options->filter))
+        return false;
+    const uint32_t number = run->group_count++;
+    return options->shard_count < 2 || number % options->shard_count == options->shard;
+}
 
 static void tell(run_t *run, const char *name, const weir__kit_progress_t *progress)
 {
@@ -145,7 +156,7 @@ static void run_group(run_t *run, const kind_t *kind, uint32_t kernel, weir_dtyp
     bool has_name = strcmp(row->op, row->name) != 0;
     snprintf(name, sizeof name, "%s%s%s%s %s%s", row->op, has_name ? " (" : "",
         has_name ? row->name : "", has_name ? ")" : "", weir__kit_dtype_name(dtype), kind->suffix);
-    if (run->options->filter && !strstr(name, run->options->filter))
+    if (!is_wanted(run, name))
         return;
     uint32_t limit = run->options->case_count ? run->options->case_count : kind->limit;
     weir__kit_job_t job = {.options = run->options,
@@ -197,8 +208,7 @@ static void run_kernel(run_t *run, uint32_t kernel)
     weir_dtype_t dtypes = row->dtypes ? row->dtypes : UINT32_MAX;
     if (!operator_ && (!row->is_custom || run->options->is_perf)) {
         weir__kit_progress_t none = {.case_count = 0};
-        if (!run->options->is_perf &&
-            (!run->options->filter || strstr(row->op, run->options->filter)))
+        if (!run->options->is_perf && is_wanted(run, row->op))
             tell(run, row->op, &none);
         return;
     }
@@ -224,8 +234,7 @@ static void run_device_group(
     char name[200];
     snprintf(name, sizeof name, "%s%s%s%s", operator_ ? operator_->op : "", operator_ ? " " : "",
         operator_ ? weir__kit_dtype_name(dtype) : "", kind->suffix);
-    if (!fits_device(kind, run->list) ||
-        (run->options->filter && !strstr(name, run->options->filter)))
+    if (!fits_device(kind, run->list) || !is_wanted(run, name))
         return;
     uint32_t limit = run->options->case_count ? run->options->case_count : kind->limit;
     weir__kit_job_t job = {.options = run->options,
@@ -312,8 +321,8 @@ weir_code_t weir__conform_run(const weir__conform_options_t *options, weir__conf
     run.progress = &memory[1];
     weir__kit_job_t load = {.options = options, .name = "load"};
     run.code = weir__kit_child_run(&load, run.list);
-    bool is_wanted = !options->is_perf && (!options->filter || strstr("load", options->filter));
-    if (run.code == WEIR_OK && (is_wanted || run.list->has_failed))
+    const bool tells_load = !options->is_perf && is_wanted(&run, "load");
+    if (run.code == WEIR_OK && (tells_load || run.list->has_failed))
         tell(&run, "load", run.list);
     if (run.code == WEIR_OK && run.list->has_device && !options->is_perf)
         run_device(&run);

@@ -12,8 +12,9 @@
 #include <weir/plugin.h>
 
 typedef struct weir__conform_options {
-    const char *plugin; // a path, or "ref" for the kernels that are linked in
-    const char *filter; // groups whose name holds this text; NULL: all
+    const char *plugin;          // a path, or "ref" for the kernels that are linked in
+    const char *filter;          // groups whose name holds this text; NULL: all
+    uint32_t shard, shard_count; // of every shard_count groups the one at `shard`; 0, 0: all
     uint64_t seed;
     uint32_t case_count;               // cases in one group, at most; 0: the usual
     uint32_t timeout_s;                // of one group; 0: the usual

@@ -254,6 +254,29 @@ static void convolves_in_the_library(void **state)
     }
 }
 
+// A heuristic that knows no engine leaves the turn to the fallback list. The library's handles are
+// made with the first plan: a device alone needs none.
+static void convolves_with_the_fallback_list(void **state)
+{
+    static float x[ROWS * 2 * FAKE_SIDE * FAKE_SIDE], wanted[CONV_COUNT], y[CONV_COUNT];
+    world_t world;
+    (void)state;
+    fake_input(x, ROWS, 5);
+    fake_cuda_reset(1, 1);
+    expect_ok(fake_start(&world, conv_graph("N,2,6,6"), "cpu,ref", NULL));
+    run_conv(&world, x, wanted);
+    world_close(&world);
+    fake_cuda_fail("cudnnBackendGetAttribute", 1, 3000 /* CUDNN_STATUS_NOT_SUPPORTED */);
+    expect_ok(fake_start(&world, conv_graph("N,2,6,6"), "cuda", "cuda.graphs=0"));
+    assert_int_equal(fake_cuda_count("cudnnCreate"), 0);
+    run_conv(&world, x, y);
+    expect_near(y, wanted);
+    assert_int_equal(fake_cuda_count("cudnnCreate"), 2);
+    assert_int_equal(fake_cuda_count("cudnnBackendExecute"), 1);
+    world_close(&world);
+    assert_int_equal(fake_cuda_alive(), 0);
+}
+
 // What the library turns down stays on the own kernel, and the log says so.
 static void convolves_without_an_engine(void **state)
 {
@@ -390,6 +413,7 @@ int main(void)
         cmocka_unit_test(says_what_indices_are_wrong),
         cmocka_unit_test(compiles_for_what_the_compiler_knows),
         cmocka_unit_test(convolves_in_the_library),
+        cmocka_unit_test(convolves_with_the_fallback_list),
         cmocka_unit_test(convolves_without_an_engine),
         cmocka_unit_test(plans_beside_launches),
         cmocka_unit_test(records_what_was_refused),
