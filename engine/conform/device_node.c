@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define ALIGNMENT 64u
+#define SCRATCH_ALIGNMENT 256u // as the engine lays out a device's arena; libraries ask for it
 #define GUARD 64u
 #define GUARD_BYTE 0x5Au
 
@@ -150,6 +151,7 @@ static uint64_t lay_out(weir__kit_work_t *work, weir_binding_t *tensors)
         tensors[t] = (weir_binding_t){.offset = end, .bytes = work->tensors[t].bytes};
         end += WEIR_DIV_UP(work->tensors[t].bytes, ALIGNMENT) * ALIGNMENT + GUARD;
     }
+    end = WEIR_DIV_UP(end, SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT;
     tensors[work->slice.tensor_count] =
         (weir_binding_t){.offset = end, .bytes = scratch_bytes(work)};
     return end + WEIR_DIV_UP(scratch_bytes(work), ALIGNMENT) * ALIGNMENT + GUARD;

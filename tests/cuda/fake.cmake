@@ -26,7 +26,7 @@ if(TARGET weir_internal AND TARGET weir_cpu)
 endif()
 # The conformance kit over the fakes: some groups; `weir conform lib/weir/weir_cuda.so` does all.
 if(TARGET weir_cli AND NOT WEIR_SANITIZE AND NOT WEIR_COVERAGE)
-    foreach(group IN ITEMS load Softmax Tile)
+    foreach(group IN ITEMS load Softmax Tile Gemm)
         add_test(NAME cuda_conform_${group}
             COMMAND weir_cli conform $<TARGET_FILE:weir_cuda> --filter ${group} --cases 3)
         set_tests_properties(cuda_conform_${group} PROPERTIES TIMEOUT 240
