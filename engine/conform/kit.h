@@ -335,7 +335,7 @@ typedef struct weir__kit_expected {
     double peak;                       // largest |result| of an anchor before its epilogue
 } weir__kit_expected_t;
 
-// false: the reference has no answer (it refuses the node).
+// false: the reference has no answer (it refuses the node, or an index for an empty result).
 bool weir__kit_expect(
     weir__kit_case_t *c, weir_code_t *out_code, weir__kit_expected_t *out_expected);
 void weir__kit_expected_free(weir__kit_expected_t *expected);

@@ -117,6 +117,14 @@ static double peak_of(const uint8_t *data, const weir_tensor_t *tensor)
     return peak;
 }
 
+static bool is_empty(const weir__kit_case_t *c)
+{
+    for (uint32_t o = 0; o < c->node.output_count; o++)
+        if (c->outputs[o].element_count)
+            return false;
+    return true;
+}
+
 bool weir__kit_expect(
     weir__kit_case_t *c, weir_code_t *out_code, weir__kit_expected_t *out_expected)
 {
@@ -146,7 +154,8 @@ bool weir__kit_expect(
     }
     free(first);
     *out_code = code;
-    return code == WEIR_OK || code == WEIR_INVALID_ARGUMENT;
+    // For a result without elements nobody need look at the indices.
+    return code == WEIR_OK || (code == WEIR_INVALID_ARGUMENT && !is_empty(c));
 }
 
 void weir__kit_expected_free(weir__kit_expected_t *expected)
