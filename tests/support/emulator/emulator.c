@@ -61,7 +61,8 @@ static uint32_t next(launch_t *launch)
 }
 
 // Goes on at `to`; comes back when somebody goes on at `from`. for_good: it never does.
-__attribute__((noinline)) static void switch_to(point_t *from, point_t *to, int for_good)
+FIBERS_NOT_FOLLOWED __attribute__((noinline)) static void switch_to(
+    point_t *from, point_t *to, int for_good)
 {
     fiber_leave(&from->notes, &to->notes, for_good);
 #if defined(FIBERS_ASAN) || defined(FIBERS_TSAN)
@@ -175,7 +176,7 @@ uint16_t weir_emulated_bf16_bits(float value)
 // Blocks
 // ---------------------------------------------------------------------------------------------
 
-static void fiber_main(void)
+FIBERS_NOT_FOLLOWED static void fiber_main(void)
 {
     launch_t *launch = current;
     const uint32_t self = weir_emulated.thread, warp = self / WARP;
@@ -221,8 +222,6 @@ static int run_fibers(launch_t *launch)
         switch_to(&launch->scheduler, &launch->fibers[thread].point, 0);
         fiber_arrive(&launch->scheduler.notes, NULL);
     }
-    for (uint32_t i = 0; i < launch->threads; i++)
-        fiber_end(&launch->fibers[i].point.notes);
     return launch->live == 0;
 }
 
@@ -284,7 +283,7 @@ int weir_emulator_launch(const weir_emulator_kernel_t *kernel, const void *param
         } else {
             memcpy(copy, params, kernel->params_bytes);
             launch.params = copy;
-            fiber_self(&launch.scheduler.notes);
+            fiber_new(&launch.scheduler.notes, NULL, 0);
             current = &launch;
             wrong = run_blocks(&launch, grid);
             current = NULL;
