@@ -240,7 +240,7 @@ typedef struct new_file {
 static int open_new(weir__cache_t *cache, uint64_t bytes, new_file_t *out_new)
 {
     uint64_t count = atomic_fetch_add_explicit(&cache->temporary_count, 1, memory_order_relaxed);
-    weir__cache_trim(cache);
+    atomic_store_explicit(&cache->has_grown, true, memory_order_relaxed);
     out_new->bytes = bytes;
     if (!file_size(bytes, &out_new->trailer_offset, &out_new->file_bytes))
         return EFBIG;

@@ -264,7 +264,8 @@ static uint64_t remove_oldest(trimming_t *it)
 
 void weir__cache_trim(weir__cache_t *cache)
 {
-    if (atomic_exchange_explicit(&cache->is_trimmed, true, memory_order_relaxed))
+    if (!cache || !atomic_load_explicit(&cache->has_grown, memory_order_relaxed) ||
+        atomic_exchange_explicit(&cache->is_trimmed, true, memory_order_relaxed))
         return;
     const int64_t now_s = (int64_t)time(NULL);
     trimming_t it = {.cache = cache, .now_s = now_s, .has_clock = now_s >= EARLIEST_S};
@@ -320,6 +321,7 @@ void weir__cache_close(weir__cache_t *cache)
 {
     if (!cache)
         return;
+    weir__cache_trim(cache);
     if (cache->folder >= 0)
         close(cache->folder);
     weir__heap_free(cache->heap, cache);

@@ -43,10 +43,9 @@ void weir__cache_default_dir(char *out_path, size_t capacity);
 
 // Opens a cache; makes the folder when it is not there. A folder that cannot be used gives a
 // warning and a cache that keeps everything in memory. dir:   NULL: the default one; "": none.
-// bytes: what the folder may hold (0: WEIR__CACHE_BYTES_DEFAULT). The first blob that is made
-//        removes those not used for the longest time until it holds no more; afterwards it may grow
-//        past that. A process that only gets what is there removes nothing: it may have been
-//        stopped for as long as it likes. What a cache that is open now, in any process, has handed
+// bytes: what the folder may hold (0: WEIR__CACHE_BYTES_DEFAULT). weir__cache_trim() removes blobs
+//        not used for the longest time until it holds no more; afterwards it may grow past that.
+//        What a cache that is open now, in any process, has handed
 //        out is as a rule not removed (see weir__cache_hold()), nor what was used within
 //        WEIR__CACHE_RECENT_S (see there). On a machine without a clock only the order of use
 //        counts.
@@ -54,6 +53,10 @@ void weir__cache_default_dir(char *out_path, size_t capacity);
 // Errors: RESOURCE_EXHAUSTED.
 weir_status_t weir__cache_open(weir__heap_t *heap, const weir__log_t *log, const char *dir,
     uint64_t bytes, weir__cache_t **out_cache);
+// Trims the folder once, and only if blobs were made since it was opened: a process that finds all
+// it needs removes nothing, however long it was stopped. To be called when all is taken up that is
+// needed now. Closing does it, too. Threads: any. NULL is allowed.
+void weir__cache_trim(weir__cache_t *cache);
 // Views stay valid. NULL is allowed.
 void weir__cache_close(weir__cache_t *cache);
 // Whether it writes to a folder; the folder's path ("" without one).

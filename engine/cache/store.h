@@ -13,7 +13,7 @@ struct weir__cache {
     uint64_t limit_bytes;
     uint64_t boot; // which start of the machine this is, hashed; 0: unknown
     atomic_uint_fast64_t temporary_count;
-    atomic_bool is_trimmed;
+    atomic_bool has_grown, is_trimmed;
     char dir[PATH_MAX];
 };
 
@@ -40,9 +40,6 @@ int weir__sink_write(int file, const void *data, uint64_t bytes, uint64_t offset
 // they do not remove it. Called before the blob is looked for, so that nobody removes what was just
 // found. Where the file system has no such locks they may, and the next start makes it again.
 void weir__cache_hold(const weir__cache_t *cache, const char *name);
-
-// What every writer of a blob calls first: trims the folder the first time. Threads: any.
-void weir__cache_trim(weir__cache_t *cache);
 
 #define WEIR__CACHE_SUFFIX ".weir"
 #define WEIR__CACHE_TEMPORARY ".weir-new-"

@@ -244,6 +244,7 @@ weir_status_t weir__plan_create(
         return status;
     }
     weir__plan_warn_of_cache(plan);
+    weir__cache_trim(plan->runtime->cache); // what the model and the plan need has been found
     plan->info.create_ns = weir__now_ns() - start_ns;
     *out_plan = plan;
     return NULL;

@@ -294,11 +294,11 @@ static weir_status_t warm_up(probe_t *probe, uint32_t wanted)
     uint32_t most = WEIR_MIN(wanted, probe->served->max_batch);
     // The curve has points at powers of two. The other sizes that batches of at most so many are
     // run at are tried since the first run of a shape takes longest; not on a plan that is freed
-    // right after.
+    // right after. The largest always is: what its run takes is what a seat is charged.
     for (uint32_t rows = 1; rows <= most; rows++) {
         rows = weir__shape_round(rows, probe->served->max_batch);
         bool is_power = (rows & (rows - 1)) == 0;
-        if (is_power || !probe->served->path)
+        if (is_power || rows == probe->served->max_batch || !probe->served->path)
             WEIR_TRY(try_rows(probe, rows, false, is_power, NULL));
     }
     return NULL;

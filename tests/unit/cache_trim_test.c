@@ -11,8 +11,8 @@ static weir_status_t give_up(void *user, weir__sink_t *sink)
     return WEIR_ERR(WEIR_UNSUPPORTED, "no more");
 }
 
-// Opens a cache that may hold so many bytes and begins to write to it, which trims; of what it
-// writes nothing stays.
+// Opens a cache that may hold so many bytes and begins to write to it, so that closing trims; of
+// what it writes nothing stays.
 static void trim_to(folder_t *folder, uint64_t bytes)
 {
     weir__cache_t *cache;
@@ -118,8 +118,9 @@ static void trimming_keeps_what_another_uses(void **state)
     assert_int_equal(cache_files(folder, 0, NULL), 0);
 }
 
-// Goal: a process that was stopped after a month finds all that it used when it starts again; when
-// it then makes something, the rest goes, and not what it holds itself.
+// Goal: a process that was stopped after a month finds all that it used when it starts again, also
+// after it has made something; when that is trimmed for, the rest goes, and not what it holds
+// itself.
 static void start_that_finds_all_removes_nothing(void **state)
 {
     folder_t *folder = *state;
@@ -131,8 +132,15 @@ static void start_that_finds_all_removes_nothing(void **state)
     assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 1, &cache));
     assert_true(get_is(cache, (weir__hash_t){0, 0}, "blob"));
     assert_true(get_is(cache, (weir__hash_t){1, 1}, "blob"));
+    weir__cache_trim(cache);
     assert_int_equal(cache_files(folder, 0, NULL), 3);
+    weir__cache_close(cache);
+    used_at(folder, time(NULL) - WEIR__CACHE_UNUSED_S - 10);
+    assert_null(weir__cache_open(&folder->heap, &folder->log, folder->cache_path, 1, &cache));
     put_blob(folder, cache, (weir__hash_t){3, 3}, "made");
+    assert_true(get_is(cache, (weir__hash_t){0, 0}, "blob"));
+    assert_true(get_is(cache, (weir__hash_t){1, 1}, "blob"));
+    weir__cache_trim(cache);
     assert_int_equal(cache_files(folder, 0, NULL), has_locks(folder) ? 3 : 1);
     assert_true(get_is(cache, (weir__hash_t){3, 3}, "made"));
     assert_false(get_is(cache, (weir__hash_t){2, 2}, "blob"));

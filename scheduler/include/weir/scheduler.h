@@ -149,10 +149,10 @@ typedef struct weir_serving_options {
     const weir_padding_t *paddings;
     uint32_t padding_count;
     uint32_t warm_rows;         // runs at 1, 2, 4 … so many rows teach what batches cost, and one
-                                // at each size between is the slow first one (without `path`
-                                // only: that plan is freed at once); 0: none (learned under
-                                // traffic, and kept in the cache's folder for the next process),
-                                // UINT32_MAX: max_batch
+                                // at each size between is the slow first one (with `path` at
+                                // max_batch only: that plan is freed at once); 0: none (learned
+                                // under traffic, and kept in the cache's folder for the next
+                                // process), UINT32_MAX: max_batch
     const char *label;          // "stable": selectable as name@stable; taken from another version
     const char *path;           // with `model` NULL: loaded when needed, see weir_scheduler_add()
     const weir_value_t *sample; // one row of each input: for the check and the warm-up; NULL: made
