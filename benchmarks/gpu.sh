@@ -5,11 +5,12 @@
 #
 # Stages, in order: what is right comes before what is fast, and what says most in a minute before both. Each leaves
 # FOLDER/STAGE.json; a stage whose file says "ok" is done, so that a call that was cut off, or could not do something,
-# goes on where it was. That holds for one state of the sources: results of another are put aside (STAGE.json.old).
+# goes on where it was. One that failed or could not be done in an earlier call is done again when all others have
+# a result. That holds for one state of the sources: results of another are put aside (STAGE.json.old).
 # The build is brought up to date in each call, and without it no stage runs that needs it. --dry-run runs what a
 # machine without a GPU can: models on the CPU plugin, the rest up to the point where a device is needed. Its results
-# go to FOLDER-dry, so that none passes for a GPU's. Ends with 0; 1: a stage failed; 3: none failed, but a stage has
-# no whole result yet (in a dry run "skipped" is one).
+# go to FOLDER-dry, so that none passes for a GPU's. Ends with 3: a stage has no whole result yet, so call again
+# ("skipped" is one on a GPU and in a dry run); 1: a stage failed; 0.
 #
 # On a machine that is given back after each call of ten minutes: --seconds 540 (what it is without the option)
 # leaves time to keep the results:
@@ -102,21 +103,30 @@ left() { echo $((seconds - (SECONDS - started))); }
 is_wanted() {
     case "${only:-,$1,}" in *",$1,"*) ;; *) return 1 ;; esac
 }
+says() { grep -qs "^ \"$2\": $3,$" "$out/$1.json"; }
+is_ok() { says "$1" status '"ok"'; }
+# Another call would not find more of it.
+is_whole() {
+    says "$1" whole true || return 1
+    [ -n "$dry$gpu" ] || ! says "$1" status '"skipped"'
+}
 
 # stage NAME SECONDS COMMAND…: runs it with a limit; its last line that is a JSON object is the result.
 stage() {
-    local name="$1" limit="$2" rc status
+    local name="$1" limit="$2" need rc status
     shift 2
-    is_wanted "$name" || return 0
-    if [ "$name" != build ] && grep -qs '"status": "ok"' "$out/$name.json"; then
-        echo "$name: done before"
-        return 0
-    fi
-    if [[ "$built" == *" $name "* ]] && ! grep -qs '"status": "ok"' "$out/build.json"; then
+    if [[ "$built" == *" $name "* ]] && ! is_ok build; then
         echo "$name: there is no build of these sources"
         return 0
     fi
-    if [ "$(left)" -lt 15 ]; then
+    # What cannot go on inside is not begun with less than it may take, unless a whole call is that short.
+    case "$name" in
+    build) need=15 ;;
+    operators | models | peers) need=60 ;;
+    *) need="$limit" ;;
+    esac
+    [ "$need" -gt $((seconds / 2)) ] && need=$((seconds / 2))
+    if [ "$(left)" -lt "$need" ] || [ "$(left)" -lt 15 ]; then
         echo "$name: no time left; call again"
         return 0
     fi
@@ -130,9 +140,10 @@ stage() {
     77) status=skipped ;;
     *) status=failed ;;
     esac
-    # Each case that these had ended is in their rows: the next call goes on behind them.
-    case "$name:$rc" in operators:124 | operators:137 | models:124 | models:137 | peers:124 | peers:137)
-        status=partial ;;
+    # Each case that these had ended is kept: the next call goes on behind them.
+    case "$name:$rc" in
+    build:124 | build:137 | operators:124 | operators:137 | models:124 | models:137) status=partial ;;
+    sanitizer:124 | sanitizer:137 | peers:124 | peers:137) status=partial ;;
     esac
     "$python" benchmarks/gpu/result.py stage "$name" "$status" "$rc" "$out/$name.log" >"$out/$name.json.new" &&
         mv "$out/$name.json.new" "$out/$name.json"
@@ -214,7 +225,7 @@ do_models() {
         --seconds "$((STAGE_SECONDS - 10))" ${dry:+--device cpu}
 }
 do_sanitizer() {
-    local tool model
+    local tool row rc todo="" passed="" failed="" added=0
     tool="$(command -v compute-sanitizer || echo "${CUDA_HOME:-/usr/local/cuda}/bin/compute-sanitizer")"
     [ -x "$tool" ] || { skip "there is no compute-sanitizer"; return 77; }
     has_gpu || { skip "there is no GPU"; return 77; }
@@ -227,13 +238,25 @@ do_sanitizer() {
         return 77
     fi
     need_models minilm-tiny resnet-tiny || return 1
-    for model in minilm-tiny resnet-tiny; do
-        for check in memcheck racecheck; do
-            "$tool" --tool "$check" --error-exitcode 9 "$build/bin/weir" run "$out/models/$model.onnx" --random 1 \
-                --device cuda --option cuda.graphs=0,cuda.cublaslt=none,cuda.cudnn=none || return 1
-        done
+    for row in minilm-tiny:memcheck resnet-tiny:memcheck minilm-tiny:racecheck resnet-tiny:racecheck; do
+        grep -qsx "$GPU_STAMP" "$out/sanitizer-${row/:/-}.ok" && passed="$passed ${row/:/-}" || todo="$todo $row"
     done
-    echo '{"tools": ["memcheck", "racecheck"], "models": ["minilm-tiny", "resnet-tiny"]}'
+    for row in $todo; do
+        "$tool" --tool "${row#*:}" --error-exitcode 9 "$build/bin/weir" run "$out/models/${row%:*}.onnx" --random 1 \
+            --device cuda --option cuda.graphs=0,cuda.cublaslt=none,cuda.cudnn=none
+        rc=$?
+        if [ $rc = 0 ]; then
+            echo "$GPU_STAMP" >"$out/sanitizer-${row/:/-}.ok"
+            passed="$passed ${row/:/-}"
+        else
+            echo "sanitizer: ${row/:/-}: exit code $rc"
+            failed="$failed${failed:+, }\"${row/:/-}: exit code $rc\""
+        fi
+        added=$((added + 1))
+        echo "{\"added\": $added, \"left\": $(($(wc -w <<<"$todo") - added)), \"passed\": \"${passed# }\"," \
+            "\"failed\": [$failed]}"
+    done
+    [ -z "$failed" ]
 }
 do_peers() {
     need_models || return 1
@@ -260,13 +283,35 @@ do_profile() {
 export -f skip has_gpu has_xxhash say_xxhash need_models do_device do_build do_smoke do_operators do_models \
     do_sanitizer do_ceilings do_peers do_load do_profile do_opencl
 export out build dry python nvcc headers
-missing=
-whole="\"status\": \"(ok|failed${dry:+|skipped})\""
-for row in device:20 build:240 smoke:60 operators:180 models:200 sanitizer:80 ceilings:40 peers:200 load:30 profile:30 \
-    opencl:10; do
+gpu=
+has_gpu && gpu=1
+rows="device:20 build:240 smoke:60 operators:180 models:200 sanitizer:80 ceilings:40 peers:200 load:30 profile:30"
+rows="$rows opencl:10"
+again= # what has a result from an earlier call, but no good one
+for row in $rows; do
+    name="${row%%:*}"
+    is_wanted "$name" || continue
+    if [ "$name" != build ] && is_ok "$name"; then
+        echo "$name: done before"
+    elif [ "$name" != build ] && is_whole "$name"; then
+        again="$again $row"
+    else
+        stage "$name" "${row##*:}" bash -c "do_$name"
+    fi
+done
+for row in $again; do
     stage "${row%%:*}" "${row##*:}" bash -c "do_${row%%:*}"
-    is_wanted "${row%%:*}" && ! grep -qsE "$whole" "$out/${row%%:*}.json" && missing="$missing ${row%%:*}"
+done
+missing=
+for row in $rows; do
+    name="${row%%:*}"
+    # Without a build, which has failed, no call finds more.
+    [[ "$built" == *" $name "* ]] && is_whole build && ! is_ok build && continue
+    is_wanted "$name" && ! is_whole "$name" && missing="$missing $name"
 done
 "$python" benchmarks/gpu/result.py summary "$out" | tee "$out/summary.md"
-grep -qs '"status": "failed"' "$out"/*.json && exit 1
 [ -z "$missing" ] || { echo "gpu.sh: no whole result of:$missing; call again" >&2 && exit 3; }
+for row in $rows; do
+    says "${row%%:*}" status '"failed"' && exit 1
+done
+exit 0

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """`weir conform` of a plugin of a GPU in shards side by side: each group starts a process, which takes seconds there.
 
-What:   groups of the device itself run first and alone, because they read how much memory the GPU has left; then
+What:   groups of the device itself run first and alone, because they read how much memory the GPU has left, for a
+        minute and a half at most (and last where an earlier call has tried them without success); then
         shards of all other groups (those whose name holds --names), so many at a time. Output goes straight into files.
         A shard without a failure is done for these sources (GPU_STAMP) and this file; the next call does the others.
 Result: the last line is JSON; exit code 75: some are left, 1: a group failed, or no shard was ended in this call.
@@ -20,7 +21,7 @@ import sys
 import time
 
 SHARDS = 48
-DEVICE = "device"  # the shard of the groups that run alone
+DEVICE, DEVICE_S = "device", 90  # the shard of the groups that run alone, and how long it may take
 
 
 def groups_of(text):
@@ -127,9 +128,22 @@ def main():
 
     names = [DEVICE] + [f"{i + 1}-of-{args.shards}" for i in range(args.shards)]
     todo = [name for name in names if not is_done(args.folder / f"{name}.json", stamp)]
-    added, left, failed = go([name for name in todo if name == DEVICE], command, args.folder, 1, until, stamp)
-    more = go([name for name in todo if name != DEVICE], command, args.folder, args.jobs, until, stamp)
-    added, left, failed = added + more[0], left + more[1], failed + more[2]
+    alone, others = [name for name in todo if name == DEVICE], [name for name in todo if name != DEVICE]
+
+    def do_alone():
+        limit = time.monotonic() + DEVICE_S
+        kept, left, failed = go(alone, command, args.folder, 1, min(until, limit), stamp)
+        if left and limit <= until:
+            left, failed = [], failed + [f"shard {DEVICE}: not ended after {DEVICE_S} s"]
+        return kept, left, failed
+
+    def do_others():
+        return go(others, command, args.folder, args.jobs, until, stamp)
+
+    # One that has been tried without success takes nobody else's time.
+    was_tried = alone and (args.folder / f"{DEVICE}.part").exists()
+    parts = [do() for do in ((do_others, do_alone) if was_tried else (do_alone, do_others))]
+    added, left, failed = (sum((part[i] for part in parts), start) for i, start in ((0, 0), (1, []), (2, [])))
     count = {}
     for name in names:
         for group in (read(args.folder / f"{name}.json") or {}).get("groups", []):

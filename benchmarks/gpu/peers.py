@@ -8,22 +8,28 @@ What:   all run the same configuration with the same seeded weights (models.py) 
         with. A figure is the median of the rounds' medians. Inputs and outputs are on the device for the others; weir
         is timed from host memory to host memory, which costs it the copies.
 Why:    bars are given beside these peers, on the same GPU in the same run.
+        What weir makes in the background at a shape's first runs is waited for: a figure says how it is served.
 Limits: a runner that is not there, or does not start, is named with its reason. With --dry-run weir runs on the
         CPU and small models, and what torch or JAX lack is listed.
 
-        What has no time left goes on at the next call with the same ROWS: exit code 75; 1 if this call has added
-        nothing. Of earlier rows those are kept that weir has a figure in and that are of these sources (GPU_STAMP).
-        The JSON so far is said after each figure: a call that is killed has the last one. What takes long to be made
-        ready (torch.compile) comes when every case has the rest.
+        Each case has a process of its own: one that crashes, or does not end (LIMIT_S), is a reason in its row, and
+        the next one follows. What has no time left goes on at the next call with the same ROWS, cases that were
+        tried least first: exit code 75; 1 if this call has added nothing, or weir itself has no figure somewhere.
+        Of earlier rows those of these sources (GPU_STAMP) are kept. The JSON so far is said after each figure: a call
+        that is killed has the last one. What takes long to be made ready (torch.compile) comes when every case has the
+        rest.
 
-usage: peers.py FOLDER --json ROWS [--seconds N] [--dry-run]
+usage: peers.py FOLDER --json ROWS [--seconds N] [--dry-run]      (--case, --pass, --before: of its own processes)
 """
 
 import argparse
+import faulthandler
 import json
 import os
 import pathlib
 import statistics
+import subprocess
+import sys
 import time
 
 import models
@@ -35,6 +41,9 @@ CASES = (("minilm", 1, 128, "f32"), ("resnet50", 1, 0, "f32"), ("minilm", 1, 128
          ("resnet50", 1, 0, "bf16"), ("resnet50", 32, 0, "bf16"))
 TINY = (("minilm-tiny", 2, 16, "f32"), ("resnet-tiny", 2, 0, "f32"))
 ROUNDS, SECONDS = 5, 0.4  # of one runner in one round
+# Of one figure with all that it needs; what is compiled by a search takes longer.
+LIMIT_S, LONG_LIMIT_S = 90, 150
+PAUSE_S = 3.0  # between looks at whether weir has what it makes in the background
 
 
 # ---- torch -----------------------------------------------------------------------------------------
@@ -195,6 +204,22 @@ def weir_runner(folder, name, feeds, kind, device):
     return session.bind(feeds).run
 
 
+def is_settled(call, pause):
+    """Runs it until two medians with a pause before each are alike; False if none were in ten pauses.
+
+    A shape is recorded in the background after some runs; until then its convolutions have other kernels."""
+    for _ in range(12):
+        call()
+    before, until = None, time.perf_counter() + 10 * pause
+    while time.perf_counter() + pause <= until:
+        time.sleep(pause)
+        now = median_ms(call, 0)
+        if before is not None and abs(now - before) <= 0.1 * max(now, before):
+            return True
+        before = now
+    return False
+
+
 # All cases get the first, then all the second.
 PASSES = (("torch eager", "torch CUDA graph", "JAX jit"), ("torch compile",))
 
@@ -224,7 +249,12 @@ def median_ms(call, seconds):
 
 
 def kept(rows, stamp):
-    return [row for row in rows if "weir" in row["ms"] and row.get("stamp", "") == stamp]
+    return [row for row in rows if row.get("stamp", "") == stamp]
+
+
+def count_of(rows):
+    """What has been found out: figures, and reasons why a peer has none."""
+    return sum(len(row["ms"]) + len(set(row["missing"]) - {"weir"}) for row in rows)
 
 
 def in_turns(calls, rounds, seconds):
@@ -245,62 +275,104 @@ def is_open(row, labels):
 class Table:
     """The rows, and the file that they are in after each figure."""
 
-    def __init__(self, file, device, seconds, stamp):
-        self.file, self.device, self.stamp = file, device, stamp
-        self.until, self.longest, self.left, self.added = time.perf_counter() + seconds, 0.0, 0, 0
-        self.rows = kept(json.loads(file.read_text()), stamp) if file.exists() else []
-        for row in self.rows:
-            row["missing"].pop("weir", None)  # it is tried again
+    def __init__(self, file, device, stamp, cases, before=None):
+        self.file, self.device, self.stamp, self.cases = file, device, stamp, cases
+        self.rows = []
+        self.read()
+        self.before = count_of(self.rows) if before is None else before
+
+    def read(self):
+        if self.file.exists():
+            self.rows = kept(json.loads(self.file.read_text()), self.stamp)
 
     def row(self, case):
-        found = [row for row in self.rows if row["case"] == case]
+        name, batch, sequence, kind = case
+        title = f"{name} {kind} batch {batch}" + (f" x {sequence}" if sequence else "")
+        found = [row for row in self.rows if row["case"] == title]
         if not found:
-            found = [{"case": case, "ms": {}, "weir_beside": {}, "missing": {}, "stamp": self.stamp}]
+            found = [{"case": title, "ms": {}, "weir_beside": {}, "missing": {}, "tried": 0, "stamp": self.stamp}]
             self.rows += found
         return found[0]
 
-    def has_time(self):
-        return time.perf_counter() + self.longest <= self.until
+    def added(self):
+        return count_of(self.rows) - self.before
+
+    def left(self):
+        """Figures that nothing is known of yet."""
+        rows = [row for row in map(self.row, self.cases) if "weir" not in row["missing"]]
+        labels = ("weir", *(label for peers in PASSES for label in peers))
+        return sum(len(is_open(row, labels)) for row in rows)
+
+    def save(self):
+        made = self.file.with_suffix(".new")
+        made.write_text(json.dumps(self.rows))
+        made.rename(self.file)
 
     def say(self):
-        self.file.write_text(json.dumps(self.rows))
-        print(json.dumps({"device": self.device, "left": self.left, "added": self.added, "rows": self.rows}),
+        self.save()
+        print(json.dumps({"device": self.device, "left": self.left(), "added": self.added(), "rows": self.rows}),
               flush=True)
 
-    def add(self, row, label, begin):
+    def begin(self, row, label):
+        """The file says what is tried, so that who comes after a crash knows; what does not end is ended."""
+        row["trying"] = label
+        self.save()
+        limit = LONG_LIMIT_S if label in PASSES[-1] else LIMIT_S
+        faulthandler.dump_traceback_later(limit, exit=True)
+
+    def end(self, row, label):
         """The row has a figure more, or a reason why there is none."""
-        self.added += 1
-        self.longest = max(self.longest, time.perf_counter() - begin)
+        faulthandler.cancel_dump_traceback_later()
+        del row["trying"]
         print(row["case"], label, row["ms"].get(label), row["weir_beside"].get(label), row["missing"].get(label))
         self.say()
 
 
-def fill(table, row, labels, folder, case, rounds, seconds):
+def fill(table, row, labels, folder, case, rounds, seconds, pause):
     """weir's own figure if the row has none, then those of `labels` that it lacks."""
     name, batch, sequence, kind = case
-    if not table.has_time():
-        table.left += 1
-        return
-    begin, feeds = time.perf_counter(), models.inputs(name, batch, sequence)
+    feeds = models.inputs(name, batch, sequence)
+    table.begin(row, "weir")
     weir, why = ready(lambda: weir_runner(folder, name, feeds, kind, table.device))
-    if not weir:
+    if weir:
+        is_steady = is_settled(weir, pause)
+        if "weir" not in row["ms"]:
+            row["ms"]["weir"], row["is_steady"] = in_turns([weir], rounds, seconds)[0], is_steady
+    else:
         row["missing"]["weir"] = why
-        table.say()
-        return
-    if "weir" not in row["ms"]:
-        row["ms"]["weir"] = in_turns([weir], rounds, seconds)[0]
-        table.add(row, "weir", begin)
-    for label in is_open(row, labels):
-        begin = time.perf_counter()
-        if not table.has_time():
-            table.left += 1
-            continue
+    table.end(row, "weir")
+    for label in is_open(row, labels) if weir else ():
+        table.begin(row, label)
         call, why = ready(lambda: runner_of(label, name, feeds, kind))
         if call:
             row["weir_beside"][label], row["ms"][label] = in_turns([weir, call], rounds, seconds)
         else:
             row["missing"][label] = why
-        table.add(row, label, begin)
+        table.end(row, label)
+
+
+def do_case(table, case, labels, command, until):
+    """Processes that fill the row, until it is full, or weir fails, or time is over."""
+    while "weir" not in table.row(case)["missing"] and is_open(table.row(case), ("weir", *labels)):
+        if time.perf_counter() + 5 > until:
+            return
+        table.row(case)["tried"] += 1
+        table.say()
+        try:
+            code = subprocess.run(command, timeout=until - time.perf_counter()).returncode
+        except subprocess.TimeoutExpired:
+            code = None  # its time was over: nothing is wrong with it
+        table.read()
+        row = table.row(case)
+        label = row.pop("trying", None)
+        if code and label:
+            why = f"its process ended with {code}, or it took longer than its limit"
+            row["missing"][label] = why
+        elif code and is_open(row, ("weir", *labels)):
+            row["missing"]["weir"] = f"the process of this case ended with {code}"
+        table.say()
+        if code is None:
+            return
 
 
 def main():
@@ -309,20 +381,30 @@ def main():
     parser.add_argument("--json", type=pathlib.Path, required=True)
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--case", type=int)
+    parser.add_argument("--pass", type=int, dest="turn")
+    parser.add_argument("--before", type=int)
     args = parser.parse_args()
-    rounds, seconds, device = (2, 0.05, "cpu") if args.dry_run else (ROUNDS, SECONDS, "cuda")
-    table = Table(args.json, device, args.seconds, os.environ.get("GPU_STAMP", ""))
+    rounds, seconds, pause, device = (2, 0.05, 0, "cpu") if args.dry_run else (ROUNDS, SECONDS, PAUSE_S, "cuda")
+    cases, until = TINY if args.dry_run else CASES, time.perf_counter() + args.seconds
+    table = Table(args.json, device, os.environ.get("GPU_STAMP", ""), cases, args.before)
+    if args.case is not None:
+        case = cases[args.case]
+        fill(table, table.row(case), PASSES[args.turn], args.folder, case, rounds, seconds, pause)
+        return 0
+    for row in table.rows:
+        row["missing"].pop("weir", None)  # it is tried again
+        row.pop("trying", None)
     table.say()
-    for labels in PASSES:
-        for case in TINY if args.dry_run else CASES:
-            name, batch, sequence, kind = case
-            row = table.row(f"{name} {kind} batch {batch}" + (f" x {sequence}" if sequence else ""))
-            if "weir" not in row["missing"] and ("weir" not in row["ms"] or is_open(row, labels)):
-                fill(table, row, labels, args.folder, case, rounds, seconds)
+    for turn, labels in enumerate(PASSES):
+        for case in sorted(cases, key=lambda case: table.row(case)["tried"]):
+            command = [sys.executable, __file__, str(args.folder), "--json", str(args.json), "--case",
+                       str(cases.index(case)), "--pass", str(turn), "--before", str(table.before)]
+            do_case(table, case, labels, command + ["--dry-run"] * args.dry_run, until)
     table.say()
-    if any("weir" in row["missing"] for row in table.rows) or (table.left and not table.added):
+    if any("weir" in row["missing"] for row in table.rows) or (table.left() and not table.added()):
         return 1
-    return 75 if table.left else 0
+    return 75 if table.left() else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Results of benchmarks/gpu.sh: one JSON object for each stage, and a summary of all.
 
-usage: result.py stage NAME STATUS RC LOG     the object of a stage: the last JSON line of its log is "data"
+usage: result.py stage NAME STATUS RC LOG     the object of a stage: the last JSON line of its log is "data"; it is
+                                              "whole" if another call would not find more that was not tried yet
        result.py summary FOLDER               Markdown of what is there
 """
 
@@ -26,11 +27,15 @@ def last_object(text):
 def stage(name, status, code, log):
     text = pathlib.Path(log).read_text(errors="replace")
     data = last_object(text)
-    # A part that has an error in it, or that a call has added nothing to, is no part of a good result.
-    if status == "partial" and (data.get("bad") or data.get("failed") or data.get("added") == 0):
+    # A part that has an error in it, or that a call has added nothing to, is no part of a good result. What is
+    # compiled goes on without a count of it.
+    is_bad = data.get("bad") or data.get("failed") or not data.get("added")
+    if status == "partial" and name != "build" and is_bad:
         status = "failed"
+    is_whole = status != "partial" and not (status == "failed" and data.get("left") and data.get("added"))
     tail = [] if status == "ok" else text.splitlines()[-15:]
-    known = {"stage": name, "status": status, "rc": int(code), "stamp": os.environ.get("GPU_STAMP", "")}
+    known = {"stage": name, "status": status, "whole": is_whole, "rc": int(code),
+             "stamp": os.environ.get("GPU_STAMP", "")}
     print(json.dumps({**known, "data": data, "tail": tail}, indent=1))
 
 
