@@ -93,7 +93,7 @@ static void submit(connection_t *connection)
         .outputs = &connection->out,
         .input_count = 1,
         .output_count = 1,
-        .deadline_ns = weir_now_ns() + 1000 * WEIR_MS};
+        .deadline_ns = weir_now_ns() + 10000 * WEIR_MS};
     weir_status_t status =
         weir_submit(server.scheduler, &request, &connection->ticket, on_event, connection);
     if (!status)

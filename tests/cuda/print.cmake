@@ -18,5 +18,7 @@ if(TARGET weir_print AND TARGET weir_kernels_ref)
         file(GLOB generating CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/backends/cuda/op_*.c)
         weir_test(NAME cuda_nvrtc TIMEOUT 240 LIBS weir_print CUDA::nvrtc
             SOURCES nvrtc_test.c ${print_parts} ${PROJECT_SOURCE_DIR}/backends/cuda/recipe.c ${generating})
+        # CUDA::nvrtc brings the driver's library, which is not there without a GPU and not needed.
+        target_link_options(test_cuda_nvrtc PRIVATE -Wl,--as-needed)
     endif()
 endif()

@@ -196,7 +196,9 @@ static void json(void **state)
         assert_true(number_of(text, promised[i]) >= 0);
     assert_true(number_of(text, "completed") == (double)result.completed);
     assert_true(number_of(text, "needed") == 459);
-    assert_true(fabs(number_of(text, "offered_qps") - 2000) < 500);
+    // A machine that stands still offers later, never more.
+    const double offered = number_of(text, "offered_qps");
+    assert_true(offered > 0 && offered < 2500);
     assert_true(number_of(text, "p50_ms") <= number_of(text, "p999_ms"));
     free(text);
     weir__load_result_free(&result);
