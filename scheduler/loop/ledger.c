@@ -46,22 +46,23 @@ static bool is_over(const weir_scheduler_t *scheduler)
     return most && scheduler->memory_used - scheduler->memory_leaving > most;
 }
 
-// Models that are always there take more, or less: modulo 2^64.
-static void fix(weir_scheduler_t *scheduler, uint64_t more)
+// A model takes more, or less: modulo 2^64.
+static void book(weir_scheduler_t *scheduler, const weir__served_t *served, uint64_t more)
 {
-    scheduler->memory_fixed += more;
-    if (scheduler->loads_waiting) // one of them may never fit now, or fit again
-        scheduler->chores = true;
+    if (!served->path) { // it is always there
+        scheduler->memory_fixed += more;
+        if (scheduler->loads_waiting) // one of them may never fit now, or fit again
+            scheduler->chores = true;
+    }
+    charge(scheduler, more);
+    note(served);
 }
 
 // The model's charge becomes another one while it is in the books.
 static void recharge(weir_scheduler_t *scheduler, weir__served_t *served, uint64_t more)
 {
-    atomic_fetch_add(&served->charge_bytes, more); // less: modulo 2^64
-    if (!served->path)
-        fix(scheduler, more);
-    charge(scheduler, more);
-    note(served);
+    atomic_fetch_add(&served->charge_bytes, more);
+    book(scheduler, served, more);
     if (is_over(scheduler))
         scheduler->memory_over = scheduler->chores = true;
 }
@@ -72,10 +73,7 @@ static void grow(weir_scheduler_t *scheduler, weir__served_t *served, uint64_t m
     if (!more)
         return;
     atomic_fetch_add(&served->grown_bytes, more);
-    charge(scheduler, more);
-    note(served);
-    if (!served->path)
-        fix(scheduler, more);
+    book(scheduler, served, more);
     if ((int64_t)more > 0 && is_over(scheduler))
         scheduler->memory_over = scheduler->chores = true;
 }
@@ -476,10 +474,7 @@ void weir__ledger_charge(weir_scheduler_t *scheduler, weir__served_t *served)
 {
     if (served->path)
         return;
-    uint64_t needed = atomic_load(&served->charge_bytes);
-    charge(scheduler, needed);
-    fix(scheduler, needed);
-    note(served);
+    book(scheduler, served, atomic_load(&served->charge_bytes));
     if (scheduler->options.memory_bytes && scheduler->memory_used > scheduler->options.memory_bytes)
         weir__loop_log(scheduler, WEIR_LOG_WARNING, 0,
             "%s@%s: models that are always there take %llu bytes, more than memory_bytes",

@@ -203,15 +203,8 @@ static void what_hangs_outlives_its_device(void **state)
 // Softmax of x w: at least two dispatches.
 static message_t two_graph(void)
 {
-    static const int64_t dims[] = {WORLD_IN, WORLD_OUT};
-    float w[WORLD_IN * WORLD_OUT] = {1};
-    message_t graph = {0};
-    add_input(&graph, "x", 1, "N,8");
-    put_message(&graph, 5, raw_tensor("w", 1, 2, dims, w, sizeof w));
-    add_node(&graph, "MatMul", "product", "x,w", "p", (message_t){0});
-    add_node(&graph, "Softmax", "share", "p", "y", (message_t){0});
-    add_port(&graph, 12, "y", 1, "N,4");
-    return graph;
+    static const float w[WORLD_IN * WORLD_OUT] = {1};
+    return product_graph(w, "Softmax");
 }
 
 static weir_status_t run_two(const world_t *world, uint64_t deadline_ns)

@@ -52,14 +52,8 @@ static void on_answer(const weir_event_t *event, void *user_data)
 
 static void open_logged(world_t *world, const char *options, const char *devices, weir_log_fn log)
 {
-    memset(world, 0, sizeof *world);
-    weir_engine_options_t engine = {.size = sizeof engine,
-        .threads = 2,
-        .plugin_path = WEIR_TEST_CHAOS,
-        .plugin_options = options,
-        .cache_dir = ""};
+    world_engine(world, WEIR_TEST_CHAOS, options);
     weir_plan_options_t plan = {.size = sizeof plan, .devices = "cpu"};
-    expect_ok(weir_engine_create(&engine, &world->engine));
     world->model = world_load(world->engine, rows_graph());
     expect_ok(weir_plan_create(world->model, &plan, &world->plan));
     expect_ok(weir_session_create(world->plan, NULL, &world->session));
@@ -328,13 +322,8 @@ static void what_cannot_be_made_is_tried_again(void **state)
 static void nothing_is_done_until_it_is_tried_again(void **state)
 {
     (void)state;
-    world_t world = {0};
-    weir_engine_options_t engine = {.size = sizeof engine,
-        .threads = 2,
-        .plugin_path = WEIR_TEST_CHAOS,
-        .plugin_options = "chaos.devices=1,chaos.faults=open:fail=9:1+",
-        .cache_dir = ""};
-    expect_ok(weir_engine_create(&engine, &world.engine));
+    world_t world;
+    world_engine(&world, WEIR_TEST_CHAOS, "chaos.devices=1,chaos.faults=open:fail=9:1+");
     world.model = world_load(world.engine, rows_graph());
     expect_ok(weir_scheduler_create(world.engine, &polled, &world.scheduler));
     world_add(&world, &(weir_serving_options_t){.size = sizeof(weir_serving_options_t),
@@ -362,18 +351,9 @@ static void a_device_without_constants_is_no_host(void **state)
     (void)state;
     static const char *const devices[] = {"chaos", "cpu"};
     for (uint32_t i = 0; i < 2; i++) {
-        world_t world = {0};
-        message_t graph = {0};
-        add_input(&graph, "x", 1, "N,8");
-        add_node(&graph, "Relu", "relu", "x", "y", (message_t){0});
-        add_port(&graph, 12, "y", 1, "N,8");
-        weir_engine_options_t engine = {.size = sizeof engine,
-            .threads = 2,
-            .plugin_path = WEIR_TEST_CHAOS,
-            .plugin_options = "chaos.devices=1",
-            .cache_dir = ""};
-        expect_ok(weir_engine_create(&engine, &world.engine));
-        world.model = world_load(world.engine, graph);
+        world_t world;
+        world_engine(&world, WEIR_TEST_CHAOS, "chaos.devices=1");
+        world.model = world_load(world.engine, relu_graph("N,8"));
         expect_ok(weir_scheduler_create(world.engine, &polled, &world.scheduler));
         world_add(&world, &(weir_serving_options_t){.size = sizeof(weir_serving_options_t),
                               .batching = WEIR_BATCHING_OFF,

@@ -124,14 +124,9 @@ static void add_path(world_t *world, uint32_t model, const char *devices)
 static void models_do_without_a_device_that_is_away(void **state)
 {
     (void)state;
-    world_t world = {0};
+    world_t world;
     static big_call_t call;
-    weir_engine_options_t engine = {.size = sizeof engine,
-        .threads = 2,
-        .plugin_path = WEIR_TEST_CHAOS,
-        .plugin_options = "chaos.devices=1,chaos.faults=run:lost:40;open:fail:2+",
-        .cache_dir = ""};
-    expect_ok(weir_engine_create(&engine, &world.engine));
+    world_engine(&world, WEIR_TEST_CHAOS, "chaos.devices=1,chaos.faults=run:lost:40;open:fail:2+");
     weir_scheduler_options_t options = {
         .size = sizeof options, .memory_bytes = 5 * 4 * SIDE * SIDE * sizeof(float)};
     options.log = world_log;
@@ -217,11 +212,7 @@ static void memory_that_grows_is_charged(void **state)
     enum { LENGTH = 1 << 16 };
     world_t world;
     static float x[LENGTH], y[LENGTH];
-    message_t graph = {0};
-    add_input(&graph, "x", 1, "N,L");
-    add_node(&graph, "Relu", "relu", "x", "y", (message_t){0});
-    add_port(&graph, 12, "y", 1, "N,L");
-    world_open(&world, graph, NULL);
+    world_open(&world, relu_graph("N,L"), NULL);
     world_add(&world, NULL);
     weir_value_t in = weir_f32(x, 2, 1, 16), out = weir_f32_out(y, LENGTH);
     weir_request_t request = {.size = sizeof request,
@@ -270,12 +261,8 @@ static void what_can_never_fit_again_is_refused(void **state)
     enum { SMALL = MODELS, LENGTH = SIDE * SIDE / 16 };
     world_t world;
     static big_call_t large, small;
-    message_t graph = {0};
-    add_input(&graph, "x", 1, "N,L");
-    add_node(&graph, "Relu", "relu", "x", "y", (message_t){0});
-    add_port(&graph, 12, "y", 1, "N,L");
     const weir_serving_options_t one_row = {.size = sizeof one_row, .batching = WEIR_BATCHING_OFF};
-    world_open(&world, graph, NULL);
+    world_open(&world, relu_graph("N,L"), NULL);
     big_write(SMALL, SIDE / 4, SMALL + 1);
     uint64_t each = big_add(&world, 0, 1);
     expect_ok(weir_scheduler_add(world.scheduler, "grows", "1", world.model, &one_row));
@@ -357,14 +344,9 @@ static void what_waits_is_refused_once_it_can_never_fit(void **state)
 static void a_device_that_comes_is_charged(void **state)
 {
     (void)state;
-    world_t world = {0};
+    world_t world;
     static big_call_t call;
-    weir_engine_options_t engine = {.size = sizeof engine,
-        .threads = 2,
-        .plugin_path = WEIR_TEST_CHAOS,
-        .plugin_options = "chaos.devices=1,chaos.faults=open:fail=9:1",
-        .cache_dir = ""};
-    expect_ok(weir_engine_create(&engine, &world.engine));
+    world_engine(&world, WEIR_TEST_CHAOS, "chaos.devices=1,chaos.faults=open:fail=9:1");
     expect_ok(weir_scheduler_create(world.engine, NULL, &world.scheduler));
     add_path(&world, 0, "chaos,cpu");
     weir_served_t served = {.size = sizeof served};

@@ -29,14 +29,8 @@ static void on_answer(const weir_event_t *event, void *user_data)
 
 static void open_slow(world_t *world, uint32_t max_batch)
 {
-    memset(world, 0, sizeof *world);
-    weir_engine_options_t engine = {.size = sizeof engine,
-        .threads = 2,
-        .plugin_path = WEIR_TEST_CHAOS,
-        .plugin_options = "chaos.delay_us=2000",
-        .cache_dir = ""};
+    world_engine(world, WEIR_TEST_CHAOS, "chaos.delay_us=2000");
     weir_plan_options_t plan = {.size = sizeof plan, .devices = "cpu"};
-    expect_ok(weir_engine_create(&engine, &world->engine));
     world->model = world_load(world->engine, rows_graph());
     expect_ok(weir_plan_create(world->model, &plan, &world->plan));
     expect_ok(weir_session_create(world->plan, NULL, &world->session));

@@ -35,20 +35,48 @@ static inline void expect_status(weir_status_t status, weir_code_t code, const c
     weir_status_free(status);
 }
 
+// y = op(x w)
+static inline message_t product_graph(const float w[WORLD_IN * WORLD_OUT], const char *op)
+{
+    static const int64_t dims[] = {WORLD_IN, WORLD_OUT};
+    message_t graph = {0};
+    add_input(&graph, "x", 1, "N,8");
+    put_message(&graph, 5, raw_tensor("w", 1, 2, dims, w, sizeof(float) * WORLD_IN * WORLD_OUT));
+    add_node(&graph, "MatMul", "product", "x,w", "p", (message_t){0});
+    add_node(&graph, op, "after", "p", "y", (message_t){0});
+    add_port(&graph, 12, "y", 1, "N,4");
+    return graph;
+}
+
 // y = relu(x w): a row's answer depends on that row alone.
 static inline message_t rows_graph(void)
 {
-    static const int64_t dims[] = {WORLD_IN, WORLD_OUT};
     float w[WORLD_IN * WORLD_OUT];
-    message_t graph = {0};
     for (int i = 0; i < WORLD_IN * WORLD_OUT; i++)
         w[i] = (float)(i * 37 % 19 - 9) / 8;
-    add_input(&graph, "x", 1, "N,8");
-    put_message(&graph, 5, raw_tensor("w", 1, 2, dims, w, sizeof w));
-    add_node(&graph, "MatMul", "product", "x,w", "p", (message_t){0});
-    add_node(&graph, "Relu", "relu", "p", "y", (message_t){0});
-    add_port(&graph, 12, "y", 1, "N,4");
+    return product_graph(w, "Relu");
+}
+
+// y = relu(x), both f32 of these dims.
+static inline message_t relu_graph(const char *dims)
+{
+    message_t graph = {0};
+    add_input(&graph, "x", 1, dims);
+    add_node(&graph, "Relu", "relu", "x", "y", (message_t){0});
+    add_port(&graph, 12, "y", 1, dims);
     return graph;
+}
+
+// An empty world, but for an engine of 2 threads with this plugin, its options, and no cache.
+static inline void world_engine(world_t *world, const char *plugin_path, const char *options)
+{
+    memset(world, 0, sizeof *world);
+    weir_engine_options_t engine = {.size = sizeof engine,
+        .threads = 2,
+        .plugin_path = plugin_path,
+        .plugin_options = options,
+        .cache_dir = ""};
+    expect_ok(weir_engine_create(&engine, &world->engine));
 }
 
 static inline weir_model_t *world_load(weir_engine_t *engine, message_t graph)
