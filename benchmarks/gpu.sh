@@ -71,11 +71,12 @@ fi
 started=$SECONDS
 GPU_STAMP="$("$python" benchmarks/gpu/stamp.py)" || exit 2
 export GPU_STAMP
-for file in "$out"/*.json; do
-    case "$(basename "$file" .json)" in
-    device | build | smoke | operators | models | sanitizer | ceilings | peers | load | profile | opencl)
-        grep -qs "\"stamp\": \"$GPU_STAMP\"" "$file" || mv -f "$file" "$file.old" 2>/dev/null ;;
-    esac
+# Each stage, and its limit in seconds.
+rows="device:20 build:240 smoke:60 operators:180 models:200 sanitizer:80 ceilings:40 peers:200 load:30 profile:30"
+rows="$rows opencl:10"
+for row in $rows; do
+    file="$out/${row%%:*}.json"
+    [ ! -e "$file" ] || grep -qs "\"stamp\": \"$GPU_STAMP\"" "$file" || mv -f "$file" "$file.old" 2>/dev/null
 done
 # What they are made by may have changed, too.
 grep -qsx "$GPU_STAMP" "$out/models/stamp" || rm -rf "$out/models"
@@ -285,8 +286,6 @@ export -f skip has_gpu has_xxhash say_xxhash need_models do_device do_build do_s
 export out build dry python nvcc headers
 gpu=
 has_gpu && gpu=1
-rows="device:20 build:240 smoke:60 operators:180 models:200 sanitizer:80 ceilings:40 peers:200 load:30 profile:30"
-rows="$rows opencl:10"
 again= # what has a result from an earlier call, but no good one
 for row in $rows; do
     name="${row%%:*}"

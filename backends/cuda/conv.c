@@ -121,7 +121,6 @@ weir_cuda_convs_t *weir_cuda_convs_open(weir_cuda_device_t *device)
     weir_cuda_state_t *state = device->state;
     weir_cuda_library_t *library = &state->libraries[WEIR_CUDA_LIBRARY_CUDNN];
     const weir_host_t *host = device->host;
-    char why[WEIR_REASON_BYTES] = "";
     weir_cuda_convs_t *convs = host->alloc(host, sizeof *convs);
     if (!convs)
         return NULL;
@@ -139,11 +138,9 @@ weir_cuda_convs_t *weir_cuda_convs_open(weir_cuda_device_t *device)
         snprintf(library->version, sizeof library->version, "cuDNN %zu.%zu.%zu", version / 10000,
             version % 10000 / 100, version % 100);
     }
-    if (!is_there)
-        snprintf(why, sizeof why, "%s", library->reason);
     pthread_mutex_unlock(&state->lock);
     if (!is_there)
-        (void)weir_cuda_stay_own(device, why);
+        weir_cuda_library_missed(device, WEIR_CUDA_LIBRARY_CUDNN);
     if (is_there) {
         pthread_mutex_init(&convs->lock, NULL);
         pthread_mutex_init(&convs->plan_lock, NULL);

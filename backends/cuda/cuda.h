@@ -131,6 +131,8 @@ typedef enum weir_cuda_asked {
 weir_code_t weir_cuda_fail(weir_cuda_device_t *device, weir_code_t code, const char *text);
 // UNSUPPORTED: the own kernels take over, and the log says "own kernel" and why.
 weir_code_t weir_cuda_stay_own(weir_cuda_device_t *device, const char *why);
+// The same for a library that is not there: its reason.
+void weir_cuda_library_missed(weir_cuda_device_t *device, weir_cuda_library_id_t id);
 // The code and the text for a library's failure whose own code would be `code`. DEVICE_LOST loses
 // the device, except in a capture. INTERNAL in a plan is UNSUPPORTED, as above.
 weir_code_t weir_cuda_library_failed(weir_cuda_device_t *device, weir_cuda_asked_t asked,

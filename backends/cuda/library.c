@@ -67,6 +67,15 @@ void *weir_cuda_library(weir_cuda_state_t *state, weir_cuda_library_id_t id)
     return library->handle;
 }
 
+void weir_cuda_library_missed(weir_cuda_device_t *device, weir_cuda_library_id_t id)
+{
+    char why[WEIR_REASON_BYTES];
+    pthread_mutex_lock(&device->state->lock);
+    snprintf(why, sizeof why, "%s", device->state->libraries[id].reason);
+    pthread_mutex_unlock(&device->state->lock);
+    (void)weir_cuda_stay_own(device, why);
+}
+
 void *weir_cuda_symbol(weir_cuda_state_t *state, weir_cuda_library_id_t id, const char *name)
 {
     void *symbol = state->libraries[id].handle ? dlsym(state->libraries[id].handle, name) : NULL;

@@ -75,7 +75,6 @@ weir_cuda_matmuls_t *weir_cuda_matmuls_open(weir_cuda_device_t *device)
     weir_cuda_state_t *state = device->state;
     weir_cuda_library_t *library = &state->libraries[WEIR_CUDA_LIBRARY_CUBLASLT];
     const weir_host_t *host = device->host;
-    char why[WEIR_REASON_BYTES] = "";
     weir_cuda_matmuls_t *matmuls = host->alloc(host, sizeof *matmuls);
     if (!matmuls)
         return NULL;
@@ -92,11 +91,9 @@ weir_cuda_matmuls_t *weir_cuda_matmuls_open(weir_cuda_device_t *device)
         snprintf(library->version, sizeof library->version, "cuBLASLt %zu.%zu.%zu", version / 10000,
             version % 10000 / 100, version % 100);
     }
-    if (!is_there)
-        snprintf(why, sizeof why, "%s", library->reason);
     pthread_mutex_unlock(&state->lock);
     if (!is_there)
-        (void)weir_cuda_stay_own(device, why);
+        weir_cuda_library_missed(device, WEIR_CUDA_LIBRARY_CUBLASLT);
     if (is_there) {
         cublasStatus_t status = matmuls->create(&matmuls->handle);
         is_there = status == CUBLAS_STATUS_SUCCESS;

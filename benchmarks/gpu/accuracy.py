@@ -29,6 +29,7 @@ import time
 
 import models
 import numpy as np
+from stamp import kept
 
 # (name, precision of the plan, options, repeats, bound)
 MODES = (("f32", "f32", "cuda.graphs=0", 1, 2e-4), ("f32 graphs", "f32", "", 40, 2e-4),
@@ -116,10 +117,6 @@ def options_of(args, precision, extra):
     """The plugin's options, and those of the command with them."""
     chosen = ",".join(filter(None, args.option + ([extra] if args.device == "cuda" else [])))
     return chosen, ["--device", args.device, "--precision", precision] + (["--option", chosen] if chosen else [])
-
-
-def kept(rows, stamp):
-    return [row for row in rows if row.get("stamp", "") == stamp]
 
 
 def in_order(cases, modes, rows):

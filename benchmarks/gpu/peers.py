@@ -34,6 +34,7 @@ import time
 
 import models
 import numpy as np
+from stamp import kept
 
 # (model, batch, sequence, kind), what says most first.
 CASES = (("minilm", 1, 128, "f32"), ("resnet50", 1, 0, "f32"), ("minilm", 1, 128, "bf16"),
@@ -246,10 +247,6 @@ def median_ms(call, seconds):
         call()
         times.append((time.perf_counter() - begin) * 1e3)
     return statistics.median(times)
-
-
-def kept(rows, stamp):
-    return [row for row in rows if row.get("stamp", "") == stamp]
 
 
 def count_of(rows):

@@ -26,5 +26,10 @@ def stamp(root):
     return total.hexdigest()[:16]
 
 
+def kept(rows, wanted):
+    """Of rows with a stamp each, those of these sources."""
+    return [row for row in rows if row.get("stamp", "") == wanted]
+
+
 if __name__ == "__main__":
     print(stamp(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2]).resolve()))

@@ -2,6 +2,7 @@
 #include "engine/cache/store.h"
 
 #include "engine/base/size.h"
+#include "engine/cache/file.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -149,7 +150,7 @@ static void drop_if_dead(const trimming_t *it, const char *name, const struct st
 
 static int64_t used_ns(const struct stat *stat)
 {
-    return (int64_t)stat->st_mtim.tv_sec * 1000000000ll + stat->st_mtim.tv_nsec;
+    return weir__timespec_ns(stat->st_mtim);
 }
 
 // Whole seconds, so that the file has the very time that its entry has.

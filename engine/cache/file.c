@@ -18,11 +18,6 @@
 // O_NONBLOCK: a pipe must not hold us; it means nothing to regular files.
 #define OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
 
-static int64_t to_ns(struct timespec time)
-{
-    return (int64_t)time.tv_sec * 1000000000ll + time.tv_nsec;
-}
-
 weir_status_t weir__file_identity(int file, weir__identity_t *out_identity)
 {
     struct stat stat;
@@ -34,8 +29,8 @@ weir_status_t weir__file_identity(int file, weir__identity_t *out_identity)
         .device = (uint64_t)stat.st_dev,
         .inode = (uint64_t)stat.st_ino,
         .bytes = (uint64_t)stat.st_size,
-        .modified_ns = to_ns(stat.st_mtim),
-        .changed_ns = to_ns(stat.st_ctim),
+        .modified_ns = weir__timespec_ns(stat.st_mtim),
+        .changed_ns = weir__timespec_ns(stat.st_ctim),
     };
     return NULL;
 }
@@ -51,7 +46,7 @@ weir_status_t weir__file_settle(int file, weir__identity_t *out_identity)
     struct timespec now;
     WEIR_TRY(weir__file_identity(file, out_identity));
     clock_gettime(CLOCK_REALTIME, &now);
-    int64_t age_ns = to_ns(now) - out_identity->changed_ns;
+    int64_t age_ns = weir__timespec_ns(now) - out_identity->changed_ns;
     if (age_ns < 0 || age_ns >= SETTLE_NS)
         return NULL;
     struct timespec pause = {.tv_nsec = (long)(SETTLE_NS - age_ns)};

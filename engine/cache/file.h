@@ -7,6 +7,12 @@
 #include "engine/base/status.h"
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
+
+static inline int64_t weir__timespec_ns(struct timespec time)
+{
+    return (int64_t)time.tv_sec * 1000000000ll + time.tv_nsec;
+}
 
 // What makes a file the same file with the same content.
 typedef struct weir__identity {

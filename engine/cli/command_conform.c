@@ -1,7 +1,6 @@
 // `weir conform`: does a plugin keep the rules of <weir/plugin.h>?
-#include <ctype.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "engine/cli/command.h"
 #include "engine/cli/json.h"
@@ -116,14 +115,19 @@ static void list(void *user, const weir__conform_group_t *group)
 // "I/N" with I of 1 to N.
 static bool read_shard(const char *text, weir__conform_options_t *options)
 {
-    char *slash = NULL, *end = NULL;
+    char copy[40];
+    uint64_t shard, count;
     if (!text)
         return true;
-    const unsigned long shard = isdigit((unsigned char)text[0]) ? strtoul(text, &slash, 10) : 0;
-    if (!slash || *slash != '/' || !isdigit((unsigned char)slash[1]))
+    if (strlen(text) >= sizeof copy)
         return false;
-    const unsigned long count = strtoul(slash + 1, &end, 10);
-    if (*end || shard < 1 || shard > count || count > 100000)
+    (void)strcpy(copy, text);
+    char *slash = strchr(copy, '/');
+    if (!slash)
+        return false;
+    *slash++ = 0;
+    if (!weir__cli_options_number(slash, 1, 100000, &count) ||
+        !weir__cli_options_number(copy, 1, count, &shard))
         return false;
     options->shard = (uint32_t)(shard - 1);
     options->shard_count = (uint32_t)count;

@@ -225,7 +225,7 @@ static weir_status_t collect(
 
 typedef struct making {
     weir_plan_t *plan;
-    request_t **requests;
+    request_t **requests; // of the slice
     weir__scratch_t scratches[MAKERS];
 } making_t;
 
@@ -264,30 +264,18 @@ static uint64_t slice_of(request_t *const *requests, uint64_t first, uint64_t co
     return end - first;
 }
 
-typedef struct slice {
-    making_t *making;
-    uint64_t first;
-} slice_t;
-
-static weir_code_t make_of_slice(void *user, uint32_t worker, uint64_t first, uint64_t count)
-{
-    const slice_t *slice = user;
-    return make_some(slice->making, worker, slice->first + first, count);
-}
-
 // Who finds no worker idle works without a lease: then the team does not count this thread as one
 // that computes, and runs keep what they have.
-static weir_code_t make_slice(making_t *making, uint64_t first, uint64_t count)
+static weir_code_t make_slice(making_t *making, uint64_t count)
 {
     weir__lease_t lease;
-    slice_t slice = {.making = making, .first = first};
     if (count < 2)
-        return make_some(making, 0, first, count);
+        return make_some(making, 0, 0, count);
     weir__lease_begin(making->plan->runtime->team, MAKERS, &lease);
     bool helped = lease.worker_count > 0;
-    weir_code_t code = helped ? weir__lease_run(&lease, count, make_of_slice, &slice) : WEIR_OK;
+    weir_code_t code = helped ? weir__lease_run(&lease, count, make_some, making) : WEIR_OK;
     weir__lease_end(&lease);
-    return helped ? code : make_some(making, 0, first, count);
+    return helped ? code : make_some(making, 0, 0, count);
 }
 
 static weir_status_t make_missing(weir_plan_t *plan, const collection_t *collection)
@@ -296,26 +284,27 @@ static weir_status_t make_missing(weir_plan_t *plan, const collection_t *collect
     uint64_t count = 0;
     if (!collection->missing)
         return NULL;
-    making.requests = weir__zone_array(&plan->zone, collection->missing_count, sizeof(request_t *));
-    if (!making.requests)
+    request_t **requests =
+        weir__zone_array(&plan->zone, collection->missing_count, sizeof(request_t *));
+    if (!requests)
         return weir__status_no_memory();
     for (request_t *request = collection->missing; request; request = request->next_missing)
-        making.requests[count++] = request;
-    qsort(making.requests, count, sizeof(request_t *), by_size);
+        requests[count++] = request;
+    qsort(requests, count, sizeof(request_t *), by_size);
     weir_code_t code = WEIR_OK; // the requests say what failed
     for (uint64_t first = 0, taken; first < count && code == WEIR_OK; first += taken) {
-        taken = slice_of(making.requests, first, count);
-        code = make_slice(&making, first, taken);
+        taken = slice_of(requests, first, count);
+        making.requests = requests + first;
+        code = make_slice(&making, taken);
     }
     for (uint32_t i = 0; i < MAKERS; i++)
         weir__heap_free(&plan->runtime->heap, making.scratches[i].memory);
     weir_status_t status = NULL;
     for (uint64_t i = 0; i < count; i++) {
         if (status)
-            weir_status_free(making.requests[i]->status);
-        else if (making.requests[i]->status)
-            status = weir__status_prefix(
-                making.requests[i]->status, "%s", making.requests[i]->node->label);
+            weir_status_free(requests[i]->status);
+        else if (requests[i]->status)
+            status = weir__status_prefix(requests[i]->status, "%s", requests[i]->node->label);
     }
     return status;
 }

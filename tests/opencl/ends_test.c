@@ -51,12 +51,9 @@ SHOWN cl_int clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel kernel, cl
     if (atomic_exchange(&fate.hold, false)) {
         cl_int (*info)(cl_command_queue, cl_command_queue_info, size_t, void *, size_t *);
         cl_int error;
-        address_ = in_front_of("clGetCommandQueueInfo");
-        memcpy(&info, &address_, sizeof address_);
-        address_ = in_front_of("clCreateUserEvent");
-        memcpy(&new_event, &address_, sizeof address_);
-        address_ = in_front_of("clEnqueueBarrierWithWaitList");
-        memcpy(&barrier, &address_, sizeof address_);
+        REAL("clGetCommandQueueInfo", info);
+        REAL("clCreateUserEvent", new_event);
+        REAL("clEnqueueBarrierWithWaitList", barrier);
         assert_int_equal(info(queue, CL_QUEUE_CONTEXT, sizeof context, &context, NULL), CL_SUCCESS);
         fate.held = new_event(context, &error);
         assert_int_equal(error, CL_SUCCESS);

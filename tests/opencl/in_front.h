@@ -23,7 +23,9 @@ static inline void *in_front_of(const char *name)
 
 // Fills in a pointer to the loader's function.
 #define REAL(name, pointer)                                                                        \
-    void *address_ = in_front_of(name);                                                            \
-    memcpy(&(pointer), &address_, sizeof address_)
+    do {                                                                                           \
+        void *address_ = in_front_of(name);                                                        \
+        memcpy(&(pointer), &address_, sizeof address_);                                            \
+    } while (0)
 
 #endif

@@ -35,10 +35,8 @@ static bool is_of_a_cpu(cl_context context)
     cl_int (*of_device)(cl_device_id, cl_device_info, size_t, void *, size_t *);
     cl_device_id id;
     cl_device_type type = 0;
-    void *address = in_front_of("clGetContextInfo");
-    memcpy(&of_context, &address, sizeof address);
-    address = in_front_of("clGetDeviceInfo");
-    memcpy(&of_device, &address, sizeof address);
+    REAL("clGetContextInfo", of_context);
+    REAL("clGetDeviceInfo", of_device);
     assert_int_equal(of_context(context, CL_CONTEXT_DEVICES, sizeof id, &id, NULL), CL_SUCCESS);
     assert_int_equal(of_device(id, CL_DEVICE_TYPE, sizeof type, &type, NULL), CL_SUCCESS);
     return (type & CL_DEVICE_TYPE_CPU) != 0;
